@@ -1,0 +1,1 @@
+//! patchscript runs causal experiments on language models from short Rhai scripts.
