@@ -1,1 +1,11 @@
 //! patchscript runs causal experiments on language models from short Rhai scripts.
+//!
+//! A script is read by [`script`], which turns what it says into values of the layers below and their errors
+//! into diagnostics. [`run`] checks every patch, plans and computes; [`model`] is the forward pass. What comes
+//! out is drawn by [`plot`] and written by [`data`]. [`cli`] is the two doors: `patchscript run` and the REPL.
+//!
+//! Imports go one way: `cli → script → run → model`; `plot` and `data` are leaves that know no model.
+
+pub mod model;
+mod nearest;
+pub mod run;

@@ -1,0 +1,106 @@
+//! Packed batches: the rows of all sequences lie end to end in `[rows, width]`, so that ragged lengths, suffixes
+//! and decode steps cost no padding and a batch cannot change a result.
+
+use super::error::Result;
+use candle_core::{DType, Device, Tensor};
+use std::ops::Range;
+
+/// Keys (after rotary) and values of a run of positions, `[pos, n_kv_heads * d_head]` each.
+#[derive(Debug, Clone)]
+pub struct Kv {
+    pub k: Tensor,
+    pub v: Tensor,
+}
+
+impl Kv {
+    /// The keys and values of positions `0..len`.
+    pub fn prefix(&self, len: usize) -> Result<Kv> {
+        Ok(Kv { k: self.k.narrow(0, 0, len)?, v: self.v.narrow(0, 0, len)? })
+    }
+}
+
+/// One sequence of a batch: `len` rows at positions `past_len..past_len + len`, which also see the `past_len`
+/// positions of another run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    pub len: usize,
+    /// Index into the `past` that a layer is given; meaningless where `past_len` is 0.
+    pub past: usize,
+    pub past_len: usize,
+}
+
+/// Adjacent segments of one shape, computed as one batched product.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Index of the first segment and how many there are.
+    pub first: usize,
+    pub count: usize,
+    pub rows: Range<usize>,
+    pub segment: Segment,
+}
+
+/// The shape of a packed batch.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    segments: Vec<Segment>,
+    starts: Vec<usize>,
+    rows: usize,
+}
+
+impl Batch {
+    pub fn new(segments: Vec<Segment>) -> Batch {
+        let mut rows = 0;
+        let starts = segments.iter().map(|s| std::mem::replace(&mut rows, rows + s.len)).collect();
+        Batch { segments, starts, rows }
+    }
+
+    /// Whole prompts, each from its first position.
+    pub fn prompts(lens: &[usize]) -> Batch {
+        Batch::new(lens.iter().map(|&len| Segment { len, past: 0, past_len: 0 }).collect())
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The rows of segment `index`.
+    pub fn rows_of(&self, index: usize) -> Range<usize> {
+        self.starts[index]..self.starts[index] + self.segments[index].len
+    }
+
+    /// The position of every row in its own sequence.
+    pub fn positions(&self) -> Vec<u32> {
+        self.segments.iter().flat_map(|s| (s.past_len..s.past_len + s.len).map(|p| p as u32)).collect()
+    }
+
+    pub fn groups(&self) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (index, segment) in self.segments.iter().enumerate() {
+            let rows = self.rows_of(index);
+            match groups.last_mut() {
+                Some(group) if group.segment == *segment => {
+                    group.count += 1;
+                    group.rows.end = rows.end;
+                }
+                _ => groups.push(Group { first: index, count: 1, rows, segment: segment.clone() }),
+            }
+        }
+        groups
+    }
+}
+
+impl Group {
+    /// `[len, past_len + len]`, 0 where a query sees a key and -inf where the key lies in its future.
+    pub fn causal_mask(&self, dtype: DType, device: &Device) -> Result<Tensor> {
+        let Segment { len, past_len, .. } = self.segment;
+        let keys = past_len + len;
+        let mask: Vec<f32> = (0..len)
+            .flat_map(|i| (0..keys).map(move |j| if j <= past_len + i { 0.0 } else { f32::NEG_INFINITY }))
+            .collect();
+        Ok(Tensor::from_vec(mask, (len, keys), device)?.to_dtype(dtype)?)
+    }
+}

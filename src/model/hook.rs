@@ -1,0 +1,46 @@
+//! How a run looks into a forward pass: the model offers every activation to one hook, which reads it, changes
+//! it or lets it pass.
+
+use super::error::Result;
+use super::point::Point;
+use candle_core::Tensor;
+
+/// Where in the pass an activation stands. `layer` is 0 for points that stand once in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct At {
+    pub point: Point,
+    pub layer: usize,
+}
+
+/// The one door to activations. The model asks `wants` first, so what nobody reads need not be built.
+pub trait Hook {
+    /// Does this run read or change the activation at `at`?
+    fn wants(&self, at: At) -> bool;
+
+    /// Sees the activation of all rows, `[rows, width]` (heads side by side), and returns what the pass goes on
+    /// with.
+    fn rows(&mut self, at: At, x: Tensor) -> Result<Tensor>;
+
+    /// Sees scores or pattern of one segment, `[head, query, key]`.
+    fn scores(&mut self, at: At, segment: usize, x: Tensor) -> Result<Tensor>;
+
+    /// Called before every layer; an error stops the pass.
+    fn before_layer(&mut self, _layer: usize) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A hook that wants nothing.
+pub struct NoHook;
+
+impl Hook for NoHook {
+    fn wants(&self, _: At) -> bool {
+        false
+    }
+    fn rows(&mut self, _: At, x: Tensor) -> Result<Tensor> {
+        Ok(x)
+    }
+    fn scores(&mut self, _: At, _: usize, x: Tensor) -> Result<Tensor> {
+        Ok(x)
+    }
+}

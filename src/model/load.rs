@@ -1,0 +1,115 @@
+//! From a name to a model: a folder, a `.gguf` file, or `org/name` on the Hub.
+
+use super::chat::ChatTemplate;
+use super::config::Config;
+use super::error::{ModelError, Result};
+use super::gguf::Gguf;
+use super::tokenizer::Tokenizer;
+use super::transformer::Transformer;
+use super::weights::{self, Files};
+use super::{Model, config};
+use candle_core::{DType, Device};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// `cpu`, `cuda`, `cuda:1` or `auto`.
+    pub device: String,
+    /// `f32`, and on a card `f16` or `bf16`.
+    pub dtype: String,
+    /// Never ask the network.
+    pub offline: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions { device: "auto".into(), dtype: "f32".into(), offline: false }
+    }
+}
+
+impl Model {
+    /// Loads a folder in Hugging Face layout, a `.gguf` file, or `org/name[@revision]` from the Hub's cache or
+    /// the Hub.
+    pub fn load(id: &str, options: &LoadOptions) -> Result<Model> {
+        let device = parse_device(&options.device)?;
+        let dtype = parse_dtype(&options.dtype, &device)?;
+        let path = Path::new(id);
+        if path.is_dir() {
+            load_folder(id, path, &device, dtype)
+        } else if path.is_file() {
+            load_gguf(id, path, &device, dtype)
+        } else {
+            load_folder(id, &from_hub(id, options.offline)?, &device, dtype)
+        }
+    }
+}
+
+fn load_folder(id: &str, folder: &Path, device: &Device, dtype: DType) -> Result<Model> {
+    let config_path = folder.join("config.json");
+    if !config_path.is_file() {
+        return Err(ModelError::NotFound(config_path.display().to_string()));
+    }
+    let config = Config::from_json(read_json(&config_path)?)?;
+    let tokenizer = Tokenizer::from_folder(folder)?;
+    let chat = ChatTemplate::from_folder(folder)?;
+    let transformer = Transformer::load(config, &Files::open_folder(folder)?, device, dtype)?;
+    Ok(Model { id: id.into(), transformer, tokenizer, chat })
+}
+
+fn load_gguf(id: &str, path: &Path, device: &Device, dtype: DType) -> Result<Model> {
+    let gguf = Gguf::open(path)?;
+    let config: config::Config = weights::gguf_config(&gguf, device)?;
+    let tokenizer = Tokenizer::from_gguf(&gguf)?;
+    let chat = ChatTemplate::from_gguf(&gguf, &tokenizer)?;
+    let transformer = Transformer::load(config, &Files::Gguf(gguf), device, dtype)?;
+    Ok(Model { id: id.into(), transformer, tokenizer: Some(tokenizer), chat })
+}
+
+#[cfg(feature = "hub")]
+fn from_hub(id: &str, offline: bool) -> Result<PathBuf> {
+    // Two plain words with one slash between can be a repository; anything else was meant as a path.
+    let name = id.split('@').next().unwrap_or_default();
+    let is_repository = name.split('/').count() == 2
+        && name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
+        && !name.ends_with(".gguf");
+    if is_repository { Ok(super::hub::fetch(id, offline)?) } else { Err(ModelError::NotFound(id.into())) }
+}
+
+#[cfg(not(feature = "hub"))]
+fn from_hub(id: &str, _: bool) -> Result<PathBuf> {
+    Err(ModelError::NotFound(id.into()))
+}
+
+pub(super) fn read_json(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).map_err(|source| ModelError::Io { path: path.into(), source })?;
+    serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.into(), source })
+}
+
+/// `cpu`, `cuda`, `cuda:1`, or `auto`: the first card if there is one.
+pub fn parse_device(name: &str) -> Result<Device> {
+    let unavailable = |e: candle_core::Error| {
+        let reason = ModelError::from(e).to_string();
+        ModelError::Device(name.into(), reason.trim_start_matches("tensor operation failed: ").into())
+    };
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        // With one stream of its own: the default per-thread stream loses the order between threads.
+        "auto" => Ok(Device::new_cuda_with_stream(0).unwrap_or(Device::Cpu)),
+        "cuda" => Device::new_cuda_with_stream(0).map_err(unavailable),
+        _ => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
+            Some(ordinal) => Device::new_cuda_with_stream(ordinal).map_err(unavailable),
+            None => Err(ModelError::Device(name.into(), "expected `cpu`, `cuda`, `cuda:1` or `auto`".into())),
+        },
+    }
+}
+
+fn parse_dtype(name: &str, device: &Device) -> Result<DType> {
+    let on = if device.is_cpu() { "the CPU" } else { "a card" };
+    match name {
+        "f32" | "float32" => Ok(DType::F32),
+        "f16" | "float16" if !device.is_cpu() => Ok(DType::F16),
+        "bf16" | "bfloat16" if !device.is_cpu() => Ok(DType::BF16),
+        _ => Err(ModelError::Dtype(name.into(), on.into())),
+    }
+}

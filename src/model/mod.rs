@@ -1,0 +1,113 @@
+//! A language model: its files, its tokens and one forward pass over a packed batch.
+//!
+//! Read in this order: [`family`] (what differs between architectures, as data), [`config`], [`weights`] and
+//! [`layer`] (how a checkpoint becomes tensors), [`point`] and [`hook`] (where a run can stand), [`batch`],
+//! [`attention`], [`transformer`] (the pass itself, cut at layer boundaries). Beside them: [`gguf`], [`hub`],
+//! [`tokenizer`], [`chat`]. What to run, and what to change on the way, is the business of [`crate::run`].
+
+pub mod attention;
+pub mod batch;
+pub mod chat;
+pub mod config;
+pub mod error;
+pub mod family;
+pub mod gguf;
+pub mod hook;
+#[cfg(feature = "hub")]
+pub mod hub;
+pub mod layer;
+mod load;
+pub mod ops;
+pub mod point;
+pub mod rope;
+pub mod tokenizer;
+pub mod transformer;
+pub mod weights;
+
+pub use batch::{Batch, Kv, Segment};
+pub use config::Config;
+pub use error::{ModelError, Result};
+pub use hook::{At, Hook, NoHook};
+pub use load::{LoadOptions, parse_device};
+pub use point::{Axes, Point};
+pub use transformer::{Prepared, Transformer};
+
+use candle_core::Tensor;
+use chat::ChatTemplate;
+use tokenizer::Tokenizer;
+
+/// A loaded model. Immutable: runs borrow it and keep their own state.
+pub struct Model {
+    /// What it was loaded by.
+    pub id: String,
+    pub transformer: Transformer,
+    tokenizer: Option<Tokenizer>,
+    chat: Option<ChatTemplate>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Model({})", self.id)
+    }
+}
+
+impl Model {
+    pub fn config(&self) -> &Config {
+        &self.transformer.config
+    }
+
+    /// # Errors
+    /// A model folder without `tokenizer.json`.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(|| ModelError::NoTokenizer(self.id.clone()))
+    }
+
+    /// # Errors
+    /// A model without a chat template.
+    pub fn chat(&self) -> Result<&ChatTemplate> {
+        self.chat.as_ref().ok_or_else(|| ModelError::NoChatTemplate(self.id.clone()))
+    }
+
+    /// Each id's own text; `<12>` for ids of a model without a tokenizer.
+    pub fn texts(&self, ids: &[u32]) -> Vec<String> {
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.decode_each(ids),
+            None => ids.iter().map(|id| format!("<{id}>")).collect(),
+        }
+    }
+
+    /// A weight by its TransformerLens name and in its shape: `embed.W_E` `[d_vocab, d_model]`, `unembed.W_U`
+    /// `[d_model, d_vocab]`, `blocks.3.attn.W_Q` `[n_heads, d_model, d_head]` (`W_K`, `W_V`: `n_kv_heads`),
+    /// `blocks.3.attn.W_O` `[n_heads, d_head, d_model]`, `blocks.3.mlp.W_in`, `W_gate` `[d_model, d_mlp]`,
+    /// `blocks.3.mlp.W_out` `[d_mlp, d_model]`.
+    pub fn weight(&self, name: &str) -> Result<Tensor> {
+        let t = &self.transformer;
+        let Config { d_model, d_head, n_heads, n_kv_heads, .. } = t.config;
+        let missing = || ModelError::NoWeight(name.into());
+        match name {
+            "embed.W_E" => return Ok(t.embed.clone()),
+            "unembed.W_U" => return Ok(t.unembed.t()?.contiguous()?),
+            "pos_embed.W_pos" => return t.pos_embed.clone().ok_or_else(missing),
+            _ => {}
+        }
+        let (layer, role) =
+            name.strip_prefix("blocks.").and_then(|rest| rest.split_once('.')).ok_or_else(missing)?;
+        let layer = layer.parse::<usize>().ok().and_then(|l| t.layers.get(l)).ok_or_else(missing)?;
+        let per_head = |w: &Tensor, heads: usize| -> Result<Tensor> {
+            Ok(w.reshape((heads, d_head, d_model))?.transpose(1, 2)?.contiguous()?)
+        };
+        match role {
+            "attn.W_Q" => per_head(&layer.q.weight, n_heads),
+            "attn.W_K" => per_head(&layer.k.weight, n_kv_heads),
+            "attn.W_V" => per_head(&layer.v.weight, n_kv_heads),
+            "attn.W_O" => {
+                let w = layer.attn_out.weight.reshape((d_model, n_heads, d_head))?;
+                Ok(w.permute((1, 2, 0))?.contiguous()?)
+            }
+            "mlp.W_in" => Ok(layer.mlp_in.weight.t()?.contiguous()?),
+            "mlp.W_out" => Ok(layer.mlp_out.weight.t()?.contiguous()?),
+            "mlp.W_gate" => Ok(layer.gate.as_ref().ok_or_else(missing)?.weight.t()?.contiguous()?),
+            _ => Err(missing()),
+        }
+    }
+}

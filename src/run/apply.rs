@@ -1,0 +1,162 @@
+//! Carrying out writes on packed activations.
+
+use super::error::{Result, RunError};
+use super::patch::{Op, Write};
+use candle_core::{D, Tensor};
+use std::collections::BTreeMap;
+
+/// A write on the rows of one segment. `offset` is the packed row of the selection's row 0.
+pub struct Placed<'a> {
+    pub write: &'a Write,
+    /// Which entry of the ledger it reports to.
+    pub entry: usize,
+    pub segment: usize,
+    pub offset: isize,
+}
+
+/// What a write did: ledger entry and `max |Δ|`, a scalar left on the device.
+pub type Change = (usize, Tensor);
+
+/// Applies writes to `x` `[rows, width]`, all of them in one copy of `x`.
+pub fn rows(x: &Tensor, placed: &[Placed]) -> Result<(Tensor, Vec<Change>)> {
+    let mut segments: BTreeMap<usize, Vec<&Placed>> = BTreeMap::new();
+    for p in placed {
+        segments.entry(p.segment).or_default().push(p);
+    }
+    let n_rows = x.dim(0)?;
+    let mut source: Vec<u32> = (0..n_rows as u32).collect();
+    let mut pieces = vec![x.clone()];
+    let mut changes = Vec::new();
+    let mut next = n_rows as u32;
+    for placed in segments.into_values() {
+        let mut touched: Vec<usize> = placed.iter().flat_map(|p| packed_rows(p)).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        let index = Tensor::from_iter(touched.iter().map(|&r| r as u32), x.device())?;
+        let mut piece = x.index_select(&index, 0)?;
+        for p in &placed {
+            let local: Vec<usize> = packed_rows(p).map(|r| touched.partition_point(|&t| t < r)).collect();
+            let (new, change) = write_rows(&piece, &local, p.write)?;
+            piece = new;
+            changes.push((p.entry, change));
+        }
+        for &row in &touched {
+            source[row] = next;
+            next += 1;
+        }
+        pieces.push(piece);
+    }
+    let all = Tensor::cat(&pieces, 0)?;
+    Ok((all.index_select(&Tensor::new(source, x.device())?, 0)?, changes))
+}
+
+fn packed_rows<'a>(p: &'a Placed) -> impl Iterator<Item = usize> + 'a {
+    p.write.selection.rows.iter().map(move |&row| (row as isize + p.offset) as usize)
+}
+
+/// One write on `piece` `[n, width]`; `local` are its rows there.
+fn write_rows(piece: &Tensor, local: &[usize], write: &Write) -> Result<(Tensor, Tensor)> {
+    let (n, width) = piece.dims2()?;
+    let index = Tensor::from_iter(local.iter().map(|&r| r as u32), piece.device())?;
+    let rows = if local.iter().copied().eq(0..n) { piece.clone() } else { piece.index_select(&index, 0)? };
+    let ranges = write.selection.column_ranges();
+    let whole = ranges.len() == 1 && ranges[0] == (0, width);
+    let old = if whole {
+        rows.clone()
+    } else {
+        let parts = ranges.iter().map(|&(start, len)| rows.narrow(1, start, len));
+        Tensor::cat(&parts.collect::<candle_core::Result<Vec<_>>>()?, 1)?
+    };
+    let new = apply(&old, write, 0)?;
+    let change = (&new - &old)?.abs()?.max_all()?;
+    let rows = if whole { new } else { put_columns(&rows, &ranges, &new)? };
+    if rows.dim(0)? == n {
+        return Ok((rows, change));
+    }
+    let mut source: Vec<u32> = (0..n as u32).collect();
+    for (i, &row) in local.iter().enumerate() {
+        source[row] = (n + i) as u32;
+    }
+    let all = Tensor::cat(&[piece, &rows], 0)?;
+    Ok((all.index_select(&Tensor::new(source, piece.device())?, 0)?, change))
+}
+
+/// `rows` with the columns `ranges` replaced, in the order of `ranges`, by those of `new`.
+fn put_columns(rows: &Tensor, ranges: &[(usize, usize)], new: &Tensor) -> Result<Tensor> {
+    let width = rows.dim(1)?;
+    let mut sorted: Vec<(usize, usize, usize)> = Vec::new();
+    let mut from = 0;
+    for &(start, len) in ranges {
+        sorted.push((start, len, from));
+        from += len;
+    }
+    sorted.sort_unstable();
+    let mut parts = Vec::new();
+    let mut at = 0;
+    for (start, len, from) in sorted {
+        if start > at {
+            parts.push(rows.narrow(1, at, start - at)?);
+        }
+        parts.push(new.narrow(1, from, len)?);
+        at = start + len;
+    }
+    if at < width {
+        parts.push(rows.narrow(1, at, width - at)?);
+    }
+    Ok(Tensor::cat(&parts, 1)?)
+}
+
+/// Applies a write to one segment's scores `[head, query, key]`; `offset` as in [`Placed`].
+pub fn scores(x: &Tensor, p: &Placed) -> Result<(Tensor, Change)> {
+    let (n_heads, n_queries, keys) = x.dims3()?;
+    let mut selection = p.write.selection.clone();
+    selection.rows = packed_rows(p).collect();
+    let old = selection.pick(x)?;
+    let new = apply(&old, p.write, keys)?;
+    // Hidden keys hold -inf on both sides, and -inf - -inf is not a number: they count as unchanged.
+    let same = new.eq(&old)?;
+    let change = same.where_cond(&old.zeros_like()?, &(&new - &old)?)?.abs()?.max_all()?;
+    let heads = match &selection.cols {
+        super::select::Cols::Heads { heads, .. } => heads.clone(),
+        _ => (0..n_heads).collect(),
+    };
+    let mut source: Vec<u32> = (0..(n_heads * n_queries) as u32).collect();
+    for (i, head) in heads.iter().enumerate() {
+        for (j, row) in selection.rows.iter().enumerate() {
+            source[head * n_queries + row] = (n_heads * n_queries + i * selection.rows.len() + j) as u32;
+        }
+    }
+    let all = Tensor::cat(&[x.reshape((n_heads * n_queries, keys))?, new.reshape(((), keys))?], 0)?;
+    let patched = all.index_select(&Tensor::new(source, x.device())?, 0)?.reshape((n_heads, n_queries, keys))?;
+    Ok((patched, (p.entry, change)))
+}
+
+/// New packed values from old ones. `keys` is the key axis of scores.
+fn apply(old: &Tensor, write: &Write, keys: usize) -> Result<Tensor> {
+    let value = |v: &Tensor| -> Result<Tensor> { Ok(v.to_device(old.device())?.to_dtype(old.dtype())?) };
+    Ok(match &write.op {
+        Op::Set(v) => value(v)?,
+        Op::Add(v) => (old + value(v)?)?,
+        Op::Scale(a) if *a == 0.0 => old.zeros_like()?,
+        Op::Scale(a) => (old * *a)?,
+        Op::Lerp(v, a) => ((old * (1.0 - a))? + (value(v)? * *a)?)?,
+        Op::ProjectOut(r) => {
+            let r = value(r)?;
+            let x = old.reshape(((), r.dim(0)?))?;
+            let along = x.broadcast_mul(&r)?.sum_keepdim(D::Minus1)?;
+            (&x - along.broadcast_mul(&r)?)?.reshape(old.shape())?
+        }
+        Op::Func(f) => {
+            let want = write.selection.shape(keys);
+            let new = f(old.reshape(want.clone())?).map_err(RunError::Closure)?;
+            if new.dims() != want {
+                return Err(RunError::EditShape {
+                    site: write.selection.site.clone(),
+                    want,
+                    found: new.dims().to_vec(),
+                });
+            }
+            value(&new)?.reshape(old.shape())?
+        }
+    })
+}

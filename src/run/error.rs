@@ -1,0 +1,133 @@
+//! Why a run is refused. Every refusal comes before anything is computed, except that a patch which turns out to
+//! change nothing can only be noticed afterwards.
+
+use crate::model::ModelError;
+
+pub type Result<T> = std::result::Result<T, RunError>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}")]
+    Model(#[from] ModelError),
+    #[error("unknown site `{text}`")]
+    UnknownSite { text: String, nearest: Option<String> },
+    #[error("`{site}` needs a layer")]
+    NeedsLayer { site: &'static str },
+    #[error("`{site}` stands once in the model and takes no layer")]
+    TakesNoLayer { site: &'static str },
+    #[error("layer {layer} does not exist: this model has {n_layers} layers")]
+    LayerRange { layer: usize, n_layers: usize },
+    #[error("`{site}` does not exist in `{arch}` models: {why}")]
+    Absent { site: String, arch: &'static str, why: &'static str },
+    #[error("`{site}` has no heads")]
+    NoHeads { site: String },
+    #[error("head {head} does not exist: `{site}` has {heads} heads")]
+    HeadRange { site: String, head: usize, heads: usize },
+    #[error("head {head} is listed twice")]
+    HeadTwice { head: usize },
+    #[error("`{site}` has no neurons")]
+    NoNeurons { site: String },
+    #[error("neuron {neuron} does not exist: `{site}` has {width}")]
+    NeuronRange { site: String, neuron: usize, width: usize },
+    #[error("position {pos} is out of range: the prompt has {len} tokens")]
+    PosRange { pos: i64, len: usize },
+    #[error("`{site}` selects no position")]
+    NoPositions { site: String },
+    #[error("no token of the prompt contains `{text}`")]
+    TokenNotFound { text: String, tokens: Vec<String> },
+    #[error("the prompt does not contain `{text}`")]
+    SpanNotFound { text: String, tokens: Vec<String> },
+    #[error("`{site}` selects {want:?}, but the value is {found:?}")]
+    ValueShape { site: String, want: Vec<usize>, found: Vec<usize> },
+    #[error("`{site}`: the trace has {found} positions there, the prompt {want}")]
+    TraceLength { site: String, want: usize, found: usize },
+    #[error("a mean over no traces")]
+    NoTraces,
+    #[error("`{site}`: a direction of length 0 cannot be projected out")]
+    ZeroDirection { site: String },
+    #[error("`{a}` and `{b}` change the same values, and their order would matter")]
+    Overlap { a: String, b: String },
+    #[error("the patch on `{site}` changed nothing")]
+    Noop { site: String },
+    #[error("the edit of `{site}` returned {found:?}, expected {want:?}")]
+    EditShape { site: String, want: Vec<usize>, found: Vec<usize> },
+    #[error("`{site}` is narrowed to positions, which generated tokens do not have yet")]
+    GeneratedPos { site: String },
+    #[error("a metric needs at least one token")]
+    NoMetricTokens,
+    #[error("`{metric}` compares single tokens, found a set of {len}")]
+    MetricSet { metric: &'static str, len: usize },
+    #[error("`kl` compares {found} logits with {want}: the trace comes from another model")]
+    KlWidth { want: usize, found: usize },
+    #[error("clean and corrupt value are both {value}: nothing is left to recover")]
+    NothingToRecover { value: f64 },
+    #[error("a sweep needs at least one cell")]
+    NoCells,
+    #[error("a sweep patches the prompt: `{site}` has `.steps(…)`")]
+    SweepSteps { site: String },
+    #[error("`{option}` must be {expected}")]
+    Option { option: &'static str, expected: &'static str },
+    #[error("{0}")]
+    Closure(String),
+}
+
+impl From<candle_core::Error> for RunError {
+    fn from(error: candle_core::Error) -> Self {
+        RunError::Model(error.into())
+    }
+}
+
+impl RunError {
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, RunError::Model(ModelError::Interrupted))
+    }
+
+    /// What the user can do about it.
+    pub fn help(&self) -> Option<String> {
+        let listing = |tokens: &[String]| {
+            let shown: Vec<_> = tokens.iter().take(40).map(|t| format!("`{t}`")).collect();
+            let more = if tokens.len() > 40 { " …" } else { "" };
+            Some(format!("the tokens are {}{more}", shown.join(" ")))
+        };
+        match self {
+            RunError::Model(e) => e.help(),
+            RunError::UnknownSite { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            RunError::UnknownSite { nearest: None, .. } => Some(
+                "a site is a name and a layer, like `resid_post.4`, `z.9.6` (layer.head) or `mlp_post.12.8526` (layer.neuron)"
+                    .into(),
+            ),
+            RunError::NeedsLayer { site } => Some(format!("write `{site}.0`, or call `{site}(0)`")),
+            RunError::TakesNoLayer { site } => Some(format!("write `{site}`")),
+            RunError::LayerRange { n_layers, .. } => Some(format!("layers count from 0 to {}", n_layers - 1)),
+            RunError::HeadRange { heads, .. } => Some(format!("heads count from 0 to {}", heads - 1)),
+            RunError::NeuronRange { width, .. } => Some(format!("neurons count from 0 to {}", width - 1)),
+            RunError::PosRange { len, .. } => {
+                Some(format!("positions count from 0 to {}, or from the end with -1 to -{len}", len - 1))
+            }
+            RunError::NoHeads { .. } => Some("sites with heads: `q k v rot_q rot_k attn_scores pattern z result`".into()),
+            RunError::NoNeurons { .. } => Some("sites with neurons: `mlp_pre`, `mlp_post`".into()),
+            RunError::TokenNotFound { tokens, .. } | RunError::SpanNotFound { tokens, .. } => listing(tokens),
+            RunError::ValueShape { .. } => {
+                Some("give a tensor of the selected shape, or one position's vector for all of them".into())
+            }
+            RunError::TraceLength { .. } => Some(
+                "narrow the site to positions that both have, with `.at(…)`, or align the prompts with `.pad_left(…)`".into(),
+            ),
+            RunError::Overlap { .. } => {
+                Some("patches are a set without order: write both changes as one `.edit(|x| …)`".into())
+            }
+            RunError::Noop { .. } => Some(
+                "the value equals what the run has there already; if that is meant, add `.allow_noop()` to the patch".into(),
+            ),
+            RunError::GeneratedPos { .. } => {
+                Some("drop `.at(…)` from a patch with `.steps(\"generated\")`: it applies to each new token".into())
+            }
+            RunError::MetricSet { .. } => Some("use `logprob_diff(a, b)`, which sums probabilities over sets".into()),
+            RunError::NothingToRecover { .. } => {
+                Some("check that the two prompts differ and that the metric tells them apart".into())
+            }
+            RunError::SweepSteps { .. } => Some("drop `.steps(…)`, or use `generate`".into()),
+            _ => None,
+        }
+    }
+}

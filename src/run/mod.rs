@@ -1,0 +1,27 @@
+//! What a run is: where to stand ([`site`], [`names`], [`select`]), what to change there ([`patch`], [`apply`]),
+//! what to record ([`recorder`], [`trace`]), how to judge it ([`metric`]), how many runs become one walk down the
+//! layers ([`plan`], [`sweep`]), and how a run goes on beyond its prompt ([`generate`]). [`tokens`] is the prompt;
+//! [`control`] stops and watches all of it.
+
+pub mod apply;
+pub mod control;
+pub mod error;
+pub mod generate;
+pub mod metric;
+pub mod names;
+pub mod patch;
+pub mod plan;
+pub mod recorder;
+pub mod select;
+pub mod site;
+pub mod sweep;
+pub mod tokens;
+pub mod trace;
+
+pub use control::Control;
+pub use error::{Result, RunError};
+pub use metric::Metric;
+pub use patch::{Edit, Patch, Steps, Value};
+pub use site::{Heads, Pos, Site};
+pub use tokens::Tokens;
+pub use trace::{LedgerEntry, Trace, trace};

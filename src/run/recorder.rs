@@ -1,0 +1,81 @@
+//! The hook of every run: applies the run's writes and keeps the activations it was asked for.
+
+use super::apply::{self, Change, Placed};
+use super::control::Control;
+use super::error::RunError;
+use crate::model::{At, Hook, ModelError, Result};
+use candle_core::Tensor;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub struct Recorder<'a> {
+    control: &'a Control,
+    writes: BTreeMap<At, Vec<Placed<'a>>>,
+    keep: BTreeSet<At>,
+    /// Kept activations of all rows, `[rows, width]`.
+    pub kept: BTreeMap<At, Tensor>,
+    /// Kept scores, by segment, `[head, query, key]`.
+    pub kept_scores: BTreeMap<(At, usize), Tensor>,
+    pub changes: Vec<Change>,
+}
+
+impl<'a> Recorder<'a> {
+    pub fn new(control: &'a Control, keep: BTreeSet<At>) -> Recorder<'a> {
+        Recorder {
+            control,
+            writes: BTreeMap::new(),
+            keep,
+            kept: BTreeMap::new(),
+            kept_scores: BTreeMap::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Adds a write; writes of one place are applied in the order in which they were added.
+    pub fn write(&mut self, placed: Placed<'a>) {
+        self.writes.entry(placed.write.selection.at).or_default().push(placed);
+    }
+}
+
+fn refused(error: RunError) -> ModelError {
+    match error {
+        RunError::Model(error) => error,
+        other => ModelError::Refused { message: other.to_string(), help: other.help() },
+    }
+}
+
+impl Hook for Recorder<'_> {
+    fn wants(&self, at: At) -> bool {
+        self.keep.contains(&at) || self.writes.contains_key(&at)
+    }
+
+    fn rows(&mut self, at: At, x: Tensor) -> Result<Tensor> {
+        let x = match self.writes.get(&at) {
+            None => x,
+            Some(placed) => {
+                let (x, changes) = apply::rows(&x, placed).map_err(refused)?;
+                self.changes.extend(changes);
+                x
+            }
+        };
+        if self.keep.contains(&at) {
+            self.kept.insert(at, x.clone());
+        }
+        Ok(x)
+    }
+
+    fn scores(&mut self, at: At, segment: usize, mut x: Tensor) -> Result<Tensor> {
+        for placed in self.writes.get(&at).into_iter().flatten().filter(|p| p.segment == segment) {
+            let (patched, change) = apply::scores(&x, placed).map_err(refused)?;
+            self.changes.push(change);
+            x = patched;
+        }
+        if self.keep.contains(&at) {
+            self.kept_scores.insert((at, segment), x.clone());
+        }
+        Ok(x)
+    }
+
+    fn before_layer(&mut self, _layer: usize) -> Result<()> {
+        self.control.check()
+    }
+}

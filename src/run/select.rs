@@ -1,0 +1,184 @@
+//! A site resolved for one prompt: which rows and columns of which tensor.
+
+use super::error::{Result, RunError};
+use super::site::{Heads, Site};
+use super::tokens::Tokens;
+use crate::model::{At, Axes, Config};
+use candle_core::Tensor;
+
+/// Rows and columns of one activation. For scores, `rows` are query positions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selection {
+    pub at: At,
+    pub rows: Vec<usize>,
+    pub cols: Cols,
+    axes: Axes,
+    single_pos: bool,
+    /// The site as the user wrote it, for messages.
+    pub site: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cols {
+    All,
+    /// Whole heads; `squeeze` drops the axis on reading.
+    Heads { heads: Vec<usize>, squeeze: bool },
+    Neuron(usize),
+}
+
+impl Selection {
+    /// # Errors
+    /// A site that this architecture lacks, or positions that the prompt lacks.
+    pub fn new(site: &Site, config: &Config, tokens: &Tokens) -> Result<Selection> {
+        site.validate(config)?;
+        let rows = site.pos.resolve(tokens)?;
+        if rows.is_empty() {
+            return Err(RunError::NoPositions { site: site.to_string() });
+        }
+        Ok(Selection::at_rows(site, config, rows))
+    }
+
+    /// The site's heads or neuron at given rows, whatever its own positions say.
+    pub fn at_rows(site: &Site, config: &Config, rows: Vec<usize>) -> Selection {
+        let cols = match (&site.heads, site.neuron) {
+            (_, Some(neuron)) => Cols::Neuron(neuron),
+            (Heads::All, _) => Cols::All,
+            (Heads::One(head), _) => Cols::Heads { heads: vec![*head], squeeze: true },
+            (Heads::Many(heads), _) => Cols::Heads { heads: heads.clone(), squeeze: false },
+        };
+        Selection {
+            at: site.at,
+            rows,
+            cols,
+            axes: site.at.point.axes(config),
+            single_pos: site.pos.is_single(),
+            site: site.to_string(),
+        }
+    }
+
+    pub fn is_scores(&self) -> bool {
+        matches!(self.axes, Axes::Scores { .. })
+    }
+
+    /// Chosen heads and the width of each; a row without heads is one head.
+    fn heads(&self) -> (usize, usize) {
+        let (all, width) = match self.axes {
+            Axes::Row { width } => (1, width),
+            Axes::Heads { heads, width } => (heads, width),
+            Axes::Scores { heads } => (heads, 0),
+        };
+        match &self.cols {
+            Cols::All => (all, width),
+            Cols::Heads { heads, .. } => (heads.len(), width),
+            Cols::Neuron(_) => (1, 1),
+        }
+    }
+
+    /// Columns of a packed row that this selection covers, as `(start, len)`.
+    pub fn column_ranges(&self) -> Vec<(usize, usize)> {
+        let width = self.heads().1;
+        match &self.cols {
+            Cols::All => vec![(0, self.packed_width())],
+            Cols::Heads { heads, .. } => heads.iter().map(|h| (h * width, width)).collect(),
+            Cols::Neuron(neuron) => vec![(*neuron, 1)],
+        }
+    }
+
+    /// Width of the selection's rows when packed.
+    pub fn packed_width(&self) -> usize {
+        let (heads, width) = self.heads();
+        heads * width
+    }
+
+    /// The shape a script sees. `keys` is the length of the key axis of scores.
+    pub fn shape(&self, keys: usize) -> Vec<usize> {
+        let mut shape = Vec::new();
+        let (heads, width) = self.heads();
+        let head_axis = match (&self.axes, &self.cols) {
+            (Axes::Row { .. }, _) | (_, Cols::Heads { squeeze: true, .. }) => None,
+            _ => Some(heads),
+        };
+        let pos = (!self.single_pos).then_some(self.rows.len());
+        if self.is_scores() {
+            shape.extend(head_axis);
+            shape.extend(pos);
+            shape.push(keys);
+        } else {
+            shape.extend(pos);
+            shape.extend(head_axis);
+            if !matches!(self.cols, Cols::Neuron(_)) {
+                shape.push(width);
+            }
+        }
+        shape
+    }
+
+    /// Reads the selection out of one prompt's activation: `[pos, width]`, or `[head, query, key]` for scores.
+    pub fn read(&self, full: &Tensor) -> Result<Tensor> {
+        let picked = self.pick(full)?;
+        let keys = if self.is_scores() { picked.dim(2)? } else { 0 };
+        Ok(picked.reshape(self.shape(keys))?)
+    }
+
+    /// The same, packed: `[rows, packed_width]`, or `[heads, rows, key]`.
+    pub fn pick(&self, full: &Tensor) -> Result<Tensor> {
+        let index = |list: &[usize]| {
+            Tensor::from_iter(list.iter().map(|&i| i as u32), full.device())
+        };
+        if self.is_scores() {
+            let heads = match &self.cols {
+                Cols::Heads { heads, .. } => full.index_select(&index(heads)?, 0)?,
+                _ => full.clone(),
+            };
+            return Ok(heads.contiguous()?.index_select(&index(&self.rows)?, 1)?);
+        }
+        let rows = full.contiguous()?.index_select(&index(&self.rows)?, 0)?;
+        if self.cols == Cols::All {
+            return Ok(rows);
+        }
+        let parts = self.column_ranges().into_iter().map(|(start, len)| rows.narrow(1, start, len));
+        let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&parts, 1)?.contiguous()?)
+    }
+
+    /// A script's value as packed rows: the selection's own shape, or one position's for all of them.
+    pub fn pack(&self, value: &Tensor, keys: usize) -> Result<Tensor> {
+        let shape = self.shape(keys);
+        let refuse = || RunError::ValueShape {
+            site: self.site.clone(),
+            want: shape.clone(),
+            found: value.dims().to_vec(),
+        };
+        let (heads, _) = self.heads();
+        let rows = self.rows.len();
+        if self.is_scores() {
+            if value.dims() != shape {
+                return Err(refuse());
+            }
+            return Ok(value.reshape((heads, rows, keys))?);
+        }
+        let width = self.packed_width();
+        if value.dims() == shape {
+            return Ok(value.reshape((rows, width))?);
+        }
+        let one_position = if self.single_pos { &shape[..] } else { &shape[1..] };
+        let fits = value.dims() == one_position || value.dims() == [width] || (width == 1 && value.elem_count() == 1);
+        if !fits {
+            return Err(refuse());
+        }
+        Ok(value.reshape((1, width))?.broadcast_as((rows, width))?.contiguous()?)
+    }
+
+    /// Do two selections of the same prompt share a value?
+    pub fn overlaps(&self, other: &Selection) -> bool {
+        if self.at != other.at || !self.rows.iter().any(|row| other.rows.contains(row)) {
+            return false;
+        }
+        match (&self.cols, &other.cols) {
+            (Cols::All, _) | (_, Cols::All) => true,
+            (Cols::Neuron(a), Cols::Neuron(b)) => a == b,
+            (Cols::Heads { heads: a, .. }, Cols::Heads { heads: b, .. }) => a.iter().any(|h| b.contains(h)),
+            _ => false,
+        }
+    }
+}
