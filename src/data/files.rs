@@ -68,8 +68,8 @@ impl FileError {
             }
             FileError::DeadLink { .. } => Some("remove the link, or write under another name".into()),
             FileError::WriteParent { out_dir, .. } => Some(format!(
-                "paths are relative to `{}`; move it with `--out DIR`, or add a folder with `--allow-write DIR` \
-                 and write the absolute path",
+                "paths are relative to `{}`; move it with `--out DIR`, or add a folder with \
+                 `--allow-write DIR` and write the absolute path",
                 out_dir.display()
             )),
             FileError::NotAFile { .. } => Some("name a file, not a folder or a pipe".into()),
