@@ -1,0 +1,116 @@
+//! What can be wrong with a figure, and how to mend it.
+
+use super::colormap::Colormap;
+
+/// Why a figure cannot be drawn.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PlotError {
+    #[error("a heatmap needs at least one row and one column")]
+    Empty,
+    #[error("row {row} has {found} values, but row 0 has {expected}")]
+    Ragged { row: usize, found: usize, expected: usize },
+    #[error("{found} labels for {expected} {axis}")]
+    Labels { axis: &'static str, found: usize, expected: usize },
+    #[error("unknown colour map `{name}`")]
+    UnknownColormap { name: String },
+    #[error("unknown colour `{name}`")]
+    UnknownColor { name: String },
+    #[error("a colour map needs at least two colours, found {found}")]
+    TooFewColors { found: usize },
+    #[error("`{name}` is {value}, not a finite number")]
+    NotFinite { name: &'static str, value: f64 },
+    #[error("the colour scale is empty: `vmin` {vmin} is not below `vmax` {vmax}")]
+    EmptyScale { vmin: f64, vmax: f64 },
+    #[error("unknown number format `{fmt}`")]
+    NumberFormat { fmt: String },
+    #[error("labels cannot be rotated by {degrees} degrees")]
+    Rotation { degrees: u16 },
+    #[error("cannot tell the picture format of `{path}`")]
+    UnknownFormat { path: String },
+    #[error("the picture would be {width} x {height} pixels")]
+    TooLarge { width: u64, height: u64 },
+    #[error("cannot encode the picture: {0}")]
+    Encode(String),
+}
+
+impl PlotError {
+    /// What to do about it, where there is something to do.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Empty | Self::Encode(_) => return None,
+            Self::Ragged { row, expected, .. } => format!("give row {row} {expected} values as well"),
+            Self::Labels { axis, expected, .. } => {
+                format!("give {expected} labels, or none to number the {axis}")
+            }
+            Self::UnknownColormap { name } => {
+                let known = Colormap::names().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+                let rest = format!("known are {known}; `_r` at the end reverses a map");
+                match nearest(name, Colormap::names()) {
+                    Some(near) => format!("write `{near}`; {rest}"),
+                    None => rest,
+                }
+            }
+            Self::UnknownColor { name } => {
+                format!("write `{name}` as `#RRGGBB`, or use a plain name such as `white` or `navy`")
+            }
+            Self::TooFewColors { .. } => {
+                "give the colours of both ends, as in `[\"white\", \"#156082\"]`".into()
+            }
+            Self::NotFinite { name, .. } => format!("leave `{name}` out to take it from the data"),
+            Self::EmptyScale { vmin, .. } => format!("give a `vmax` above {vmin}, or leave `vmin` out"),
+            Self::NumberFormat { fmt } => {
+                format!(
+                    "instead of `{fmt}` write for example `{{:.2}}`, `{{:+.1f}}`, `{{:.0%}}`, `%.2e` or `%d`"
+                )
+            }
+            Self::Rotation { degrees } => format!("instead of {degrees} use 0, 45 or 90"),
+            Self::UnknownFormat { path } => {
+                let stem = path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem);
+                let stem = if stem.is_empty() { "figure" } else { stem };
+                format!("end the name in `.png` or `.svg`, as in `{stem}.svg`")
+            }
+            Self::TooLarge { .. } => "shorten the labels, plot fewer cells, or save as `.svg`".into(),
+        })
+    }
+}
+
+/// The candidate closest to `word` without regard to case, if it is at most a third of the word away.
+fn nearest(word: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let word = word.to_lowercase();
+    let (distance, near) = candidates.map(|c| (edit_distance(&word, &c.to_lowercase()), c)).min()?;
+    (distance <= word.chars().count().div_ceil(3)).then_some(near)
+}
+
+/// Levenshtein's distance, in characters.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, (y, above)) in b.iter().zip(row.windows(2)).enumerate() {
+            next.push((above[0] + usize::from(x != *y)).min(above[1] + 1).min(next[j] + 1));
+        }
+        row = next;
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_levenshteins() {
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
+        assert_eq!(edit_distance("same", "same"), 0);
+    }
+
+    #[test]
+    fn a_misspelt_map_is_met_with_the_nearest() {
+        let help = |name: &str| PlotError::UnknownColormap { name: name.into() }.help().expect("a cure");
+        assert!(help("blues").starts_with("write `Blues`"));
+        assert!(help("virids").starts_with("write `viridis`"));
+        assert!(help("jet").starts_with("known are `viridis`"));
+    }
+}

@@ -1,0 +1,164 @@
+//! How a number is written: Python's and C's format strings, as far as a cell needs them.
+
+use super::PlotError;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Style {
+    /// `{}`: the shortest text that reads back as the same number.
+    Shortest,
+    /// `f`, and a bare precision.
+    Fixed(usize),
+    /// `e`: as C writes it, with at least two digits of exponent.
+    Exponent(usize),
+    /// `g`: significant digits, without trailing zeros.
+    General(usize),
+    /// `%`: a fraction as percent.
+    Percent(usize),
+}
+
+/// A parsed format string: text around one number.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NumberFormat {
+    before: String,
+    after: String,
+    plus: bool,
+    style: Style,
+}
+
+impl NumberFormat {
+    /// Reads `{}`, `{:[+][.N][type]}` or `%[+][.N]type`, with text before and after; the type is one of
+    /// `f`, `e`, `g`, `d` and, in braces, `%`.
+    ///
+    /// # Errors
+    /// [`PlotError::NumberFormat`].
+    pub fn parse(fmt: &str) -> Result<Self, PlotError> {
+        let braces = || {
+            let (before, rest) = fmt.split_once('{')?;
+            let (spec, after) = rest.split_once('}')?;
+            let (plus, style) = spec_of(if spec.is_empty() { spec } else { spec.strip_prefix(':')? })?;
+            Some(Self { before: before.to_owned(), after: after.to_owned(), plus, style })
+        };
+        let percent = || {
+            let (before, rest) = fmt.split_once('%')?;
+            let (spec, after) = rest.split_at(rest.find(['f', 'e', 'g', 'd'])? + 1);
+            let (plus, style) = spec_of(spec)?;
+            Some(Self { before: before.to_owned(), after: after.replace("%%", "%"), plus, style })
+        };
+        braces().or_else(percent).ok_or_else(|| PlotError::NumberFormat { fmt: fmt.to_owned() })
+    }
+
+    pub fn write(&self, value: f32) -> String {
+        let number = match value {
+            v if v.is_nan() => "nan".to_owned(),
+            v if v.is_infinite() => if v > 0.0 { "inf" } else { "-inf" }.to_owned(),
+            v => self.style.write(v),
+        };
+        // A rounded `-0.00` only raises the question which small number that was.
+        let zero = number.starts_with('-') && !number.contains(|c: char| matches!(c, '1'..='9' | 'n'));
+        let number = if zero { number.trim_start_matches('-') } else { &number };
+        let plus = if self.plus && !number.starts_with(['-', 'n']) { "+" } else { "" };
+        format!("{}{plus}{number}{}", self.before, self.after)
+    }
+}
+
+/// Reads `[+][.N][type]`.
+fn spec_of(spec: &str) -> Option<(bool, Style)> {
+    let (plus, spec) = match spec.strip_prefix('+') {
+        Some(rest) => (true, rest),
+        None => (false, spec),
+    };
+    let (digits, kind) = match spec.find(|c: char| c.is_ascii_alphabetic() || c == '%') {
+        Some(at) => spec.split_at(at),
+        None => (spec, ""),
+    };
+    // More digits than any f32 has would only fill the cell.
+    let precision = match digits.strip_prefix('.') {
+        Some(n) => Some(n.parse::<usize>().ok().filter(|n| *n <= 50)?),
+        None if digits.is_empty() => None,
+        None => return None,
+    };
+    let style = match (kind, precision) {
+        ("", None) => Style::Shortest,
+        ("" | "f", n) => Style::Fixed(n.unwrap_or(6)),
+        ("e", n) => Style::Exponent(n.unwrap_or(6)),
+        ("g", n) => Style::General(n.unwrap_or(6).max(1)),
+        ("%", n) => Style::Percent(n.unwrap_or(6)),
+        ("d", None) => Style::Fixed(0),
+        _ => return None,
+    };
+    Some((plus, style))
+}
+
+impl Style {
+    fn write(self, value: f32) -> String {
+        let wide = f64::from(value);
+        match self {
+            Self::Shortest => value.to_string(),
+            Self::Fixed(n) => format!("{wide:.n$}"),
+            Self::Percent(n) => format!("{:.n$}%", wide * 100.0),
+            Self::Exponent(n) => with_exponent(&format!("{wide:.n$e}")),
+            Self::General(n) => {
+                let scientific = format!("{wide:.*e}", n - 1);
+                let exponent: i32 = scientific.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
+                if exponent < -4 || exponent >= n as i32 {
+                    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+                    with_exponent(&format!("{}e{exponent}", without_trailing_zeros(mantissa)))
+                } else {
+                    let decimals = (n as i32 - 1 - exponent).max(0) as usize;
+                    without_trailing_zeros(&format!("{wide:.decimals$}")).to_owned()
+                }
+            }
+        }
+    }
+}
+
+fn without_trailing_zeros(number: &str) -> &str {
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
+}
+
+/// Rust's `1.5e-7` as C's `1.5e-07`.
+fn with_exponent(number: &str) -> String {
+    match number.split_once('e') {
+        Some((mantissa, exponent)) => {
+            let (sign, digits) = match exponent.strip_prefix('-') {
+                Some(digits) => ('-', digits),
+                None => ('+', exponent),
+            };
+            format!("{mantissa}e{sign}{digits:0>2}")
+        }
+        None => number.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_python_writes_them() {
+        for (fmt, value, expected) in [
+            ("{:.2}", 0.125, "0.12"),
+            ("{:.2f}", -1.0, "-1.00"),
+            ("%.2f", -0.001, "0.00"),
+            ("{}", 0.1, "0.1"),
+            ("{:+.1f}", 2.0, "+2.0"),
+            ("{:+.1f}", f32::NAN, "nan"),
+            ("{:.0%}", 0.25, "25%"),
+            ("%.1f%%", 12.5, "12.5%"),
+            ("%d", 41.6, "42"),
+            ("{:.1e}", 0.000_012, "1.2e-05"),
+            ("{:.3g}", 1234.5, "1.23e+03"),
+            ("{:.3g}", 0.5, "0.5"),
+            ("p={:.1f}", f32::NEG_INFINITY, "p=-inf"),
+        ] {
+            assert_eq!(NumberFormat::parse(fmt).expect(fmt).write(value), expected, "{fmt} of {value}");
+        }
+    }
+
+    #[test]
+    fn other_formats_are_refused() {
+        for fmt in ["", "2", "{", "{:.2", "{:.x}", "{:>8}", "%", "%s", "{:.999}", "{:x}", "{.2}"] {
+            assert_eq!(NumberFormat::parse(fmt), Err(PlotError::NumberFormat { fmt: fmt.into() }), "{fmt}");
+        }
+    }
+}

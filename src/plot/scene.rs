@@ -1,0 +1,144 @@
+//! A laid-out figure: rectangles and texts with places. Lengths are CSS pixels, y grows downwards.
+
+use super::{Rgb, text};
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Rect {
+    pub left: f64,
+    pub top: f64,
+    pub right: f64,
+    pub bottom: f64,
+}
+
+impl Rect {
+    pub fn new(left: f64, top: f64, width: f64, height: f64) -> Self {
+        Self { left, top, right: left + width, bottom: top + height }
+    }
+
+    pub fn width(&self) -> f64 {
+        self.right - self.left
+    }
+
+    pub fn height(&self) -> f64 {
+        self.bottom - self.top
+    }
+
+    pub fn center(&self) -> (f64, f64) {
+        ((self.left + self.right) / 2.0, (self.top + self.bottom) / 2.0)
+    }
+
+    /// The smallest rectangle around both.
+    pub fn union(self, other: Self) -> Self {
+        Self {
+            left: self.left.min(other.left),
+            top: self.top.min(other.top),
+            right: self.right.max(other.right),
+            bottom: self.bottom.max(other.bottom),
+        }
+    }
+
+    pub fn shifted(self, dx: f64, dy: f64) -> Self {
+        Self { left: self.left + dx, top: self.top + dy, right: self.right + dx, bottom: self.bottom + dy }
+    }
+}
+
+/// Which point along a text its place fixes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// One line of text.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Text {
+    pub content: String,
+    /// Where the anchor is: along the line as `anchor` says, across it at the middle of a capital letter.
+    pub x: f64,
+    pub y: f64,
+    pub anchor: Anchor,
+    /// The em.
+    pub size: f64,
+    /// Clockwise, in degrees, about (x, y).
+    pub angle: f64,
+    pub color: Rgb,
+}
+
+impl Text {
+    pub fn new(content: impl Into<String>, x: f64, y: f64, anchor: Anchor, size: f64) -> Self {
+        Self { content: content.into(), x, y, anchor, size, angle: 0.0, color: Rgb::INK }
+    }
+
+    pub fn rotated(self, angle: f64) -> Self {
+        Self { angle, ..self }
+    }
+
+    /// The length of the line, and how much of it lies before the anchor.
+    pub fn extent(&self) -> (f64, f64) {
+        let width = text::width(&self.content, self.size);
+        let before = match self.anchor {
+            Anchor::Start => 0.0,
+            Anchor::Middle => width / 2.0,
+            Anchor::End => width,
+        };
+        (width, before)
+    }
+
+    /// The corners of the line's box, in order around it.
+    pub fn corners(&self) -> [(f64, f64); 4] {
+        let (width, before) = self.extent();
+        let (sin, cos) = self.angle.to_radians().sin_cos();
+        let half = text::HALF_LINE * self.size;
+        [(-before, -half), (width - before, -half), (width - before, half), (-before, half)]
+            .map(|(u, v)| (self.x + u * cos - v * sin, self.y + u * sin + v * cos))
+    }
+
+    pub fn bounds(&self) -> Rect {
+        let point = |(x, y): (f64, f64)| Rect::new(x, y, 0.0, 0.0);
+        let [first, rest @ ..] = self.corners().map(point);
+        rest.into_iter().fold(first, Rect::union)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Mark {
+    Fill(Rect, Rgb),
+    Text(Text),
+}
+
+impl Mark {
+    pub fn bounds(&self) -> Rect {
+        match self {
+            Self::Fill(rect, _) => *rect,
+            Self::Text(text) => text.bounds(),
+        }
+    }
+}
+
+/// Marks in drawing order, on a white canvas from (0, 0) to (`width`, `height`).
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scene {
+    pub width: f64,
+    pub height: f64,
+    pub marks: Vec<Mark>,
+}
+
+impl Scene {
+    /// The scene of `marks`, wherever they are, on a canvas that leaves `margin` around them all. So nothing
+    /// can be cut off, and a layout may put its origin where it likes.
+    pub fn around(mut marks: Vec<Mark>, margin: f64) -> Self {
+        let bounds =
+            marks.iter().map(Mark::bounds).reduce(Rect::union).unwrap_or(Rect::new(0.0, 0.0, 0.0, 0.0));
+        // Whole pixels keep straight edges sharp.
+        let (dx, dy) = ((margin - bounds.left).ceil(), (margin - bounds.top).ceil());
+        for mark in &mut marks {
+            match mark {
+                Mark::Fill(rect, _) => *rect = rect.shifted(dx, dy),
+                Mark::Text(text) => (text.x, text.y) = (text.x + dx, text.y + dy),
+            }
+        }
+        let (width, height) = ((bounds.right + dx + margin).ceil(), (bounds.bottom + dy + margin).ceil());
+        Self { width, height, marks }
+    }
+}

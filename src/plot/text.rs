@@ -1,0 +1,184 @@
+//! Measuring, wrapping and spelling text. The font is DejaVu Sans, embedded, so that every machine measures
+//! and draws alike.
+
+use std::sync::LazyLock;
+
+use plotters::style::{FontDesc, FontFamily, FontStyle, register_font};
+
+/// The name under which plotters keeps the font; private, so that no other registration collides with it.
+const FAMILY: &str = "patchscript DejaVu Sans";
+
+/// From DejaVu Sans' `hhea` table, in em: the height that plotters' font sizes mean.
+pub(super) const HEIGHT: f64 = (1901.0 + 483.0) / 2048.0;
+/// How far the box of a line reaches above and below its middle, in em.
+pub(super) const HALF_LINE: f64 = HEIGHT / 2.0;
+/// From the middle of a capital letter down to the baseline, in em. Texts are placed by that middle.
+pub(super) const MIDDLE_TO_BASELINE: f64 = 0.36;
+
+/// The embedded font with an em of `size` pixels.
+pub(super) fn font(size: f64) -> FontDesc<'static> {
+    // The bytes are part of the program, so this can only succeed; the tests would show otherwise.
+    static REGISTERED: LazyLock<()> =
+        LazyLock::new(|| drop(register_font(FAMILY, FontStyle::Normal, dejavu::sans::regular())));
+    LazyLock::force(&REGISTERED);
+    FontDesc::new(FontFamily::Name(FAMILY), size * HEIGHT, FontStyle::Normal)
+}
+
+/// The width of one line set with an em of `size`.
+pub(super) fn width(line: &str, size: f64) -> f64 {
+    // plotters answers in whole pixels, so ask at a size where those are fine.
+    const FINE: f64 = 1000.0;
+    let covered = font(FINE).layout_box(line).map_or(0.0, |((left, _), (right, _))| f64::from(right - left));
+    // In an SVG the viewer's own fonts fill in, mostly with characters a full em wide; the placeholder that
+    // was measured is 0.6 em.
+    let uncovered = line.chars().filter(|c| !is_covered(*c)).count() as f64 * 0.4 * FINE;
+    (covered + uncovered) * size / FINE
+}
+
+/// Breaks `text` into lines of at most `max_width`: at its own line breaks, then between words, and within
+/// a word only where that alone is too long.
+pub(super) fn wrap(text: &str, size: f64, max_width: f64) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let mut line = String::new();
+        for word in paragraph.split_inclusive(' ') {
+            if !line.is_empty() && width(&format!("{line}{}", word.trim_end()), size) > max_width {
+                lines.push(std::mem::take(&mut line));
+            }
+            if width(word.trim_end(), size) <= max_width {
+                line.push_str(word);
+                continue;
+            }
+            for c in word.chars() {
+                if !line.is_empty() && width(&format!("{line}{c}"), size) > max_width {
+                    lines.push(std::mem::take(&mut line));
+                }
+                line.push(c);
+            }
+        }
+        lines.push(line);
+    }
+    lines.into_iter().map(|line| one_line(line.trim_end())).collect()
+}
+
+/// Makes control characters visible, so that the text stays on its line and is valid in any format.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        push_visible(&mut line, c);
+    }
+    line
+}
+
+fn push_visible(line: &mut String, c: char) {
+    match c {
+        '\n' => line.push('⏎'),
+        '\t' => line.push('⇥'),
+        // Controls, what has no width, and what XML forbids.
+        c if c.is_control() => line.extend(c.escape_unicode()),
+        '\u{ad}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}'
+        | '\u{fffe}'
+        | '\u{ffff}' => line.extend(c.escape_unicode()),
+        c => line.push(c),
+    }
+}
+
+/// A token's text as a label: outer spaces as `·`, a line break as `⏎`, a tab as `⇥`, nothing as `∅`; bytes
+/// that are no character (U+FFFD) and invisible characters as `\u{..}`.
+///
+/// ```
+/// assert_eq!(patchscript::plot::visible_token(" the"), "·the");
+/// assert_eq!(patchscript::plot::visible_token("\n"), "⏎");
+/// ```
+pub fn visible_token(token: &str) -> String {
+    if token.is_empty() {
+        return "∅".to_owned();
+    }
+    let inner = token.trim_matches(' ');
+    let leading = token.len() - token.trim_start_matches(' ').len();
+    let trailing = token.len() - leading - inner.len();
+    let mut label = "·".repeat(leading);
+    for c in inner.chars() {
+        match c {
+            '\u{fffd}' | '\u{a0}' => label.extend(c.escape_unicode()),
+            c => push_visible(&mut label, c),
+        }
+    }
+    label + &"·".repeat(trailing)
+}
+
+/// Whether the embedded font can draw `c`.
+fn is_covered(c: char) -> bool {
+    // What a font lacks is drawn as its placeholder, and so looks like a character that no font has.
+    static PLACEHOLDER: LazyLock<Vec<(i32, i32, u32)>> = LazyLock::new(|| raster('\u{10ffff}'));
+    c.is_ascii() || raster(c) != *PLACEHOLDER
+}
+
+/// The pixels of one character, small.
+fn raster(c: char) -> Vec<(i32, i32, u32)> {
+    let mut pixels = Vec::new();
+    let drawn = font(16.0).draw(c.encode_utf8(&mut [0; 4]), (0, 0), |x, y, alpha| {
+        pixels.push((x, y, alpha.to_bits()));
+        Ok::<(), std::convert::Infallible>(())
+    });
+    debug_assert!(drawn.is_ok());
+    pixels
+}
+
+/// Writes each character that the embedded font lacks as `\u{..}`.
+pub(super) fn spell_out_uncovered(text: &str) -> String {
+    let mut spelt = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Controls are dealt with later, where it is known which of them break a line.
+        if c.is_control() || is_covered(c) {
+            spelt.push(c);
+        } else {
+            spelt.extend(c.escape_unicode());
+        }
+    }
+    spelt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_visible() {
+        for (token, label) in [
+            (" the", "·the"),
+            ("  ", "··"),
+            ("a b ", "a b·"),
+            ("", "∅"),
+            ("\n\n", "⏎⏎"),
+            ("\tx", "⇥x"),
+            ("\u{fffd}", "\\u{fffd}"),
+            ("\u{200b}\r", "\\u{200b}\\u{d}"),
+            ("Ġ日", "Ġ日"),
+        ] {
+            assert_eq!(visible_token(token), label);
+        }
+    }
+
+    #[test]
+    fn the_font_is_embedded_and_knows_what_it_lacks() {
+        // DejaVu Sans: `0` advances 1303 of 2048 units, `i` 569.
+        assert!((width("0", 2048.0) - 1303.0).abs() < 5.0);
+        assert!((width("i", 2048.0) - 569.0).abs() < 5.0);
+        assert_eq!(spell_out_uncovered("·⏎⇥∅Ġ→é λ日\n"), "·⏎⇥∅Ġ→é λ\\u{65e5}\n");
+    }
+
+    #[test]
+    fn lines_are_wrapped_within_their_width() {
+        let text = "the quick brown fox\njumps over averyveryverylongwordindeed";
+        let lines = wrap(text, 10.0, 80.0);
+        assert!(lines.iter().all(|line| width(line, 10.0) <= 80.0), "{lines:?}");
+        assert_eq!(lines[0], "the quick");
+        assert_eq!(lines.concat().replace(' ', ""), text.replace([' ', '\n'], ""));
+        assert_eq!(wrap("a\n\nb", 10.0, 80.0), ["a", "", "b"]);
+    }
+}
