@@ -1,1 +1,4 @@
 //! patchscript runs causal experiments on language models from short Rhai scripts.
+
+pub mod cli;
+pub mod script;
