@@ -13,7 +13,7 @@
 
 use std::any::{TypeId, type_name};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use rhai::{Dynamic, Engine, FuncRegistration, RhaiNativeFunc};
 
@@ -137,6 +137,7 @@ impl<'e> Api<'e> {
         T: Clone + Send + Sync + 'static,
     {
         self.engine.register_type_with_name::<T>(name);
+        names().write().unwrap_or_else(PoisonError::into_inner).insert(type_name::<T>(), name);
         for print in ["to_string", "to_debug"] {
             let show = show.clone();
             self.engine.register_fn(print, move |value: &mut T| show(value));
@@ -250,6 +251,13 @@ impl Drop for Binding<'_, '_> {
     }
 }
 
+/// Rust's names of the registered types, with the names that scripts know. A fact about the program,
+/// the same for every engine, so that values can be named where no engine is at hand.
+fn names() -> &'static RwLock<HashMap<&'static str, &'static str>> {
+    static NAMES: LazyLock<RwLock<HashMap<&'static str, &'static str>>> = LazyLock::new(RwLock::default);
+    &NAMES
+}
+
 /// The name of a Rust type as scripts know it, for messages.
 pub fn script_type(engine_name: &str) -> String {
     let name = match engine_name {
@@ -259,7 +267,10 @@ pub fn script_type(engine_name: &str) -> String {
         "Fn" => "function",
         name if name == type_name::<std::ops::Range<i64>>() => "range",
         name if name == type_name::<std::ops::RangeInclusive<i64>>() => "range",
-        name => name.rsplit("::").next().unwrap_or(name),
+        name => match names().read().unwrap_or_else(PoisonError::into_inner).get(name) {
+            Some(name) => name,
+            None => name.rsplit("::").next().unwrap_or(name),
+        },
     };
     name.to_string()
 }

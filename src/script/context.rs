@@ -55,6 +55,7 @@ pub struct Context {
     pub sources: Sources,
     interrupt: Arc<AtomicBool>,
     output_closed: AtomicBool,
+    last_value: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -89,6 +90,11 @@ impl Context {
     /// A bar on standard error, when that is a terminal. `total` counts steps.
     pub fn progress(&self, label: &str, total: u64) -> Progress {
         Progress::new(label, total)
+    }
+
+    /// Whether `_` is the last value of the REPL.
+    pub(super) fn last_value_flag(&self) -> Arc<AtomicBool> {
+        self.last_value.clone()
     }
 
     pub(super) fn close_output(&self) {

@@ -120,7 +120,7 @@ mod tests {
         };
         let expected = "\
 error: `int` has no field `lyaer`
- --> a.rhai:1:13
+  --> a.rhai:1:13
   |
 1 | fn f(x) { x.lyaer }
   |             ^^^^^
@@ -136,6 +136,6 @@ error: `int` has no field `lyaer`
     #[test]
     fn without_a_place_the_message_stands_alone() {
         let text = Diagnostic::new("no", Some("yes".into())).render(&Sources::default(), false);
-        assert_eq!(text, "error: no\n  = help: yes\n");
+        assert_eq!(text, "error: no\n = help: yes\n");
     }
 }

@@ -40,6 +40,8 @@ impl Explainer<'_> {
                     if !inner_source.is_empty() {
                         source.clone_from(inner_source);
                     }
+                    let home = self.context.sources.home(name).filter(|_| source == main);
+                    source = home.unwrap_or(source);
                     error = inner;
                 }
                 EvalAltResult::ErrorInModule(name, inner, position) => {

@@ -4,8 +4,9 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rhai::{AST, Dynamic, Engine, EvalAltResult, Position, Scope};
+use rhai::{AST, Dynamic, Engine, EvalAltResult, Position, Scope, Token};
 
 use super::api::{Api, Table};
 use super::bind;
@@ -46,6 +47,7 @@ impl Host {
         engine.disable_symbol("eval").set_strict_variables(true).set_fail_on_invalid_map_property(true);
         engine.set_module_resolver(Modules::new(context.clone()));
         connect_output(&mut engine, &context);
+        name_last_value(&mut engine, context.last_value_flag());
         let mut api = Api::new(&mut engine, context.clone());
         bind::register(&mut api);
         let table = Arc::new(api.finish());
@@ -65,10 +67,6 @@ impl Host {
         &self.engine
     }
 
-    pub(super) fn builtins(&self) -> &[String] {
-        &self.builtins
-    }
-
     /// Reads and compiles a script, without looking at the parameters set from outside.
     pub fn load(&self, path: &Path) -> Result<Script, Error> {
         let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
@@ -81,7 +79,6 @@ impl Host {
         let variables: Vec<_> = scope.iter_raw().map(|(name, ..)| name.to_string()).collect();
         let explainer = self.explainer(variables);
         let unusable = |diagnostic| Error::Unusable(Box::new(diagnostic));
-        // The text is compiled without its scope's constants, or they would be folded in as values.
         let mut ast = self
             .engine
             .compile_with_scope(scope, text)
@@ -161,6 +158,15 @@ fn innermost(error: &EvalAltResult) -> &EvalAltResult {
         }
         error => error,
     }
+}
+
+/// While the flag is set, reads a lone `_` as the name of a variable: the last value of the REPL.
+#[expect(deprecated, reason = "marks a volatile interface of the engine")]
+pub(super) fn name_last_value(engine: &mut Engine, flag: Arc<AtomicBool>) {
+    engine.on_parse_token(move |token, _, _| match token {
+        Token::Underscore if flag.load(Ordering::Relaxed) => Token::Identifier(Box::new("_".into())),
+        token => token,
+    });
 }
 
 /// `print` to standard output, `debug` to standard error; a reader who leaves ends the run.

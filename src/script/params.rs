@@ -52,8 +52,9 @@ impl Params {
     pub fn check(&self, scan: &Scan) -> Result<(), (Failure, Position)> {
         for declared in &scan.declared {
             if let Some(default) = &declared.default {
-                self.value(&declared.name, default.clone())
-                    .map_err(|failure| (failure, declared.position))?;
+                if let Err(failure) = self.value(&declared.name, default.clone()) {
+                    return Err((failure, declared.position));
+                }
             }
         }
         let names = || scan.declared.iter().map(|declared| declared.name.as_str());

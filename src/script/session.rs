@@ -2,12 +2,15 @@
 //! that stay.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rhai::{AST, Dynamic, Engine, Expr, LexError, ParseErrorType, Scope, Stmt};
 
 use super::error::Error;
 use super::help;
-use super::host::Host;
+use super::host::{Host, name_last_value};
+use super::source::identifiers;
 
 /// What an input gave.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,10 +59,18 @@ impl Session {
         if let Some(reply) = self.command(input.trim()) {
             return Ok(reply);
         }
-        self.host.context().clear_interrupt();
+        let context = self.host.context();
+        context.clear_interrupt();
+        // In a `switch`, `_` is the default case.
+        let has_switch = identifiers(input).contains(&"switch");
+        context.last_value_flag().store(!has_switch, Ordering::Relaxed);
         self.inputs += 1;
         let source = format!("repl[{}]", self.inputs);
-        let script = self.compile(&source, input)?;
+        let script = self.host.compile(&source, input, &self.scope)?;
+        for function in script.ast.iter_functions() {
+            context.sources.add_function(function.name, &source);
+        }
+        let script = self.after_earlier_inputs(&script.ast);
         let variables = self.scope.len();
         let result = self.host.eval(&mut self.scope, &script, &source);
         // A failed input leaves no half of its declarations behind.
@@ -77,12 +88,11 @@ impl Session {
     }
 
     /// The input after the imports and functions so far.
-    fn compile(&self, source: &str, input: &str) -> Result<AST, Error> {
+    fn after_earlier_inputs(&self, input: &AST) -> AST {
         let imports: String =
             self.imports.iter().map(|(alias, path)| format!("import {path:?} as {alias};\n")).collect();
         let before = self.host.engine().compile(imports).unwrap_or_default();
-        let script = self.host.compile(source, input, &self.scope)?;
-        Ok(before.merge(&self.functions).merge(&script.ast))
+        before.merge(&self.functions).merge(input)
     }
 
     fn keep(&mut self, script: &AST) {
@@ -134,7 +144,9 @@ impl Session {
 /// Whether the input is a whole one; if the parser stopped at its end, it goes on in the next line.
 pub fn is_complete(input: &str) -> bool {
     // Names do not matter here, so a bare engine does.
-    let Err(error) = Engine::new_raw().compile(input) else { return true };
+    let mut engine = Engine::new_raw();
+    name_last_value(&mut engine, Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch"))));
+    let Err(error) = engine.compile(input) else { return true };
     let input = input.trim_end();
     let (line, column) = (error.position().line(), error.position().position().unwrap_or(0));
     let last = input.lines().last().unwrap_or("").chars().count();
@@ -172,6 +184,7 @@ mod tests {
         assert_eq!(says(&mut session, "fn twice(a) { 2 * a }"), "Nothing");
         assert_eq!(says(&mut session, "twice(x) + 2"), "42");
         assert_eq!(says(&mut session, "_ + 1"), "43");
+        assert_eq!(says(&mut session, "switch x { 1 => 1, _ => 2 }"), "2");
         assert_eq!(says(&mut session, "let x = \"a\";"), "Nothing");
         assert_eq!(says(&mut session, "fn twice(a) { a + a }"), "Nothing");
         assert_eq!(says(&mut session, "twice(x)"), "\"aa\"");
@@ -202,12 +215,12 @@ mod tests {
         let error = session.submit("f(1)").unwrap_err();
         let expected = "\
 error: `int` has no field `lyaer`
- --> repl[1]:1:13
+  --> repl[1]:1:13
   |
 1 | fn f(x) { x.lyaer }
   |             ^^^^^
   |
- ::: repl[2]:1:1
+  --> repl[2]:1:1
   |
 1 | f(1)
   | - in call to `f`
@@ -236,6 +249,8 @@ error: `int` has no field `lyaer`
             ("f(1,", false),
             ("#{a: 1", false),
             ("1 +", false),
+            ("f(_,", false),
+            ("switch x { _ => 1,", false),
             ("`open", false),
             ("\"open", true),
             ("let = 3", true),

@@ -2,24 +2,41 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rhai::Position;
 
 /// All sources compiled so far: the script, its modules, the inputs of the REPL.
 #[derive(Debug, Default)]
-pub struct Sources(Mutex<HashMap<String, Arc<str>>>);
+pub struct Sources {
+    texts: Mutex<HashMap<String, Arc<str>>>,
+    /// Functions of earlier inputs of the REPL: the engine forgets which input defined them.
+    homes: Mutex<HashMap<String, String>>,
+}
 
 impl Sources {
     /// Keeps a text under its name, replacing an earlier text of that name.
     pub fn add(&self, name: &str, text: &str) {
-        let mut sources = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.insert(name.to_string(), text.into());
+        lock(&self.texts).insert(name.to_string(), text.into());
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<str>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        lock(&self.texts).get(name).cloned()
     }
+
+    /// Remembers that a function was defined in a source.
+    pub fn add_function(&self, function: &str, source: &str) {
+        lock(&self.homes).insert(function.to_string(), source.to_string());
+    }
+
+    /// The source that was remembered for a function.
+    pub fn home(&self, function: &str) -> Option<String> {
+        lock(&self.homes).get(function).cloned()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The byte range of the token at a position; empty at the end of a line or of the text.

@@ -3,7 +3,6 @@
 use rhai::{Dynamic, FnPtr};
 
 use super::api::Table;
-use super::error::Failure;
 
 /// Elements of an array or map that the REPL prints before it only counts the rest.
 const MAX_SHOWN: usize = 100;
@@ -22,11 +21,11 @@ pub fn plain(table: &Table, value: &Dynamic) -> String {
 }
 
 fn quoted(table: &Table, value: &Dynamic) -> String {
+    if value.is_unit() {
+        return "()".into();
+    }
     if let Some(shown) = table.show(value) {
         return shown;
-    }
-    if let Some(failure) = value.read_lock::<Failure>() {
-        return failure.to_string();
     }
     if let Some(function) = value.read_lock::<FnPtr>() {
         return if function.is_anonymous() {
