@@ -1,1 +1,7 @@
-fn main(){}
+//! The binary: hand the command line over, exit with its code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    patchscript::cli::main()
+}

@@ -1,0 +1,172 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args as ArgGroup, Parser, Subcommand};
+
+use crate::script::HostOptions;
+use crate::script::limits::Limits;
+
+const EXAMPLES: &str = "\
+Examples:
+  patchscript                                   talk to the embedded model
+  patchscript run patch.rhai                    run a script
+  patchscript run patch.rhai --params           list what can be set
+  patchscript run patch.rhai --set layer=8 --model ./gpt2 --out results
+  patchscript check patch.rhai                  find mistakes without running
+
+A first script:
+  let m = load();
+  print(m.trace(\"The capital of France is\").top(3));";
+
+/// Causal experiments on language models from short scripts.
+#[derive(Debug, Parser)]
+#[command(name = "patchscript", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a script
+    #[command(after_help = EXAMPLES)]
+    Run(Run),
+    /// Find mistakes in a script without running it
+    Check(Check),
+    /// Talk line by line (the default)
+    Repl(Settings),
+}
+
+#[derive(Debug, ArgGroup)]
+pub struct Run {
+    /// The script, a `.rhai` file
+    pub file: PathBuf,
+    /// Set a parameter that the script declares with `param(name, default)`
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    pub sets: Vec<(String, String)>,
+    /// List the script's parameters and stop
+    #[arg(long)]
+    pub params: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, ArgGroup)]
+pub struct Check {
+    /// The script, a `.rhai` file
+    pub file: PathBuf,
+}
+
+/// What a run uses and may touch.
+#[derive(Debug, ArgGroup)]
+pub struct Settings {
+    /// What `load()` loads: `demo`, a folder, a `.gguf` file or `org/name`
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Where to compute: `cpu`, `cuda` or `cuda:1`
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// The number type of the weights: `f32`, `bf16` or `f16`
+    #[arg(long, value_name = "DTYPE")]
+    dtype: Option<String>,
+    /// The seed of everything random
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The folder for results [default: out/<script name>]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Let the script read this folder too
+    #[arg(long, value_name = "DIR")]
+    allow_read: Vec<PathBuf>,
+    /// Let the script write to this folder too
+    #[arg(long, value_name = "DIR")]
+    allow_write: Vec<PathBuf>,
+    /// Never use the network
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+#[derive(Debug, ArgGroup)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Steps of the script [default: 10000000000]
+    #[arg(long, value_name = "N")]
+    max_ops: Option<u64>,
+    /// Nested function calls [default: 64]
+    #[arg(long, value_name = "N")]
+    max_call_levels: Option<usize>,
+    /// Bytes of a string [default: 64000000]
+    #[arg(long, value_name = "BYTES")]
+    max_string: Option<usize>,
+    /// Elements of an array [default: 10000000]
+    #[arg(long, value_name = "N")]
+    max_array: Option<usize>,
+    /// Entries of a map [default: 1000000]
+    #[arg(long, value_name = "N")]
+    max_map: Option<usize>,
+    /// Bytes of all tensors a script holds [default: 16000000000]
+    #[arg(long, value_name = "BYTES")]
+    max_tensor_bytes: Option<u64>,
+}
+
+impl LimitArgs {
+    fn limits(&self) -> Limits {
+        let default = Limits::default();
+        Limits {
+            operations: self.max_ops.unwrap_or(default.operations),
+            call_levels: self.max_call_levels.unwrap_or(default.call_levels),
+            string_bytes: self.max_string.unwrap_or(default.string_bytes),
+            array_len: self.max_array.unwrap_or(default.array_len),
+            map_len: self.max_map.unwrap_or(default.map_len),
+            tensor_bytes: self.max_tensor_bytes.unwrap_or(default.tensor_bytes),
+        }
+    }
+}
+
+impl Settings {
+    /// As plain data, for the REPL.
+    pub fn options(self) -> HostOptions {
+        HostOptions {
+            limits: self.limits.limits(),
+            model: self.model,
+            device: self.device,
+            dtype: self.dtype,
+            seed: self.seed,
+            out: self.out,
+            allow_read: self.allow_read,
+            allow_write: self.allow_write,
+            offline: self.offline,
+            sets: Vec::new(),
+            script: None,
+        }
+    }
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err(format!("write `--set {text}=VALUE`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn limits_default_to_the_hosts() {
+        let args = Args::parse_from(["patchscript", "--max-ops", "5"]);
+        assert_eq!(args.settings.options().limits, Limits { operations: 5, ..Limits::default() });
+    }
+}

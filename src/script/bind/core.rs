@@ -1,0 +1,116 @@
+//! Parameters, assertions, text and numbers that the engine lacks.
+
+use rhai::{Array, Dynamic, NativeCallContext};
+
+use crate::script::api::Api;
+use crate::script::args::{self, expected};
+use crate::script::error::{Failure, ScriptResult, fail};
+use crate::script::format;
+
+/// Registers this file's functions.
+pub fn register(api: &mut Api) {
+    api.ty::<Failure>("Error", "what `catch` receives: `.message` and `.help`", ToString::to_string);
+    api.getter("Error", "message -> string", "what is wrong")
+        .example(
+            "let m = \"\"; try { assert(false, \"too far\") } catch (e) { m = e.message } m",
+            "\"too far\"",
+        )
+        .native(|error: &mut Failure| error.message.clone());
+    api.getter("Error", "help -> string", "the cure; empty if there is none")
+        .example("let h = (); try { assert(false) } catch (e) { h = e.help } h", "\"\"")
+        .native(|error: &mut Failure| error.help.clone().unwrap_or_default());
+    params(api);
+    text(api);
+    numbers(api);
+}
+
+fn params(api: &mut Api) {
+    let context = api.context();
+    let read = move |name: &str, default: Dynamic| -> ScriptResult<Dynamic> {
+        Ok(context.params.value(name, default)?)
+    };
+    let read_with_help = read.clone();
+    api.function(
+        "param(name: string, default: any, help?: string) -> any",
+        "a value that `--set name=value` sets, of the default's type",
+    )
+    .example("param(\"layer\", 6, \"which layer to patch\")", "6")
+    .native(move |name: &str, default: Dynamic| read(name, default))
+    .native(move |name: &str, default: Dynamic, _help: &str| read_with_help(name, default));
+
+    api.function("assert(condition: bool, message?: string)", "ends the script unless the condition holds")
+        .example("assert(1 + 1 == 2, \"arithmetic\")", "")
+        .native(|condition: bool| assert(condition, "assertion failed"))
+        .native(|condition: bool, message: &str| assert(condition, message));
+}
+
+fn assert(condition: bool, message: &str) -> ScriptResult<()> {
+    if condition { Ok(()) } else { Err(fail(message).into()) }
+}
+
+fn text(api: &mut Api) {
+    api.function(
+        "fmt(template: string, values...: any) -> string",
+        "fills `{}`, `{:.3f}`, `{:>8}`, … as Python's `format` does; up to six values",
+    )
+    .example("fmt(\"{:.3f} of {}\", 2.0 / 3.0, \"all\")", "\"0.667 of all\"")
+    .native(|call: NativeCallContext, t: &str, a: Dynamic| fill(&call, t, &[a]))
+    .native(|call: NativeCallContext, t: &str, a: Dynamic, b: Dynamic| fill(&call, t, &[a, b]))
+    .native(|call: NativeCallContext, t: &str, a: Dynamic, b: Dynamic, c: Dynamic| fill(&call, t, &[a, b, c]))
+    .native(|call: NativeCallContext, t: &str, a: Dynamic, b: Dynamic, c: Dynamic, d: Dynamic| {
+        fill(&call, t, &[a, b, c, d])
+    })
+    .native(|call: NativeCallContext, t: &str, a: Dynamic, b: Dynamic, c: Dynamic, d: Dynamic, e: Dynamic| {
+        fill(&call, t, &[a, b, c, d, e])
+    })
+    .native(
+        |call: NativeCallContext,
+         t: &str,
+         a: Dynamic,
+         b: Dynamic,
+         c: Dynamic,
+         d: Dynamic,
+         e: Dynamic,
+         f: Dynamic| { fill(&call, t, &[a, b, c, d, e, f]) },
+    );
+
+    api.function("join(items: array, separator: string) -> string", "the items as text, one after the other")
+        .example("join([1, \"a\", 2.5], \", \")", "\"1, a, 2.5\"")
+        .native(|call: NativeCallContext, items: Array, separator: &str| -> ScriptResult<String> {
+            let items: Result<Vec<_>, _> = items.iter().map(|item| shown(&call, item)).collect();
+            Ok(items?.join(separator))
+        });
+}
+
+fn fill(call: &NativeCallContext, template: &str, values: &[Dynamic]) -> ScriptResult<String> {
+    Ok(format::format(template, values, |value| shown(call, value).unwrap_or_else(|_| value.to_string()))?)
+}
+
+/// The value as `print` shows it.
+fn shown(call: &NativeCallContext, item: &Dynamic) -> ScriptResult<String> {
+    call.call_native_fn(rhai::FUNC_TO_STRING, (item.clone(),))
+}
+
+fn numbers(api: &mut Api) {
+    api.function(
+        "round_half_even(x: number, digits?: int) -> number",
+        "rounds halves to even as Python's `round` does: to an int, or to a float with `digits`",
+    )
+    .example("[round_half_even(2.5), round_half_even(0.125, 2)]", "[2, 0.12]")
+    .native(|x: Dynamic| -> ScriptResult<i64> { to_int(args::number(&x)?.round_ties_even()) })
+    .native(|x: Dynamic, digits: i64| -> ScriptResult<f64> {
+        let digits = usize::try_from(digits).ok().filter(|digits| *digits <= 300);
+        let digits = digits.ok_or_else(|| fail("expected 0 to 300 digits"))?;
+        // Printing rounds the exact binary value half to even, which scaling by a power of ten would not.
+        let text = format!("{:.digits$}", args::number(&x)?);
+        text.parse().map_err(|_| expected("a number", &x).into())
+    });
+}
+
+fn to_int(x: f64) -> ScriptResult<i64> {
+    // The bounds are exact powers of two; NaN fails both.
+    match x >= i64::MIN as f64 && x < -(i64::MIN as f64) {
+        true => Ok(x as i64),
+        false => Err(fail(format!("`{x}` does not fit an int")).into()),
+    }
+}

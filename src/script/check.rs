@@ -1,0 +1,74 @@
+//! What can be refused before a script runs, beyond syntax and variables.
+
+use std::collections::BTreeSet;
+
+use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
+
+use super::diagnostic::{Diagnostic, Place};
+use super::explain::Explainer;
+use super::source::identifiers;
+
+/// Functions that are part of the language and in no package.
+const SYNTACTIC: &[&str] =
+    &["print", "debug", "type_of", "call", "curry", "Fn", "is_shared", "is_def_var", "is_def_fn", "this"];
+
+/// The names of the engine's own functions, sorted.
+pub fn builtin_functions(engine: &Engine) -> Vec<String> {
+    let named = engine.collect_fn_metadata(None, |info| Some(info.metadata.name.to_string()), true);
+    let names: BTreeSet<String> = named
+        .into_iter()
+        .chain(SYNTACTIC.iter().map(ToString::to_string))
+        .filter(|name| rhai::is_valid_identifier(name))
+        .collect();
+    names.into_iter().collect()
+}
+
+/// Refuses the first call, in the order of the text, of a name that is no function anywhere.
+pub fn calls(ast: &AST, source: &str, explainer: &Explainer) -> Result<(), Diagnostic> {
+    let functions: Vec<_> = ast.iter_functions().map(|function| function.name.to_string()).collect();
+    let mut unknown: Option<(Position, String, bool)> = None;
+    ast.walk(&mut |path: &[ASTNode]| {
+        let (call, position, is_method) = match path.last() {
+            Some(ASTNode::Expr(Expr::FnCall(call, at)) | ASTNode::Stmt(Stmt::FnCall(call, at))) => {
+                (call, at, false)
+            }
+            Some(ASTNode::Expr(Expr::MethodCall(call, at))) => (call, at, true),
+            _ => return true,
+        };
+        let known = functions.iter().any(|function| call.name == function) || is_known(call, explainer);
+        if !known && unknown.as_ref().is_none_or(|(first, ..)| position < first) {
+            unknown = Some((*position, call.name.to_string(), is_method));
+        }
+        true
+    });
+    let Some((position, name, is_method)) = unknown else { return Ok(()) };
+    // A map may hold a closure under this name.
+    let text = explainer.context.sources.get(source).unwrap_or_default();
+    if is_method && is_entry_name(&text, &name) {
+        return Ok(());
+    }
+    let place = Place { source: source.to_string(), position };
+    let message = format!("unknown {} `{name}`", if is_method { "method" } else { "function" });
+    let nearest = functions.iter().map(String::as_str);
+    let help = super::nearest::nearest(&name, nearest)
+        .map(|function| format!("did you mean `{function}`?"))
+        .or_else(|| explainer.nearest_function(&name, None, &place));
+    Err(Diagnostic { message, help, place: Some(place), frames: Vec::new() })
+}
+
+fn is_known(call: &FnCallExpr, explainer: &Explainer) -> bool {
+    call.is_qualified()
+        || !rhai::is_valid_identifier(&call.name)
+        || explainer.table.named(&call.name).next().is_some()
+        || explainer.builtins.binary_search_by(|name| name.as_str().cmp(&call.name)).is_ok()
+}
+
+/// Whether the text holds `name:` or `name =`, so that the name can be an entry of a map.
+fn is_entry_name(text: &str, name: &str) -> bool {
+    identifiers(text).contains(&name)
+        && text.match_indices(name).any(|(at, _)| {
+            let after = text[at + name.len()..].trim_start_matches('"').trim_start();
+            after.starts_with(':') && !after.starts_with("::")
+                || after.starts_with('=') && !after.starts_with("==")
+        })
+}

@@ -1,0 +1,93 @@
+//! How a script fails: natively with [`fail`], as a whole with [`Error`].
+
+use std::fmt;
+use std::path::PathBuf;
+
+use rhai::{Dynamic, EvalAltResult, Position};
+
+use super::diagnostic::Diagnostic;
+
+/// What native functions return.
+pub type ScriptResult<T> = Result<T, Box<EvalAltResult>>;
+
+/// A refusal of a native function: what is wrong, and the cure. Scripts see it in `catch (error)`
+/// as `error.message` and `error.help`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub message: String,
+    pub help: Option<String>,
+}
+
+/// Starts a refusal; return it with `?` or `Err(fail(..).into())`.
+pub fn fail(message: impl Into<String>) -> Failure {
+    Failure { message: message.into(), help: None }
+}
+
+impl Failure {
+    /// Adds the cure: an action, with the user's own text in it.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Adds the cure if there is one.
+    pub fn maybe_help(mut self, help: Option<String>) -> Self {
+        self.help = help;
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<Failure> for Box<EvalAltResult> {
+    /// Without a position, so that the engine fills in the call's.
+    fn from(failure: Failure) -> Self {
+        Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(failure), Position::NONE))
+    }
+}
+
+/// How a script, or one input of the REPL, can end early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read script `{}`: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The script or its parameters cannot be run at all.
+    #[error("{0}")]
+    Unusable(Box<Diagnostic>),
+    /// The script ran and failed.
+    #[error("{0}")]
+    Failed(Box<Diagnostic>),
+    #[error("interrupted")]
+    Interrupted,
+    /// Whoever read standard output has left.
+    #[error("standard output is closed")]
+    OutputClosed,
+    #[error("cannot start the thread that runs the script: {0}")]
+    Thread(std::io::Error),
+}
+
+impl Error {
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Read { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
+                Some(format!("check the path `{}`, or name another script", path.display()))
+            }
+            Self::Unusable(diagnostic) | Self::Failed(diagnostic) => diagnostic.help.clone(),
+            _ => None,
+        }
+    }
+
+    /// The exit code of the command line.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::OutputClosed => 0,
+            Self::Failed(_) | Self::Thread(_) => 1,
+            Self::Read { .. } | Self::Unusable(_) => 2,
+            Self::Interrupted => 130,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! One engine with everything a script stands on: compile, check, run.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rhai::{AST, Dynamic, Engine, EvalAltResult, Position, Scope, Token};
+
+use super::api::{Api, Table};
+use super::bind;
+use super::check;
+use super::context::{Context, HostOptions};
+use super::diagnostic::{Diagnostic, Place};
+use super::error::Error;
+use super::explain::Explainer;
+use super::modules::Modules;
+use super::params::{self, Scan};
+use super::value;
+
+/// Room for deeply nested calls of scripts.
+const STACK_BYTES: usize = 64 << 20;
+
+/// The engine, the table of what it offers, and the context of its runs.
+pub struct Host {
+    engine: Engine,
+    table: Arc<Table>,
+    context: Arc<Context>,
+    builtins: Vec<String>,
+}
+
+/// A script that was compiled and checked. `source` is its unique name.
+#[derive(Debug)]
+pub struct Script {
+    pub source: String,
+    pub ast: AST,
+    pub params: Scan,
+}
+
+impl Host {
+    /// Builds the engine; reads and loads nothing.
+    pub fn new(options: HostOptions) -> Self {
+        let context = Arc::new(Context::new(options));
+        let mut engine = Engine::new();
+        context.options.limits.apply(&mut engine);
+        engine.disable_symbol("eval").set_strict_variables(true).set_fail_on_invalid_map_property(true);
+        engine.set_module_resolver(Modules::new(context.clone()));
+        connect_output(&mut engine, &context);
+        name_last_value(&mut engine, context.last_value_flag());
+        let mut api = Api::new(&mut engine, context.clone());
+        bind::register(&mut api);
+        let table = Arc::new(api.finish());
+        let builtins = check::builtin_functions(&engine);
+        Self { engine, table, context, builtins }
+    }
+
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Reads and compiles a script, without looking at the parameters set from outside.
+    pub fn load(&self, path: &Path) -> Result<Script, Error> {
+        let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        self.compile(&path.display().to_string(), &text, &Scope::new())
+    }
+
+    /// Compiles a text under a unique name: syntax, variables, and functions that exist nowhere.
+    pub fn compile(&self, source: &str, text: &str, scope: &Scope) -> Result<Script, Error> {
+        self.context.sources.add(source, text);
+        let variables: Vec<_> = scope.iter_raw().map(|(name, ..)| name.to_string()).collect();
+        let explainer = self.explainer(variables);
+        let unusable = |diagnostic| Error::Unusable(Box::new(diagnostic));
+        let mut ast = self
+            .engine
+            .compile_with_scope(scope, text)
+            .map_err(|error| unusable(explainer.syntax(&error, source)))?;
+        ast.set_source(source);
+        Ok(Script { source: source.to_string(), params: params::scan(&ast), ast })
+    }
+
+    /// Refuses calls of functions that exist nowhere.
+    pub fn check(&self, script: &Script) -> Result<(), Error> {
+        check::calls(&script.ast, &script.source, &self.explainer(Vec::new()))
+            .map_err(|diagnostic| Error::Unusable(Box::new(diagnostic)))
+    }
+
+    /// Runs a whole script, after checking it and its parameters.
+    pub fn run(&self, script: &Script) -> Result<(), Error> {
+        self.check(script)?;
+        self.context.params.check(&script.params).map_err(|(failure, position)| {
+            let place = Place { source: script.source.clone(), position };
+            let place = (!position.is_none()).then_some(place);
+            Error::Unusable(Box::new(Diagnostic {
+                message: failure.message,
+                help: failure.help,
+                place,
+                frames: Vec::new(),
+            }))
+        })?;
+        self.eval(&mut Scope::new(), &script.ast, &script.source).map(|_| ())
+    }
+
+    /// Evaluates on a thread with a large stack.
+    pub(super) fn eval(&self, scope: &mut Scope<'static>, ast: &AST, source: &str) -> Result<Dynamic, Error> {
+        let evaluate = || self.engine.eval_ast_with_scope::<Dynamic>(scope, ast);
+        let result = std::thread::scope(|threads| {
+            let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(threads, evaluate);
+            thread.map_err(Error::Thread).map(|thread| thread.join())
+        })?;
+        let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        result.map_err(|error| self.error(&error, scope, source))
+    }
+
+    fn error(&self, error: &EvalAltResult, scope: &Scope, source: &str) -> Error {
+        match innermost(error) {
+            EvalAltResult::ErrorTerminated(..) if self.context.output_closed() => Error::OutputClosed,
+            EvalAltResult::ErrorTerminated(..) => Error::Interrupted,
+            _ => {
+                let variables = scope.iter_raw().map(|(name, ..)| name.to_string()).collect();
+                Error::Failed(Box::new(self.explainer(variables).runtime(error, source)))
+            }
+        }
+    }
+
+    fn explainer(&self, variables: Vec<String>) -> Explainer<'_> {
+        Explainer { table: &self.table, context: &self.context, builtins: &self.builtins, variables }
+    }
+
+    /// What the REPL prints for a value; `None` for `()`.
+    pub fn echo(&self, value: &Dynamic) -> Option<String> {
+        value::echo(&self.table, value)
+    }
+
+    /// The text of an error for standard error.
+    pub fn render(&self, error: &Error, color: bool) -> String {
+        match error {
+            Error::Unusable(diagnostic) | Error::Failed(diagnostic) => {
+                diagnostic.render(&self.context.sources, color)
+            }
+            other => Diagnostic::new(other.to_string(), other.help()).render(&self.context.sources, color),
+        }
+    }
+}
+
+fn innermost(error: &EvalAltResult) -> &EvalAltResult {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, _, inner, _) | EvalAltResult::ErrorInModule(_, inner, _) => {
+            innermost(inner)
+        }
+        error => error,
+    }
+}
+
+/// While the flag is set, reads a lone `_` as the name of a variable: the last value of the REPL.
+#[expect(deprecated, reason = "marks a volatile interface of the engine")]
+pub(super) fn name_last_value(engine: &mut Engine, flag: Arc<AtomicBool>) {
+    engine.on_parse_token(move |token, _, _| match token {
+        Token::Underscore if flag.load(Ordering::Relaxed) => Token::Identifier(Box::new("_".into())),
+        token => token,
+    });
+}
+
+/// `print` to standard output, `debug` to standard error; a reader who leaves ends the run.
+fn connect_output(engine: &mut Engine, context: &Arc<Context>) {
+    let output = context.clone();
+    engine.on_print(move |text| {
+        if writeln!(io::stdout().lock(), "{text}").is_err() {
+            output.close_output();
+        }
+    });
+    engine.on_debug(|text, source, position: Position| {
+        let line = position.line().unwrap_or(0);
+        // Nothing is lost when standard error is closed.
+        let _ = writeln!(io::stderr().lock(), "{}:{line}: {text}", source.unwrap_or("script"));
+    });
+    let signals = context.clone();
+    engine.on_progress(move |_| (signals.interrupted() || signals.output_closed()).then_some(Dynamic::UNIT));
+}

@@ -1,0 +1,41 @@
+//! The script host: the only place that knows Rhai.
+//!
+//! Read in this order:
+//! - [`api`] the one table of everything a script can call ([`signature`] parses its lines);
+//! - [`bind`] fills the table, one file a type; its functions take their arguments through [`args`]
+//!   and refuse with [`error::fail`];
+//! - [`context`] what a running script shares with its bindings: options, parameters ([`params`]),
+//!   [`interrupt`], [`progress`];
+//! - [`host`] one engine with its [`limits`] and [`modules`]: compile, [`check`](mod@check), run;
+//! - [`session`] the REPL without a terminal, with [`help`] and [`value`] (how a value is shown);
+//! - [`explain`] turns every engine error into a [`diagnostic`], drawn over its [`source`].
+
+pub mod api;
+pub mod args;
+pub mod bind;
+pub mod check;
+pub mod context;
+pub mod diagnostic;
+pub mod error;
+pub mod explain;
+pub mod format;
+pub mod help;
+pub mod host;
+pub mod interrupt;
+pub mod limits;
+pub mod modules;
+pub mod nearest;
+pub mod params;
+pub mod progress;
+pub mod session;
+pub mod signature;
+pub mod source;
+pub mod value;
+
+pub use api::Api;
+pub use args::Options;
+pub use context::{Context, HostOptions};
+pub use diagnostic::Diagnostic;
+pub use error::{Error, Failure, ScriptResult, fail};
+pub use host::Host;
+pub use session::Session;

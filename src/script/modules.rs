@@ -1,0 +1,124 @@
+//! What `import` finds: the stdlib inside the binary, then files in the script's folder tree.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
+
+use super::context::Context;
+use super::error::{ScriptResult, fail};
+use super::nearest::nearest;
+
+/// The stdlib: the name that scripts import and the text.
+pub const STDLIB: &[(&str, &str)] = &[];
+
+/// Whether `import` finds this name inside the binary.
+pub fn is_embedded(name: &str) -> bool {
+    STDLIB.iter().any(|(module, _)| *module == name)
+}
+
+/// Compiles each module once, when it is first imported.
+pub struct Modules {
+    context: Arc<Context>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    loaded: HashMap<String, Shared<Module>>,
+    /// The modules being evaluated now, to refuse cycles.
+    loading: Vec<String>,
+}
+
+impl Modules {
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The unique name and the text of a module.
+    fn find(&self, importer: Option<&str>, path: &str) -> ScriptResult<(String, String)> {
+        if let Some((name, text)) = STDLIB.iter().find(|(name, _)| *name == path) {
+            return Ok((format!("stdlib/{name}.rhai"), (*text).to_string()));
+        }
+        let root = self.context.options.script_folder();
+        let folder =
+            importer.map(Path::new).and_then(Path::parent).filter(|folder| folder.starts_with(&root));
+        let mut file = folder.unwrap_or(&root).join(path);
+        if file.extension().is_none_or(|extension| extension != "rhai") {
+            file.as_mut_os_string().push(".rhai");
+        }
+        let Ok(canonical) = file.canonicalize() else { return Err(not_found(path, &file)) };
+        let inside = root.canonicalize().is_ok_and(|root| canonical.starts_with(root));
+        if !inside {
+            return Err(fail(format!("module `{path}` lies outside the script's folder"))
+                .help(format!("move `{}` into `{}`", file.display(), root.display()))
+                .into());
+        }
+        match fs::read_to_string(&canonical) {
+            Ok(text) => Ok((tidy(&file).display().to_string(), text)),
+            Err(error) => Err(fail(format!("cannot read module `{path}`: {error}")).into()),
+        }
+    }
+
+    fn load(&self, engine: &Engine, name: &str, text: &str) -> ScriptResult<Shared<Module>> {
+        self.context.sources.add(name, text);
+        let mut ast = engine.compile(text)?;
+        ast.set_source(name);
+        Ok(Module::eval_ast_as_new(Scope::new(), &ast, engine)?.into())
+    }
+}
+
+fn not_found(path: &str, file: &Path) -> Box<EvalAltResult> {
+    let stdlib = STDLIB.iter().map(|(name, _)| *name);
+    let help = match nearest(path, stdlib) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("create `{}`, or import one of the stdlib", file.display()),
+    };
+    fail(format!("there is no module `{path}`")).help(help).into()
+}
+
+/// Without `./`, so that one file has one name.
+fn tidy(file: &Path) -> PathBuf {
+    file.components().filter(|part| !matches!(part, std::path::Component::CurDir)).collect()
+}
+
+impl ModuleResolver for Modules {
+    fn resolve(
+        &self,
+        engine: &Engine,
+        importer: Option<&str>,
+        path: &str,
+        position: Position,
+    ) -> ScriptResult<Shared<Module>> {
+        let at_import = |mut error: Box<EvalAltResult>| {
+            error.set_position(position);
+            error
+        };
+        let (name, text) = self.find(importer, path).map_err(at_import)?;
+        {
+            let mut state = self.state();
+            if let Some(module) = state.loaded.get(&name) {
+                return Ok(module.clone());
+            }
+            if state.loading.contains(&name) {
+                let cycle = fail(format!("module `{path}` imports itself"))
+                    .help(format!("break the cycle {} -> {name}", state.loading.join(" -> ")));
+                return Err(at_import(cycle.into()));
+            }
+            state.loading.push(name.clone());
+        }
+        let result = self.load(engine, &name, &text);
+        let mut state = self.state();
+        state.loading.retain(|loading| *loading != name);
+        let module =
+            result.map_err(|error| Box::new(EvalAltResult::ErrorInModule(name.clone(), error, position)))?;
+        state.loaded.insert(name, module.clone());
+        Ok(module)
+    }
+}

@@ -1,0 +1,131 @@
+//! The texts that positions point into, by unique name.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rhai::Position;
+
+/// All sources compiled so far: the script, its modules, the inputs of the REPL.
+#[derive(Debug, Default)]
+pub struct Sources {
+    texts: Mutex<HashMap<String, Arc<str>>>,
+    /// Functions of earlier inputs of the REPL: the engine forgets which input defined them.
+    homes: Mutex<HashMap<String, String>>,
+}
+
+impl Sources {
+    /// Keeps a text under its name, replacing an earlier text of that name.
+    pub fn add(&self, name: &str, text: &str) {
+        lock(&self.texts).insert(name.to_string(), text.into());
+    }
+
+    pub fn get(&self, name: &str) -> Option<Arc<str>> {
+        lock(&self.texts).get(name).cloned()
+    }
+
+    /// Remembers that a function was defined in a source.
+    pub fn add_function(&self, function: &str, source: &str) {
+        lock(&self.homes).insert(function.to_string(), source.to_string());
+    }
+
+    /// The source that was remembered for a function.
+    pub fn home(&self, function: &str) -> Option<String> {
+        lock(&self.homes).get(function).cloned()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The byte range of the token at a position; empty at the end of a line or of the text.
+pub fn token_at(text: &str, position: Position) -> Range<usize> {
+    let Some(line) = position.line() else { return 0..0 };
+    let line_start = match line - 1 {
+        0 => 0,
+        before => text.match_indices('\n').nth(before - 1).map_or(text.len(), |(at, _)| at + 1),
+    };
+    let line_text = text[line_start..].lines().next().unwrap_or("");
+    let column = position.position().unwrap_or(1) - 1;
+    let offset = line_text.char_indices().nth(column).map_or(line_text.len(), |(at, _)| at);
+    let start = line_start + offset;
+    start..start + token_len(&line_text[offset..])
+}
+
+fn token_len(rest: &str) -> usize {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let Some(first) = rest.chars().next() else { return 0 };
+    let length_while = |keep: &dyn Fn(char) -> bool| rest.find(|c| !keep(c)).unwrap_or(rest.len());
+    match first {
+        quote @ ('"' | '`' | '\'') => {
+            let mut escaped = false;
+            let end = rest[1..].find(|c| {
+                let closes = c == quote && !escaped;
+                escaped = c == '\\' && !escaped;
+                closes
+            });
+            end.map_or(rest.len(), |end| end + 2)
+        }
+        c if c.is_ascii_digit() => {
+            let whole = length_while(&word);
+            let fraction = rest[whole..].strip_prefix('.').map_or(0, |digits| {
+                let len = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+                if len == 0 { 0 } else { len + 1 }
+            });
+            whole + fraction
+        }
+        c if word(c) => length_while(&word),
+        c if "+-*/%=<>!&|^~?.:@".contains(c) => length_while(&|c| "+-*/%=<>!&|^~?.:@".contains(c)),
+        c => c.len_utf8(),
+    }
+}
+
+/// The words of a source that could be names, without comments and strings.
+pub fn identifiers(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let skip = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else {
+            token_len(rest)
+        };
+        let (token, tail) = rest.split_at(skip.max(first.len_utf8()));
+        if first.is_alphabetic() || first == '_' {
+            names.push(token);
+        }
+        rest = tail;
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_found_by_line_and_character() {
+        let text = "let é = 1;\n  é.find(\"a \\\" b\") += 2.5..3";
+        let token = |line, column| &text[token_at(text, Position::new(line, column))];
+        assert_eq!(token(1, 1), "let");
+        assert_eq!(token(1, 7), "=");
+        assert_eq!(token(2, 3), "é");
+        assert_eq!(token(2, 5), "find");
+        assert_eq!(token(2, 10), "\"a \\\" b\"");
+        assert_eq!(token(2, 20), "+=");
+        assert_eq!(token(2, 23), "2.5");
+        assert_eq!(token(2, 90), "");
+        assert_eq!(token(9, 1), "");
+        assert_eq!(token_at(text, Position::NONE), 0..0);
+    }
+
+    #[test]
+    fn identifiers_skip_strings_and_comments() {
+        assert_eq!(identifiers("let a = b(\"c\"); // d\n/* e */ f"), ["a", "b", "f", "let"]);
+    }
+}

@@ -1,0 +1,236 @@
+//! The real binary in fresh folders: output, errors word for word, exit codes.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("inside the folder")).expect("a subfolder");
+        fs::write(path, text).expect("a file");
+    }
+    folder
+}
+
+fn command(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
+    command.current_dir(folder).args(args).stdin(Stdio::null()).env("XDG_STATE_HOME", folder);
+    command
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+fn patchscript(folder: &Path, args: &[&str]) -> Ran {
+    command(folder, args).output().expect("the binary starts").into()
+}
+
+/// Runs `a.rhai` with this text.
+fn run(text: &str, more: &[&str]) -> Ran {
+    let folder = folder(&[("a.rhai", text)]);
+    patchscript(folder.path(), &[&["run", "a.rhai"], more].concat())
+}
+
+#[track_caller]
+fn fails(ran: &Ran, code: i32, err: &str) {
+    assert_eq!(ran.err, err.trim_start_matches('\n'));
+    assert_eq!(ran.code, Some(code));
+}
+
+#[track_caller]
+fn prints(ran: &Ran, out: &str) {
+    assert_eq!((ran.out.as_str(), ran.err.as_str(), ran.code), (out, "", Some(0)));
+}
+
+#[test]
+fn print_prints() {
+    prints(&run("print(\"hello\"); print([1, 2.0, \"a\"]);", &[]), "hello\n[1, 2.0, \"a\"]\n");
+}
+
+#[test]
+fn debug_goes_to_standard_error_with_its_line() {
+    let ran = run("\ndebug(1);", &[]);
+    assert_eq!((ran.out.as_str(), ran.err.as_str()), ("", "a.rhai:2: 1\n"));
+}
+
+#[test]
+fn a_missing_file_is_a_usage_error() {
+    let folder = folder(&[]);
+    fails(
+        &patchscript(folder.path(), &["run", "b.rhai"]),
+        2,
+        "
+error: cannot read script `b.rhai`: No such file or directory (os error 2)
+  = help: check the path `b.rhai`, or name another script
+",
+    );
+}
+
+#[test]
+fn a_syntax_error_has_a_line_and_a_caret() {
+    fails(&run("let x = 1;\nlet y = [1, 2;\n", &[]), 2, "SYNTAX");
+}
+
+#[test]
+fn a_runtime_error_shows_the_way_to_it() {
+    fails(&run("fn f(a) {\n  a[3]\n}\nprint(\"first\");\nf([1, 2]);\n", &[]), 1, "RUNTIME");
+}
+
+#[test]
+fn an_unknown_function_suggests_the_nearest() {
+    fails(&run("print(\"first\");\njion([1], \",\");\n", &[]), 2, "UNKNOWN");
+}
+
+#[test]
+fn wrong_arguments_list_what_is_taken() {
+    fails(&run("join([1], 2);\n", &[]), 1, "WRONG");
+}
+
+#[test]
+fn an_unknown_variable_is_found_before_the_run() {
+    fails(&run("let prompt = 1;\nprint(\"first\");\nprint(promt);\n", &[]), 2, "VARIABLE");
+}
+
+#[test]
+fn an_unknown_map_entry_suggests_the_nearest() {
+    fails(&run("let m = #{layer: 3};\nprint(m.lyaer);\n", &[]), 1, "ENTRY");
+}
+
+#[test]
+fn operators_name_both_sides() {
+    fails(&run("let a = #{};\na * 2", &[]), 1, "OPERATOR");
+}
+
+#[test]
+fn a_thrown_text_is_the_message() {
+    fails(&run("throw \"no good\";", &[]), 1, "THROWN");
+}
+
+#[test]
+fn parameters_are_set_and_listed() {
+    let text =
+        "let l = param(\"layer\", 6, \"which layer\");\nlet a = param(\"alpha\", 0.5);\nprint([l, a]);\n";
+    prints(&run(text, &[]), "[6, 0.5]\n");
+    prints(&run(text, &["--set", "layer=8", "--set", "alpha=2"]), "[8, 2.0]\n");
+    prints(&run(text, &["--params"]), "layer = 6    which layer\nalpha = 0.5\n");
+    fails(&run(text, &["--set", "lyaer=8"]), 2, "SETNAME");
+    fails(&run(text, &["--set", "layer=x"]), 2, "SETVALUE");
+    assert_eq!(run(text, &["--set", "layer"]).code, Some(2));
+}
+
+#[test]
+fn check_finds_mistakes_without_running() {
+    let folder = folder(&[
+        ("good.rhai", "let m = #{f: |x| x};\nfn g(x) { x + 1 }\nprint(g(m.f(1)));\n"),
+        ("bad.rhai", "print(1);\nif false { [1].psuh(2) }\n"),
+    ]);
+    prints(&patchscript(folder.path(), &["check", "good.rhai"]), "");
+    prints(&patchscript(folder.path(), &["run", "good.rhai"]), "2\n");
+    fails(&patchscript(folder.path(), &["check", "bad.rhai"]), 2, "CHECK");
+}
+
+#[test]
+fn imports_stay_in_the_scripts_folder() {
+    let folder = folder(&[
+        ("s/a.rhai", "import \"lib/b\" as b;\nprint(b::two());\n"),
+        ("s/lib/b.rhai", "import \"c\" as c;\nfn two() { c::one() + c::one() }\n"),
+        ("s/lib/c.rhai", "fn one() { 1 }\n"),
+        ("s/out.rhai", "import \"../secret\" as s;\n"),
+        ("s/none.rhai", "import \"nothing\" as s;\n"),
+        ("s/cycle.rhai", "import \"cycle\" as s;\n"),
+        ("s/fault.rhai", "import \"lib/d\" as d;\n\nd::f(1);\n"),
+        ("s/lib/d.rhai", "\nfn f(x) { g(x) }\nfn g(x) { x.y }\n"),
+        ("secret.rhai", "print(\"secret\");"),
+    ]);
+    let run = |file| patchscript(folder.path(), &["run", file]);
+    prints(&run("s/a.rhai"), "2\n");
+    fails(&run("s/out.rhai"), 1, "OUTSIDE");
+    fails(&run("s/none.rhai"), 1, "NOMODULE");
+    fails(&run("s/cycle.rhai"), 1, "CYCLE");
+    fails(&run("s/fault.rhai"), 1, "FAULT");
+}
+
+#[test]
+fn limits_stop_a_script() {
+    fails(&run("loop {}", &["--max-ops", "1000"]), 1, "STEPS");
+    fails(&run("fn f() { f() }\nf();", &[]), 1, "DEPTH");
+    fails(&run("eval(\"1\")", &[]), 2, "EVAL");
+}
+
+#[test]
+fn an_interrupt_ends_the_run_with_130() {
+    let folder = folder(&[("a.rhai", "print(\"on\"); try { loop {} } catch { print(\"caught\") }")]);
+    let mut child = command(folder.path(), &["run", "a.rhai"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut out = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut out, &mut line).expect("the first line");
+    assert_eq!(line, "on\n");
+    let sent = Instant::now();
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("kill starts").success());
+    let ran: Ran = child.wait_with_output().expect("the end").into();
+    assert!(sent.elapsed() < Duration::from_secs(2));
+    fails(&ran, 130, "error: interrupted\n");
+}
+
+#[test]
+fn a_reader_who_leaves_is_no_error() {
+    let folder = folder(&[("a.rhai", "let i = 0; loop { print(i); i += 1; }")]);
+    let mut child = command(folder.path(), &["run", "a.rhai"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    drop(child.stdout.take());
+    let ran: Ran = child.wait_with_output().expect("the end").into();
+    prints(&ran, "");
+}
+
+#[test]
+fn the_repl_reads_lines_from_a_pipe() {
+    let folder = folder(&[("lib.rhai", "fn f() { 41 }")]);
+    let mut child = command(folder.path(), &[])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let input = "import \"lib\" as lib;\nlet x = \nlib::f();\nx + 1\n_ + 1\nx.y\nfn g(a) {\n  a + 1\n}\ng(x)\n:quit\n0\n";
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("written");
+    let ran: Ran = child.wait_with_output().expect("the end").into();
+    assert_eq!(ran.out, "42\n43\n42\n");
+    fails(&ran, 1, "REPL");
+}
+
+#[test]
+fn one_print_starts_and_ends_quickly() {
+    let folder = folder(&[("a.rhai", "print(1);")]);
+    let quickest = (0..5).map(|_| {
+        let start = Instant::now();
+        prints(&patchscript(folder.path(), &["run", "a.rhai"]), "1\n");
+        start.elapsed()
+    });
+    let quickest = quickest.min().expect("five runs");
+    assert!(quickest < Duration::from_millis(100), "{quickest:?}");
+}
