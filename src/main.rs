@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! The binary: hand the command line over, exit with its code.
 
 use std::process::ExitCode;
@@ -5,3 +6,6 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     patchscript::cli::main()
 }
+=======
+fn main() {}
+>>>>>>> text

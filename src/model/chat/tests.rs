@@ -1,0 +1,86 @@
+use super::*;
+
+fn message(role: &str, content: &str) -> Message {
+    Message { role: role.into(), content: content.into() }
+}
+
+fn render(source: &str, messages: &[Message], options: &ChatOptions) -> Result<String> {
+    ChatTemplate::from_source(source.into(), Some("<s>".into()), None)?.render(messages, options)
+}
+
+const TRIMS: &str =
+    "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}]{{ m.content | trim }}[end]\n{% endfor %}";
+
+#[test]
+fn blocks_take_their_line_with_them() {
+    let source = "{%- for m in messages %}\n    {% if m.role == 'user' %}\nU:{{ m.content }}\n    {% endif %}\n{% endfor %}\n";
+    assert_eq!(
+        render(source, &[message("user", "a"), message("user", "b")], &ChatOptions::default()).unwrap(),
+        "U:a\nU:b\n"
+    );
+}
+
+#[test]
+fn a_missing_token_prints_nothing() {
+    let text = render("{{ bos_token }}|{{ eos_token }}|", &[message("user", "")], &ChatOptions::default());
+    assert_eq!(text.unwrap(), "<s>||");
+}
+
+#[test]
+fn the_final_message_is_left_open() {
+    let options = ChatOptions { continue_final: true, ..Default::default() };
+    let messages = [message("user", "hi"), message("assistant", "Answer: ")];
+    assert_eq!(render(TRIMS, &messages, &options).unwrap(), "<s>[user]hi[end]\n[assistant]Answer:");
+    let keeps = TRIMS.replace(" | trim", "");
+    assert_eq!(render(&keeps, &messages, &options).unwrap(), "<s>[user]hi[end]\n[assistant]Answer: ");
+}
+
+#[test]
+fn a_final_message_that_is_not_printed_cannot_be_continued() {
+    let options = ChatOptions { continue_final: true, ..Default::default() };
+    let error =
+        render("{{ messages[0].content }}", &[message("user", "hi"), message("assistant", "x")], &options);
+    assert!(matches!(error, Err(ChatError::FinalLost)), "{error:?}");
+    let both = ChatOptions { add_generation_prompt: true, ..options };
+    assert!(matches!(render(TRIMS, &[message("user", "hi")], &both), Err(ChatError::BothEnds)));
+    assert!(matches!(render(TRIMS, &[], &both), Err(ChatError::Empty)));
+}
+
+#[test]
+fn the_template_may_refuse() {
+    let source = "{% macro check(m) %}{% if m.role == 'system' %}{{ raise_exception('no ' + m.role) }}{% endif %}{% endmacro %}{{ check(messages[0]) }}";
+    let error = render(source, &[message("system", "")], &ChatOptions::default()).unwrap_err();
+    assert_eq!(error.to_string(), "the model's chat template refuses these messages: no system");
+}
+
+#[test]
+fn an_error_in_the_template_is_shown() {
+    let error = render("{% if %}", &[], &ChatOptions::default()).unwrap_err();
+    assert!(error.to_string().starts_with("the model's chat template has an error: syntax error"), "{error}");
+}
+
+#[test]
+fn the_date_can_be_fixed() {
+    let source = "{{ strftime_now('%d %b %Y') }}, {{ date_string }}";
+    let options = ChatOptions { date: Some("26 Jul 2024".into()), ..Default::default() };
+    assert_eq!(render(source, &[message("user", "")], &options).unwrap(), "26 Jul 2024, 26 Jul 2024");
+    let today = render("{{ strftime_now('%Y') }}", &[message("user", "")], &ChatOptions::default()).unwrap();
+    assert!(today.parse::<u32>().unwrap() >= 2024, "{today}");
+}
+
+#[test]
+fn json_is_pythons() {
+    let source = r#"{{ [1, true, none, 1.5, "é<&'\\u003c\"\n"] | tojson }}"#;
+    let text = render(source, &[message("user", "")], &ChatOptions::default()).unwrap();
+    assert_eq!(text, r#"[1, true, null, 1.5, "é<&'\\u003c\"\n"]"#);
+    let text =
+        render("{{ {'a': [1, 2]} | tojson(indent=4) }}", &[message("user", "")], &ChatOptions::default());
+    assert_eq!(text.unwrap(), "{\n    \"a\": [\n        1,\n        2\n    ]\n}");
+}
+
+#[test]
+fn python_string_methods_work() {
+    let source =
+        "{{ messages[0].content.strip().split('|')[-1].upper() }}{{ messages[0].get('tools') is none }}";
+    assert_eq!(render(source, &[message("user", " a|b ")], &ChatOptions::default()).unwrap(), "BTrue");
+}

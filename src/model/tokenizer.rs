@@ -1,0 +1,341 @@
+//! Text to token ids and back, as the model's own tokenizer does it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde_json::Value as Json;
+use tokenizers::Tokenizer as Pipeline;
+
+use super::gguf::{Gguf, GgufError};
+
+mod from_gguf;
+
+/// What is wrong with a tokenizer's files, or with a text given to it.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    #[error("`{}` has no `tokenizer.json`", folder.display())]
+    Missing { folder: PathBuf },
+    #[error("cannot read `{}`: {reason}", path.display())]
+    File { path: PathBuf, reason: String },
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    #[error("the tokenizer in `{}`: {reason}", path.display())]
+    Metadata { path: PathBuf, reason: String },
+    #[error("cannot read {what} `{name}` in `{}`, only {known}", path.display())]
+    UnknownKind { path: PathBuf, what: &'static str, name: String, known: String },
+    #[error("cannot encode the text: {0}")]
+    Encode(String),
+    #[error("the model has no beginning-of-sequence token")]
+    NoBos,
+    #[error("an empty string is no token")]
+    NoToken,
+    #[error("`{text}` is {} tokens: {}", pieces.len(), quoted(pieces))]
+    SeveralTokens { text: String, pieces: Vec<String>, single: Vec<String> },
+}
+
+impl TokenizerError {
+    /// What the user can do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Missing { folder } => Some(format!(
+                "put the model's `tokenizer.json` into `{}`, or give token ids",
+                folder.display()
+            )),
+            Self::Gguf(error) => error.help(),
+            Self::UnknownKind { .. } => Some("use the model's folder with `tokenizer.json` instead".into()),
+            Self::NoBos => Some("leave out `bos: true`".into()),
+            Self::NoToken => Some("give a string that is one token, for example `\" the\"`".into()),
+            Self::SeveralTokens { single, .. } if !single.is_empty() => {
+                Some(format!("one token each: {}", quoted(single)))
+            }
+            Self::SeveralTokens { text, pieces, .. } => {
+                let first = pieces.first()?;
+                Some(format!("use the first piece, `{first}`, in place of `{text}`"))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn quoted(pieces: &[String]) -> String {
+    pieces.iter().map(|piece| format!("`{piece}`")).collect::<Vec<_>>().join(" ")
+}
+
+type Result<T> = std::result::Result<T, TokenizerError>;
+
+/// Whether `encode` puts the beginning-of-sequence token first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Bos {
+    /// As the model's own tokenizer does.
+    #[default]
+    Auto,
+    Yes,
+    No,
+}
+
+/// A model's tokenizer.
+pub struct Tokenizer {
+    pipeline: Pipeline,
+    /// The same, but special tokens in a text are plain text. Built when first asked for.
+    plain: OnceLock<Pipeline>,
+    /// Whether the pipeline itself puts BOS first.
+    pipeline_bos: bool,
+    /// Whether `Bos::Auto` puts BOS first.
+    auto_bos: bool,
+    bos: Option<u32>,
+    eos: Vec<u32>,
+    pad: Option<u32>,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`; ids of special tokens come from `tokenizer_config.json`, `special_tokens_map.json`,
+    /// `config.json` and `generation_config.json`, in this order. The ends of sequence of all of them count.
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        if !path.is_file() {
+            return Err(TokenizerError::Missing { folder: folder.into() });
+        }
+        let pipeline = Pipeline::from_file(&path)
+            .map_err(|error| TokenizerError::File { path, reason: error.to_string() })?;
+
+        let config = read_json(&folder.join("tokenizer_config.json"))?;
+        let sources = [
+            config.clone(),
+            read_json(&folder.join("special_tokens_map.json"))?,
+            read_json(&folder.join("config.json"))?,
+            read_json(&folder.join("generation_config.json"))?,
+        ];
+        let ids = |role: &str| special_ids(&pipeline, &sources, role);
+        let (bos, eos, pad) = (ids("bos").first().copied(), ids("eos"), ids("pad").first().copied());
+        Self::new(pipeline, bos, eos, pad, config["add_bos_token"].as_bool())
+    }
+
+    /// Builds the tokenizer that the file's metadata describes.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        from_gguf::build(gguf)
+    }
+
+    /// `add_bos` overrules what the pipeline does by itself.
+    fn new(
+        pipeline: Pipeline,
+        bos: Option<u32>,
+        eos: Vec<u32>,
+        pad: Option<u32>,
+        add_bos: Option<bool>,
+    ) -> Result<Self> {
+        let empty = pipeline.encode_fast("", true).map_err(|e| TokenizerError::Encode(e.to_string()))?;
+        let pipeline_bos = bos.is_some() && empty.get_ids().first().copied() == bos;
+        let auto_bos = bos.is_some() && add_bos.unwrap_or(pipeline_bos);
+        Ok(Self { pipeline, plain: OnceLock::new(), pipeline_bos, auto_bos, bos, eos, pad })
+    }
+
+    /// Ids of a text. `special`: whether special tokens spelled out in it (`<|im_start|>`) become their ids; otherwise
+    /// they are encoded like any other text.
+    pub fn encode(&self, text: &str, bos: Bos, special: bool) -> Result<Vec<u32>> {
+        let wanted = match bos {
+            Bos::Auto => self.auto_bos,
+            Bos::Yes => true,
+            Bos::No => false,
+        };
+        let pipeline =
+            if special { &self.pipeline } else { self.plain.get_or_init(|| self.without_specials()) };
+        // `Bos::No` is transformers' `add_special_tokens=False`: what else the pipeline would add goes too.
+        let add = bos != Bos::No && (wanted || !self.pipeline_bos);
+        let encoding =
+            pipeline.encode_fast(text, add).map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        let mut ids = encoding.get_ids().to_vec();
+        if wanted && !self.pipeline_bos {
+            ids.insert(0, self.bos.ok_or(TokenizerError::NoBos)?);
+        }
+        Ok(ids)
+    }
+
+    fn without_specials(&self) -> Pipeline {
+        let mut pipeline = self.pipeline.clone();
+        pipeline.set_encode_special_tokens(true);
+        pipeline
+    }
+
+    /// Text of the ids, special tokens included; ids outside the vocabulary are left out.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.decode_with(ids, false)
+    }
+
+    pub fn decode_skip_special(&self, ids: &[u32]) -> String {
+        self.decode_with(ids, true)
+    }
+
+    fn decode_with(&self, ids: &[u32], skip_special: bool) -> String {
+        // Only decoders that our pipelines do not use can fail.
+        self.pipeline.decode(ids, skip_special).unwrap_or_default()
+    }
+
+    /// Text of each id alone; an id that is a part of a UTF-8 character gives U+FFFD.
+    pub fn decode_each(&self, ids: &[u32]) -> Vec<String> {
+        ids.iter().map(|id| self.decode(&[*id])).collect()
+    }
+
+    /// The id of a text that is exactly one token (no BOS counted).
+    pub fn single(&self, text: &str) -> Result<u32> {
+        let ids = self.encode(text, Bos::No, true)?;
+        match ids.as_slice() {
+            [id] => Ok(*id),
+            [] => Err(TokenizerError::NoToken),
+            _ => {
+                let single = spellings(text).into_iter().filter(|s| self.is_single(s)).collect();
+                let pieces = self.decode_each(&ids);
+                Err(TokenizerError::SeveralTokens { text: text.into(), pieces, single })
+            }
+        }
+    }
+
+    fn is_single(&self, text: &str) -> bool {
+        self.encode(text, Bos::No, true).is_ok_and(|ids| ids.len() == 1)
+    }
+
+    /// Ids of those of {word, Word, WORD, each with and without a leading space} that are one token, in this order,
+    /// each id once.
+    pub fn variants(&self, word: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        for spelling in spellings(word) {
+            if let Ok([id]) = self.encode(&spelling, Bos::No, true).as_deref()
+                && !ids.contains(id)
+            {
+                ids.push(*id);
+            }
+        }
+        ids
+    }
+
+    pub fn bos_id(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// Ids that end a generation, the tokenizer's own first.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    pub fn pad_id(&self) -> Option<u32> {
+        self.pad
+    }
+
+    /// Number of ids, added tokens included. The model's own vocabulary may be padded to more.
+    pub fn vocab_size(&self) -> usize {
+        self.pipeline.get_vocab_size(true)
+    }
+
+    /// Text of one id, decoded alone; `None` if the id is outside the vocabulary.
+    pub fn token_text(&self, id: u32) -> Option<String> {
+        self.pipeline.id_to_token(id).map(|_| self.decode(&[id]))
+    }
+}
+
+/// word, Word, WORD, each without and with a leading space.
+fn spellings(word: &str) -> Vec<String> {
+    let lower = word.trim().to_lowercase();
+    let mut letters = lower.chars();
+    let capital = letters.next().map_or(String::new(), |c| c.to_uppercase().chain(letters).collect());
+    let upper = lower.to_uppercase();
+    [lower, capital, upper].into_iter().flat_map(|form| [form.clone(), format!(" {form}")]).collect()
+}
+
+/// The file's value, `Null` if there is no such file.
+pub(super) fn read_json(path: &Path) -> Result<Json> {
+    let file_error = |reason: String| TokenizerError::File { path: path.into(), reason };
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| file_error(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Json::Null),
+        Err(error) => Err(file_error(error.to_string())),
+    }
+}
+
+/// Ids that the files give for `role` (`bos`, `eos`, `pad`), by token (`bos_token`) or by id (`bos_token_id`).
+fn special_ids(pipeline: &Pipeline, sources: &[Json], role: &str) -> Vec<u32> {
+    let mut seen = BTreeSet::new();
+    let mut ids = Vec::new();
+    for source in sources {
+        let token = &source[format!("{role}_token")];
+        let token = token.as_str().or_else(|| token["content"].as_str());
+        let id = &source[format!("{role}_token_id")];
+        let listed = id.as_array().map_or(std::slice::from_ref(id), Vec::as_slice);
+        let listed = listed.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok());
+        for id in token.and_then(|token| pipeline.token_to_id(token)).into_iter().chain(listed) {
+            if seen.insert(id) {
+                ids.push(id);
+            }
+        }
+    }
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiny() -> Tokenizer {
+        Tokenizer::from_folder(Path::new("tests/fixtures/tiny")).unwrap()
+    }
+
+    #[test]
+    fn round_trips_any_text() {
+        let tokenizer = tiny();
+        for text in [" John gave Mary 50%", "東京 🙂\r\n\t", "", "<bos>x"] {
+            let ids = tokenizer.encode(text, Bos::Auto, true).unwrap();
+            assert_eq!(tokenizer.decode(&ids), text);
+        }
+        assert_eq!(tokenizer.vocab_size(), 320);
+        assert_eq!(
+            (tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.pad_id()),
+            (Some(1), [2].as_slice(), Some(0))
+        );
+    }
+
+    #[test]
+    fn bos_is_added_once_and_only_when_asked() {
+        let tokenizer = tiny();
+        let plain = tokenizer.encode(" John", Bos::No, true).unwrap();
+        assert_eq!(tokenizer.encode(" John", Bos::Auto, true).unwrap(), plain);
+        assert_eq!(tokenizer.encode(" John", Bos::Yes, true).unwrap(), [&[1], plain.as_slice()].concat());
+    }
+
+    #[test]
+    fn special_tokens_can_be_plain_text() {
+        let tokenizer = tiny();
+        assert_eq!(tokenizer.encode("<eos>", Bos::No, true).unwrap(), [2]);
+        let plain = tokenizer.encode("<eos>", Bos::No, false).unwrap();
+        assert_eq!((plain.len(), tokenizer.decode(&plain)), (5, "<eos>".into()));
+        assert_eq!(tokenizer.decode(&[2, plain[0]]), "<eos><");
+        assert_eq!(tokenizer.decode_skip_special(&[2, plain[0]]), "<");
+    }
+
+    #[test]
+    fn parts_of_a_character_decode_to_the_replacement() {
+        let tokenizer = tiny();
+        let ids = tokenizer.encode("é", Bos::No, true).unwrap();
+        assert_eq!(tokenizer.decode_each(&ids), ["\u{fffd}", "\u{fffd}"]);
+        assert_eq!(tokenizer.token_text(320), None);
+    }
+
+    #[test]
+    fn a_string_of_several_tokens_is_refused_with_its_pieces() {
+        let tokenizer = tiny();
+        assert_eq!(tokenizer.decode(&[tokenizer.single(" John").unwrap()]), " John");
+        let error = tokenizer.single(" Johnny").unwrap_err();
+        assert_eq!(error.to_string(), "` Johnny` is 4 tokens: ` John` `n` `n` `y`");
+        assert_eq!(error.help().unwrap(), "use the first piece, ` John`, in place of ` Johnny`");
+        let error = tokenizer.single("John").unwrap_err();
+        assert_eq!(error.help().unwrap(), "one token each: ` John`");
+        assert!(matches!(tokenizer.single(""), Err(TokenizerError::NoToken)));
+    }
+
+    #[test]
+    fn variants_are_the_spellings_that_are_one_token() {
+        let tokenizer = tiny();
+        let texts = tokenizer.decode_each(&tokenizer.variants("true"));
+        assert_eq!(texts, ["TRUE", " TRUE"]);
+        // Upper and lower case of `%` are the same token.
+        assert_eq!(tokenizer.decode_each(&tokenizer.variants("%")), ["%"]);
+    }
+}
