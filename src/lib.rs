@@ -6,6 +6,10 @@
 //!
 //! Imports go one way: `cli → script → run → model`; `plot` and `data` are leaves that know no model.
 
+pub mod cli;
+pub mod data;
 pub mod model;
 mod nearest;
+pub mod plot;
 pub mod run;
+pub mod script;

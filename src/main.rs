@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! The binary: hand the command line over, exit with its code.
 
 use std::process::ExitCode;
@@ -6,6 +5,3 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     patchscript::cli::main()
 }
-=======
-fn main() {}
->>>>>>> text

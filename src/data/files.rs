@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::nearest::nearest;
+use crate::nearest::nearest;
 
 /// A script's view of the file system.
 #[derive(Debug)]

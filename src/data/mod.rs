@@ -2,13 +2,12 @@
 //!
 //! Read [`files`] first: it decides which paths a script may touch, and every byte goes through it.
 //! The formats then work on text, bytes and writers, never on paths: [`table`] (TSV and CSV), [`json`]
-//! (and JSONL), [`npy`] (float32 arrays). [`nearest`] finds the name that a mistyped one stood for;
+//! (and JSONL), [`npy`] (float32 arrays);
 //! [`error`] is the one type that all of them fail with.
 
 pub mod error;
 pub mod files;
 pub mod json;
-pub mod nearest;
 pub mod npy;
 pub mod table;
 

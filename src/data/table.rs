@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 
-use super::nearest::nearest;
+use crate::nearest::nearest;
 
 /// Rows of text cells under named columns. Every row has one cell a column.
 #[derive(Debug, Clone, PartialEq, Eq)]

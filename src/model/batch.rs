@@ -47,10 +47,20 @@ pub struct Batch {
     rows: usize,
 }
 
+/// Where each of several runs of rows starts when they lie end to end.
+pub fn starts(lens: impl Iterator<Item = usize>) -> Vec<usize> {
+    lens.scan(0, |next, len| {
+        let start = *next;
+        *next += len;
+        Some(start)
+    })
+    .collect()
+}
+
 impl Batch {
     pub fn new(segments: Vec<Segment>) -> Batch {
-        let mut rows = 0;
-        let starts = segments.iter().map(|s| std::mem::replace(&mut rows, rows + s.len)).collect();
+        let starts = starts(segments.iter().map(|s| s.len));
+        let rows = segments.iter().map(|s| s.len).sum();
         Batch { segments, starts, rows }
     }
 

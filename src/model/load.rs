@@ -4,7 +4,7 @@ use super::chat::ChatTemplate;
 use super::config::Config;
 use super::error::{ModelError, Result};
 use super::gguf::Gguf;
-use super::tokenizer::Tokenizer;
+use super::tokenizer::{Tokenizer, TokenizerError};
 use super::transformer::Transformer;
 use super::weights::{self, Files};
 use super::{Model, config};
@@ -51,8 +51,14 @@ fn load_folder(id: &str, folder: &Path, device: &Device, dtype: DType) -> Result
         return Err(ModelError::NotFound(config_path.display().to_string()));
     }
     let config = Config::from_json(read_json(&config_path)?)?;
-    let tokenizer = Tokenizer::from_folder(folder)?;
-    let chat = ChatTemplate::from_folder(folder)?;
+    let tokenizer = match Tokenizer::from_folder(folder) {
+        Err(TokenizerError::Missing { .. }) => None,
+        found => Some(found?),
+    };
+    let chat = match &tokenizer {
+        Some(tokenizer) => ChatTemplate::from_folder(folder, tokenizer)?,
+        None => None,
+    };
     let transformer = Transformer::load(config, &Files::open_folder(folder)?, device, dtype)?;
     Ok(Model { id: id.into(), transformer, tokenizer, chat })
 }

@@ -68,6 +68,11 @@ impl Model {
         self.chat.as_ref().ok_or_else(|| ModelError::NoChatTemplate(self.id.clone()))
     }
 
+    /// Ids that end a generation.
+    pub fn end_ids(&self) -> &[u32] {
+        self.tokenizer.as_ref().map_or(&[], Tokenizer::eos_ids)
+    }
+
     /// Each id's own text; `<12>` for ids of a model without a tokenizer.
     pub fn texts(&self, ids: &[u32]) -> Vec<String> {
         match &self.tokenizer {

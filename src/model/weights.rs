@@ -2,8 +2,8 @@
 
 use super::config::{Config, Rotary, RotaryScaling};
 use super::error::{ModelError, Result};
-use super::family::{Names, QkvNames};
-use super::gguf::Gguf;
+use super::family::{MlpKind, Names, NormKind, PositionKind, QkvNames};
+use super::gguf::{Gguf, optional};
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeSet;
@@ -201,36 +201,38 @@ pub fn gguf_config(gguf: &Gguf, device: &Device) -> Result<Config> {
     let arch = gguf.arch();
     let family = super::family::find(arch).ok_or_else(|| ModelError::UnknownFamily(arch.into()))?;
     let key = |name: &str| format!("{arch}.{name}");
-    let need = |name: &str| gguf.u32(&key(name)).ok_or(ModelError::MissingKey(key(name)));
     let k = &family.keys;
     let mut json = serde_json::Map::new();
     let mut put = |key: &str, value: serde_json::Value| drop(json.insert(key.into(), value));
     put("model_type", arch.into());
-    put(k.n_layers, need("block_count")?.into());
-    put(k.d_model, need("embedding_length")?.into());
-    put(k.n_heads, need("attention.head_count")?.into());
-    put(k.d_mlp, need("feed_forward_length")?.into());
-    put(k.n_ctx, need("context_length")?.into());
-    put("vocab_size", gguf.vocab_size().ok_or(ModelError::MissingKey("tokenizer.ggml.tokens".into()))?.into());
-    let eps = ["attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"];
-    let eps = eps.iter().find_map(|name| gguf.f32(&key(name))).ok_or(ModelError::MissingKey(key(eps[0])))?;
+    put(k.n_layers, gguf.u32(&key("block_count"))?.into());
+    put(k.d_model, gguf.u32(&key("embedding_length"))?.into());
+    put(k.n_heads, gguf.u32(&key("attention.head_count"))?.into());
+    put(k.d_mlp, gguf.u32(&key("feed_forward_length"))?.into());
+    put(k.n_ctx, gguf.u32(&key("context_length"))?.into());
+    let embed = format!("{}.weight", family.gguf_names.embed);
+    let missing = || ModelError::Weights(vec![format!("no `{embed}`")]);
+    put("vocab_size", gguf.shape(&embed).and_then(|shape| shape.first()).copied().ok_or_else(missing)?.into());
+    let eps = match family.norm {
+        NormKind::RmsNorm => gguf.f32(&key("attention.layer_norm_rms_epsilon"))?,
+        NormKind::LayerNorm => gguf.f32(&key("attention.layer_norm_epsilon"))?,
+    };
     put(k.norm_eps, f64::from(eps).into());
-    // GGUF does not name the activation; the family's checkpoints all use one.
-    put(k.activation, if arch == "gpt2" { "gelu_new" } else { "silu" }.into());
+    // GGUF does not name the activation: all files of a family share one.
+    put(k.activation, if family.mlp == MlpKind::Plain { "gelu_new" } else { "silu" }.into());
     let names = gguf.tensor_names().collect::<BTreeSet<_>>();
     put("tie_word_embeddings", (!names.contains("output.weight")).into());
-    if let (Some(kv_key), Some(kv_heads)) = (k.n_kv_heads, gguf.u32(&key("attention.head_count_kv"))) {
-        put(kv_key, kv_heads.into());
+    if let (Some(kv_key), Some(heads)) = (k.n_kv_heads, optional(gguf.u32(&key("attention.head_count_kv")))?) {
+        put(kv_key, heads.into());
     }
-    if let Some(d_head) = gguf.u32(&key("attention.key_length")) {
+    if let Some(d_head) = optional(gguf.u32(&key("attention.key_length")))? {
         put("head_dim", d_head.into());
     }
-    if family.positions == super::family::PositionKind::Rotary {
-        put("rope_theta", f64::from(gguf.f32(&key("rope.freq_base")).unwrap_or(10_000.0)).into());
-        if let Some(kind) = gguf.str(&key("rope.scaling.type"))
-            && kind != "none"
-        {
-            let factor = gguf.f32(&key("rope.scaling.factor")).unwrap_or(1.0);
+    if family.positions == PositionKind::Rotary {
+        let theta = optional(gguf.f32(&key("rope.freq_base")))?.unwrap_or(10_000.0);
+        put("rope_theta", f64::from(theta).into());
+        if let Some(kind) = optional(gguf.str(&key("rope.scaling.type")))?.filter(|kind| kind != "none") {
+            let factor = optional(gguf.f32(&key("rope.scaling.factor")))?.unwrap_or(1.0);
             put("rope_scaling", serde_json::json!({"rope_type": kind, "factor": factor}));
         }
     }
@@ -240,7 +242,7 @@ pub fn gguf_config(gguf: &Gguf, device: &Device) -> Result<Config> {
     {
         *scaling = RotaryScaling::Factors(gguf.tensor("rope_freqs.weight", device)?.to_vec1()?);
     }
-    let rotated = gguf.u32(&key("rope.dimension_count")).map_or(config.d_head, |n| n as usize);
+    let rotated = optional(gguf.u32(&key("rope.dimension_count")))?.map_or(config.d_head, |n| n as usize);
     if config.rotary.is_some() && rotated != config.d_head {
         return Err(ModelError::UnknownKey { key: key("rope.dimension_count"), value: rotated.to_string() });
     }

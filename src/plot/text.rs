@@ -108,7 +108,7 @@ pub fn visible_token(token: &str) -> String {
             c => push_visible(&mut label, c),
         }
     }
-    label + &"·".repeat(trailing)
+    label + "·".repeat(trailing).as_str()
 }
 
 /// Whether the embedded font can draw `c`.

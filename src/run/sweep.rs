@@ -274,8 +274,8 @@ impl Walk<'_> {
 
 /// The packed row at which each active cell starts.
 fn starts(work: &[Work], active: &[usize], len: usize) -> HashMap<usize, usize> {
-    let mut row = 0;
-    active.iter().map(|&i| (i, std::mem::replace(&mut row, row + len - work[i].first))).collect()
+    let rows = crate::model::batch::starts(active.iter().map(|&i| len - work[i].first));
+    active.iter().copied().zip(rows).collect()
 }
 
 /// What is left of a cell after the last layer.

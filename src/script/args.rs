@@ -6,7 +6,7 @@ use rhai::{Array, Dynamic, FnPtr, Map};
 
 use super::api::script_type;
 use super::error::{Failure, ScriptResult, fail};
-use super::nearest::nearest;
+use crate::nearest::nearest;
 
 /// The type of a value as scripts know it.
 pub fn type_of(value: &Dynamic) -> String {

@@ -50,7 +50,7 @@ pub fn calls(ast: &AST, source: &str, explainer: &Explainer) -> Result<(), Diagn
     let place = Place { source: source.to_string(), position };
     let message = format!("unknown {} `{name}`", if is_method { "method" } else { "function" });
     let nearest = functions.iter().map(String::as_str);
-    let help = super::nearest::nearest(&name, nearest)
+    let help = crate::nearest::nearest(&name, nearest)
         .map(|function| format!("did you mean `{function}`?"))
         .or_else(|| explainer.nearest_function(&name, None, &place));
     Err(Diagnostic { message, help, place: Some(place), frames: Vec::new() })

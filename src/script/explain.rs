@@ -6,7 +6,7 @@ use super::api::{Entry, Kind, Table, script_type};
 use super::context::Context;
 use super::diagnostic::{Diagnostic, Frame, Place};
 use super::error::Failure;
-use super::nearest::nearest;
+use crate::nearest::nearest;
 use super::source::{identifiers, token_at};
 use super::value;
 

@@ -1,7 +1,7 @@
 //! `help`, printed from the table.
 
 use super::api::{Entry, Kind, Table};
-use super::nearest::nearest;
+use crate::nearest::nearest;
 
 /// All types and functions, one line each.
 pub fn overview(table: &Table) -> String {

@@ -24,7 +24,6 @@ pub mod host;
 pub mod interrupt;
 pub mod limits;
 pub mod modules;
-pub mod nearest;
 pub mod params;
 pub mod progress;
 pub mod session;

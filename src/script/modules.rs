@@ -9,7 +9,7 @@ use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Share
 
 use super::context::Context;
 use super::error::{ScriptResult, fail};
-use super::nearest::nearest;
+use crate::nearest::nearest;
 
 /// The stdlib: the name that scripts import and the text.
 pub const STDLIB: &[(&str, &str)] = &[];

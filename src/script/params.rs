@@ -9,7 +9,7 @@ use rhai::{AST, ASTNode, Array, Dynamic, Expr, FnCallExpr, Map, Position, Stmt};
 
 use super::args::type_of;
 use super::error::{Failure, fail};
-use super::nearest::nearest;
+use crate::nearest::nearest;
 
 /// The values given with `--set`.
 #[derive(Debug, Default)]
