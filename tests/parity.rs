@@ -34,8 +34,14 @@ fn tiny_checkpoints_agree_with_transformers() {
             }
             close(&format!("hidden_states.{n_layers}"), &whole(Point::LnFinal, 0));
         }
-        let greedy: Vec<u32> =
-            expected["greedy"].flatten_all().unwrap().to_vec1::<i64>().unwrap().iter().map(|&id| id as u32).collect();
+        let greedy: Vec<u32> = expected["greedy"]
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<i64>()
+            .unwrap()
+            .iter()
+            .map(|&id| id as u32)
+            .collect();
         let len = prompts[0].0.len();
         let options = GenerateOptions { max_new_tokens: greedy.len() - len, ..GenerateOptions::default() };
         let found = generate(&model, &prompts[..1], &options, &Control::default()).unwrap();

@@ -49,13 +49,14 @@ fn rasterize(scene: &Scene) -> Result<Bitmap, PlotError> {
     Ok(Bitmap { size, pixels })
 }
 
-/// Compresses the pixels. plotters' encoder only writes files, hence the temporary one.
 fn encode(bitmap: &Bitmap) -> Result<Vec<u8>, PlotError> {
-    let file = tempfile::Builder::new().suffix(".png").tempfile().map_err(cannot_encode)?;
-    let mut canvas = BitMapBackend::new(file.path(), bitmap.size);
-    canvas.blit_bitmap((0, 0), bitmap.size, &bitmap.pixels).map_err(cannot_encode)?;
-    canvas.present().map_err(cannot_encode)?;
-    std::fs::read(file.path()).map_err(cannot_encode)
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, bitmap.size.0, bitmap.size.1);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().map_err(cannot_encode)?;
+    writer.write_image_data(&bitmap.pixels).map_err(cannot_encode)?;
+    writer.finish().map_err(cannot_encode)?;
+    Ok(bytes)
 }
 
 fn cannot_encode(error: impl std::error::Error) -> PlotError {
