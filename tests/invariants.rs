@@ -42,12 +42,12 @@ fn patching_a_run_with_itself_changes_no_bit() {
         let (prompt, _) = pair(&model);
         let own = run(&model, &prompt, vec![], &all_sites(model.config()));
         let plain = run(&model, &prompt, vec![], &[]);
-        assert_eq!(flat(own.logits()), flat(plain.logits()), "{arch}: watching changes a run");
+        assert!(flat(own.logits()) == flat(plain.logits()), "{arch}: watching changes a run");
         for site in all_sites(model.config()) {
             for pos in [Pos::All, Pos::Index(3), Pos::List(vec![-1, 0, 5])] {
                 let patch = set(site.clone().at(pos.clone()), Value::Trace(own.clone()));
                 let patched = run(&model, &prompt, vec![patch], &[]);
-                assert_eq!(flat(patched.logits()), flat(plain.logits()), "{arch} {site} at {pos}");
+                assert!(flat(patched.logits()) == flat(plain.logits()), "{arch} {site} at {pos}");
                 assert_eq!(patched.ledger()[0].max_change, 0.0, "{arch} {site}");
                 assert_eq!(patched.ledger()[0].fired, 1, "{arch} {site}");
             }
@@ -102,8 +102,8 @@ fn all_heads_together_are_the_whole() {
             let one_by_one = (0..n_heads).rev().map(|h| patch(Heads::One(h))).collect();
             let one_by_one = run(&model, &prompt, one_by_one, &[]);
             let many = run(&model, &prompt, vec![patch(Heads::Many((0..n_heads).rev().collect()))], &[]);
-            assert_eq!(flat(whole.logits()), flat(one_by_one.logits()), "{arch} z.{layer}");
-            assert_eq!(flat(whole.logits()), flat(many.logits()), "{arch} z.{layer}");
+            assert!(flat(whole.logits()) == flat(one_by_one.logits()), "{arch} z.{layer}");
+            assert!(flat(whole.logits()) == flat(many.logits()), "{arch} z.{layer}");
         }
     }
 }
@@ -152,8 +152,10 @@ fn a_batch_changes_no_result() {
             let alone = run(&model, tokens, patches.clone(), &sites);
             assert!(max_diff(packed.logits(), alone.logits()) < 1e-5);
             for site in &sites {
-                let diff = max_diff(&packed.read(site).unwrap(), &alone.read(site).unwrap());
-                assert!(diff < 1e-5, "{arch} {site}: {diff}");
+                let alone = alone.read(site).unwrap();
+                let largest = flat(&alone).into_iter().filter(|x| x.is_finite()).fold(1f32, |m, x| m.max(x.abs()));
+                let diff = max_diff(&packed.read(site).unwrap(), &alone) / largest;
+                assert!(diff < 1e-5, "{arch} {site}: {diff} of its largest entry");
             }
         }
     }
@@ -181,7 +183,7 @@ fn the_order_of_patches_never_shows() {
     for turn in 1..patches.len() {
         let mut turned = patches.clone();
         turned.rotate_left(turn);
-        assert_eq!(flat(first.logits()), flat(run(&model, &prompt, turned, &[]).logits()));
+        assert!(flat(first.logits()) == flat(run(&model, &prompt, turned, &[]).logits()));
     }
 }
 
@@ -224,7 +226,7 @@ fn edits_do_what_they_say() {
                 (Edit::Set(Value::Tensor(v.clone())), v.clone()),
                 (Edit::Add(Value::Tensor(v.clone())), (&x + &v).unwrap()),
                 (Edit::Scale(-1.5), (&x * -1.5).unwrap()),
-                (Edit::Lerp(Value::Tensor(v.clone()), 0.25), (&x * 0.75 + &v * 0.25).unwrap()),
+                (Edit::Lerp(Value::Tensor(v.clone()), 0.25), ((&x * 0.75).unwrap() + (&v * 0.25).unwrap()).unwrap()),
                 (Edit::Zero, x.zeros_like().unwrap()),
                 (Edit::ProjectOut(r), (&x - along.broadcast_mul(&unit).unwrap()).unwrap()),
                 (Edit::Func(twice), (&x * 2.0).unwrap()),
