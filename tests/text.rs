@@ -57,11 +57,17 @@ fn smollm2_words_of_one_token() {
     assert_eq!(Some(u64::from(tokenizer.single(" John").unwrap())), ioi["correct_id"].as_u64());
     assert_eq!(Some(u64::from(tokenizer.single(" Mary").unwrap())), ioi["incorrect_id"].as_u64());
     // Four of the six spellings are one token.
-    assert_eq!(tokenizer.decode_each(&tokenizer.variants("TRUE")).len(), 4);
-    assert_eq!(tokenizer.decode_each(&tokenizer.variants("FALSE")).len(), 4);
+    let heatmap = golden("smollm2_heatmap.json");
+    for (word, expected) in [("TRUE", "yes_ids"), ("FALSE", "no_ids")] {
+        let mut found = tokenizer.variants(word);
+        found.sort();
+        assert_eq!(found, ids(&heatmap[expected]), "{word}");
+    }
+    let prompt = heatmap["source_prompt"].as_str().unwrap();
+    assert_eq!(tokenizer.encode(prompt, Bos::Auto, true).unwrap(), ids(&heatmap["source_ids"]));
     let error = tokenizer.single(" TRUE").unwrap_err();
     assert_eq!(error.to_string(), "` TRUE` is 2 tokens: ` TR` `UE`");
-    assert_eq!(error.help().unwrap(), "one token each: `true` ` true` ` True` `TRUE`");
+    assert_eq!(error.help().unwrap(), "one token each: `true` ` true` `True` ` True`");
 }
 
 #[test]
