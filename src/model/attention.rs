@@ -1,12 +1,13 @@
 //! Attention over a packed batch: each group of equal segments is one batched product, and a prefix that the
-//! segments share is read where it lies, never copied a segment.
+//! segments share is read once a group, never copied a segment.
 
 use super::batch::{Batch, Group, Kv};
 use super::config::Config;
+use super::cpu::attend::Heads;
 use super::error::{ModelError, Result};
 use super::hook::{At, Hook};
-use super::ops;
 use super::point::Point;
+use super::{cpu, ops};
 use candle_core::Tensor;
 
 /// Queries, keys (both after rotary) and values of all rows, heads side by side: `[rows, heads * d_head]`.
@@ -17,6 +18,9 @@ pub struct Qkv<'a> {
 }
 
 /// Mixes values: returns `z`, `[rows, n_heads * d_head]`.
+///
+/// Where a kernel applies it gives `z`, and what a hook changes in scores or pattern is added as a difference, so
+/// that watching a run, or patching it with itself, changes no bit of it.
 pub fn attend(
     config: &Config,
     layer: usize,
@@ -24,114 +28,154 @@ pub fn attend(
     batch: &Batch,
     hook: &mut dyn Hook,
 ) -> Result<Tensor> {
-    let mut parts = Vec::new();
-    for group in batch.groups() {
-        parts.push(attend_group(config, layer, qkv, &group, hook)?);
+    let groups = batch.groups();
+    let looked_at = [Point::AttnScores, Point::Pattern].iter().any(|&point| hook.wants(At { point, layer }));
+    let mut operands = vec![qkv.q, &qkv.own.k, &qkv.own.v];
+    operands.extend(qkv.past.iter().flat_map(|past| [&past.k, &past.v]));
+    let kernel = cpu::applies(&operands);
+    let z = if kernel {
+        let heads = Heads { n_heads: config.n_heads, n_kv_heads: config.n_kv_heads, d_head: config.d_head };
+        Some(cpu::attend::attend(heads, qkv.q, qkv.own, qkv.past, &groups)?)
+    } else {
+        None
+    };
+    if kernel && !looked_at {
+        return z.ok_or_else(|| ModelError::Tensor("a kernel gave nothing".into()));
+    }
+    let mut parts = Vec::with_capacity(groups.len());
+    for group in &groups {
+        let operands = Operands::new(config, qkv, group)?;
+        let (before, after) = operands.pattern(config, layer, group, hook)?;
+        parts.push(match &z {
+            None => operands.mix(&after)?,
+            Some(z) => {
+                let z = z.narrow(0, group.rows.start, group.rows.len())?;
+                if before.id() == after.id() { z } else { (z + operands.mix(&(after - before)?)?)? }
+            }
+        });
     }
     Ok(if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(&parts, 0)? })
 }
 
+/// One group's queries, keys and values, head by head.
+///
 /// In the comments: n segments of `len` rows after a past of P; g key heads, each read by r query heads; d = d_head.
-fn attend_group(
-    config: &Config,
-    layer: usize,
-    qkv: &Qkv,
-    group: &Group,
-    hook: &mut dyn Hook,
-) -> Result<Tensor> {
-    let (n, len, past_len) = (group.count, group.segment.len, group.segment.past_len);
-    let (g, r, d) = (config.n_kv_heads, config.heads_per_kv(), config.d_head);
-    let rows = |x: &Tensor| x.narrow(0, group.rows.start, group.rows.len());
-    let past = match past_len {
-        0 => None,
-        _ => Some(
-            qkv.past
-                .get(group.segment.past)
-                .ok_or_else(|| ModelError::Tensor("a segment names a past that was not given".into()))?
-                .prefix(past_len)?,
-        ),
-    };
-
-    let q = rows(qkv.q)?.reshape((n, len, g, r, d))?.permute((2, 0, 3, 1, 4))?.contiguous()?; // [g, n, r, len, d]
-    let q = (q * (1.0 / (d as f64).sqrt()))?;
-    let own = |x: &Tensor| rows(x)?.reshape((n, len, g, d))?.permute((2, 0, 1, 3))?.contiguous();
-    let (k, v) = (own(&qkv.own.k)?, own(&qkv.own.v)?); // [g, n, len, d]
-
-    let own_scores = q.reshape((g * n, r * len, d))?.matmul(&k.reshape((g * n, len, d))?.t()?)?.reshape((
-        g,
-        n,
-        r * len,
-        len,
-    ))?;
-    let scores = match &past {
-        None => own_scores,
-        Some(past) => {
-            let k = past.k.reshape((past_len, g, d))?.permute((1, 2, 0))?.contiguous()?; // [g, d, P]
-            let past_scores =
-                q.reshape((g, n * r * len, d))?.matmul(&k)?.reshape((g, n, r * len, past_len))?;
-            Tensor::cat(&[past_scores, own_scores], 3)?
-        }
-    };
-    let keys = past_len + len;
-    let mask = group.causal_mask(scores.dtype(), scores.device())?;
-    let scores = scores.reshape((g * n * r, len, keys))?;
-    let masked = if len == 1 { scores } else { scores.broadcast_add(&mask)? };
-    let look = Look { group, n, g, r, len, keys };
-    let masked = look.offer(Point::AttnScores, layer, masked, Some(&mask), hook)?;
-    let pattern = look.offer(Point::Pattern, layer, ops::softmax(&masked)?, None, hook)?;
-
-    let pattern = pattern.reshape((g, n, r * len, keys))?;
-    let own_pattern = pattern.narrow(3, past_len, len)?.contiguous()?;
-    let z = own_pattern.reshape((g * n, r * len, len))?.matmul(&v.reshape((g * n, len, d))?)?;
-    let z = match &past {
-        None => z,
-        Some(past) => {
-            let v = past.v.reshape((past_len, g, d))?.transpose(0, 1)?.contiguous()?; // [g, P, d]
-            let past_pattern = pattern.narrow(3, 0, past_len)?.contiguous()?;
-            let past_z = past_pattern.reshape((g, n * r * len, past_len))?.matmul(&v)?;
-            (z.reshape((g, n * r * len, d))? + past_z)?
-        }
-    };
-    let z = z.reshape((g, n, r, len, d))?.permute((1, 3, 0, 2, 4))?.contiguous()?; // [n, len, g, r, d]
-    Ok(z.reshape((n * len, g * r * d))?)
-}
-
-/// Shows a group's `[g * n * r, len, keys]` scores to the hook, one segment at a time.
-struct Look<'a> {
-    group: &'a Group,
+struct Operands {
     n: usize,
     g: usize,
     r: usize,
     len: usize,
-    keys: usize,
+    past_len: usize,
+    d: usize,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    past: Option<Kv>,
 }
 
-impl Look<'_> {
-    /// With a `mask`, what it hides stays hidden whatever the hook returns: no patch may look into the future.
+impl Operands {
+    fn new(config: &Config, qkv: &Qkv, group: &Group) -> Result<Operands> {
+        let (n, len, past_len) = (group.count, group.segment.len, group.segment.past_len);
+        let (g, r, d) = (config.n_kv_heads, config.heads_per_kv(), config.d_head);
+        let rows = |x: &Tensor| x.narrow(0, group.rows.start, group.rows.len());
+        let past = match past_len {
+            0 => None,
+            _ => {
+                let missing = || ModelError::Tensor("a segment names a past that was not given".into());
+                let past = qkv.past.get(group.segment.past).ok_or_else(missing)?.prefix(past_len)?;
+                let heads = |x: &Tensor| x.reshape((past_len, g, d))?.transpose(0, 1)?.contiguous();
+                Some(Kv { k: heads(&past.k)?, v: heads(&past.v)? }) // [g, P, d]
+            }
+        };
+        let q = rows(qkv.q)?.reshape((n, len, g, r, d))?.permute((2, 0, 3, 1, 4))?.contiguous()?; // [g, n, r, len, d]
+        let q = (q * (1.0 / (d as f64).sqrt()))?;
+        let own = |x: &Tensor| rows(x)?.reshape((n, len, g, d))?.permute((2, 0, 1, 3))?.contiguous();
+        let (k, v) = (own(&qkv.own.k)?, own(&qkv.own.v)?); // [g, n, len, d]
+        Ok(Operands { n, g, r, len, past_len, d, q, k, v, past })
+    }
+
+    fn keys(&self) -> usize {
+        self.past_len + self.len
+    }
+
+    /// The pattern as computed and as the hook leaves it, `[g * n * r, len, keys]`: the same tensor if the hook
+    /// changed neither scores nor pattern.
+    fn pattern(
+        &self,
+        config: &Config,
+        layer: usize,
+        group: &Group,
+        hook: &mut dyn Hook,
+    ) -> Result<(Tensor, Tensor)> {
+        debug_assert_eq!(config.n_heads, self.g * self.r);
+        let mask = group.causal_mask(self.q.dtype(), self.q.device())?;
+        let scores = self.scores()?.reshape((self.g * self.n * self.r, self.len, self.keys()))?;
+        let scores = if self.len == 1 { scores } else { scores.broadcast_add(&mask)? };
+        let before = ops::softmax(&scores)?;
+        let seen = self.offer(At { point: Point::AttnScores, layer }, &scores, Some(&mask), group, hook)?;
+        let after = if seen.id() == scores.id() { before.clone() } else { ops::softmax(&seen)? };
+        let after = self.offer(At { point: Point::Pattern, layer }, &after, None, group, hook)?;
+        Ok((before, after))
+    }
+
+    /// `[g, n, r * len, keys]`, scaled, not masked.
+    fn scores(&self) -> Result<Tensor> {
+        let Operands { n, g, r, len, d, past_len, .. } = *self;
+        let own = self.q.reshape((g * n, r * len, d))?.matmul(&self.k.reshape((g * n, len, d))?.t()?)?;
+        let own = own.reshape((g, n, r * len, len))?;
+        let Some(past) = &self.past else { return Ok(own) };
+        let past = self.q.reshape((g, n * r * len, d))?.matmul(&past.k.t()?)?;
+        Ok(Tensor::cat(&[past.reshape((g, n, r * len, past_len))?, own], 3)?)
+    }
+
+    /// Values mixed by `pattern`, `[n * len, n_heads * d_head]`.
+    fn mix(&self, pattern: &Tensor) -> Result<Tensor> {
+        let Operands { n, g, r, len, d, past_len, .. } = *self;
+        let pattern = pattern.reshape((g, n, r * len, self.keys()))?;
+        let own = pattern.narrow(3, past_len, len)?.contiguous()?.reshape((g * n, r * len, len))?;
+        let mut z = own.matmul(&self.v.reshape((g * n, len, d))?)?;
+        if let Some(past) = &self.past {
+            let pattern =
+                pattern.narrow(3, 0, past_len)?.contiguous()?.reshape((g, n * r * len, past_len))?;
+            z = (z.reshape((g, n * r * len, d))? + pattern.matmul(&past.v)?)?;
+        }
+        let z = z.reshape((g, n, r, len, d))?.permute((1, 3, 0, 2, 4))?.contiguous()?; // [n, len, g, r, d]
+        Ok(z.reshape((n * len, g * r * d))?)
+    }
+
+    /// Shows scores or pattern to the hook, one segment at a time. With a `mask`, what it hides stays hidden
+    /// whatever the hook returns: no patch may look into the future.
     fn offer(
         &self,
-        point: Point,
-        layer: usize,
-        x: Tensor,
+        at: At,
+        x: &Tensor,
         mask: Option<&Tensor>,
+        group: &Group,
         hook: &mut dyn Hook,
     ) -> Result<Tensor> {
-        let at = At { point, layer };
         if !hook.wants(at) {
-            return Ok(x);
+            return Ok(x.clone());
         }
-        let Look { group, n, g, r, len, keys } = *self;
-        let x = x.reshape((g, n, r, len, keys))?;
-        let mut seen = Vec::with_capacity(n);
+        let Operands { n, g, r, len, .. } = *self;
+        let keys = self.keys();
+        let all = x.reshape((g, n, r, len, keys))?;
+        let mut changed = false;
+        let mut parts = Vec::with_capacity(n);
         for i in 0..n {
-            let one = x.narrow(1, i, 1)?.contiguous()?.reshape((g * r, len, keys))?;
-            let mut one = hook.scores(at, group.first + i, one)?;
-            if let Some(mask) = mask {
-                let hidden = mask.lt(0.0)?.broadcast_as(one.shape())?;
-                one = hidden.where_cond(&mask.broadcast_as(one.shape())?.contiguous()?, &one)?;
+            let shown = all.narrow(1, i, 1)?.contiguous()?.reshape((g * r, len, keys))?;
+            let mut seen = hook.scores(at, group.first + i, shown.clone())?;
+            if seen.id() != shown.id() {
+                changed = true;
+                if let Some(mask) = mask {
+                    let hidden = mask.lt(0.0)?.broadcast_as(seen.shape())?;
+                    seen = hidden.where_cond(&mask.broadcast_as(seen.shape())?.contiguous()?, &seen)?;
+                }
             }
-            seen.push(one.reshape((g, 1, r, len, keys))?);
+            parts.push(seen.reshape((g, 1, r, len, keys))?);
         }
-        Ok(Tensor::cat(&seen, 1)?.reshape((g * n * r, len, keys))?)
+        if !changed {
+            return Ok(x.clone());
+        }
+        Ok(Tensor::cat(&parts, 1)?.reshape((g * n * r, len, keys))?)
     }
 }

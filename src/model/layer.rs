@@ -24,10 +24,10 @@ impl Linear {
     /// `x` is `[rows, in]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = x.matmul(&self.weight.t()?)?;
-        Ok(match &self.bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        })
+        match &self.bias {
+            Some(bias) => ops::add_bias(&y, bias),
+            None => Ok(y),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod attention;
 pub mod batch;
 pub mod chat;
 pub mod config;
+pub mod cpu;
 pub mod error;
 pub mod family;
 pub mod gguf;

@@ -1,28 +1,44 @@
-//! Norms, softmax, rotary and activations, each in two forms: a fused kernel, and plain tensor operations where
-//! a gradient is tracked (candle's fused kernels drop gradients silently). Nothing else calls candle's fused ops.
+//! Sums, norms, softmax, rotary and activations, each behind one name: a kernel of [`super::cpu`] where it
+//! applies, candle's fused kernel on other devices, and plain tensor operations where a gradient is tracked
+//! (candle's fused kernels drop gradients silently). Nothing else calls either kind of kernel.
 
 use super::config::Activation;
+use super::cpu::{self, elementwise};
 use super::error::Result;
 use candle_core::{D, Tensor};
 use candle_nn::{ops, rotary_emb};
 
+/// `a + b`, of equal shapes.
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    Ok(if cpu::applies(&[a, b]) { elementwise::add(a, b)? } else { (a + b)? })
+}
+
+/// `x + bias`, `bias` `[width]` to every row.
+pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    Ok(if cpu::applies(&[x, bias]) { elementwise::add_bias(x, bias)? } else { x.broadcast_add(bias)? })
+}
+
 /// `x / rms(x) * gain` over the last axis.
 pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
-    let x = x.contiguous()?;
-    Ok(if x.track_op() {
-        ops::rms_norm_slow(&x, gain, eps as f32)?
+    let (x, eps) = (x.contiguous()?, eps as f32);
+    Ok(if cpu::applies(&[&x, gain]) {
+        elementwise::rms_norm(&x, gain, eps)?
+    } else if x.track_op() {
+        ops::rms_norm_slow(&x, gain, eps)?
     } else {
-        ops::rms_norm(&x, gain, eps as f32)?
+        ops::rms_norm(&x, gain, eps)?
     })
 }
 
 /// `(x - mean) / std * gain + bias` over the last axis.
 pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, eps: f64) -> Result<Tensor> {
-    let x = x.contiguous()?;
-    Ok(if x.track_op() {
-        ops::layer_norm_slow(&x, gain, bias, eps as f32)?
+    let (x, eps) = (x.contiguous()?, eps as f32);
+    Ok(if cpu::applies(&[&x, gain, bias]) {
+        elementwise::layer_norm(&x, gain, bias, eps)?
+    } else if x.track_op() {
+        ops::layer_norm_slow(&x, gain, bias, eps)?
     } else {
-        ops::layer_norm(&x, gain, bias, eps as f32)?
+        ops::layer_norm(&x, gain, bias, eps)?
     })
 }
 
@@ -32,22 +48,88 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
     Ok(if x.track_op() { ops::softmax(&x, D::Minus1)? } else { ops::softmax_last_dim(&x)? })
 }
 
-/// Rotates the two halves of every head: `x [rows, heads, d_head]`, `cos` and `sin` `[rows, d_head / 2]`.
+/// Rotates the two halves of every head: `x` `[rows, heads * d_head]`, `cos` and `sin` `[rows, d_head / 2]`.
 pub fn rotary(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    let x = x.unsqueeze(0)?.contiguous()?;
+    let x = x.contiguous()?;
+    if cpu::applies(&[&x, cos, sin]) {
+        return Ok(elementwise::rotary(&x, cos, sin)?);
+    }
+    let (rows, width) = x.dims2()?;
+    let d_head = 2 * cos.dim(1)?;
+    let heads = x.reshape((1, rows, width / d_head, d_head))?;
     let rotated = if x.track_op() {
-        rotary_emb::rope_slow(&x.transpose(1, 2)?.contiguous()?, cos, sin)?.transpose(1, 2)?
+        rotary_emb::rope_slow(&heads.transpose(1, 2)?.contiguous()?, cos, sin)?.transpose(1, 2)?
     } else {
-        rotary_emb::rope_thd(&x, cos, sin)?
+        rotary_emb::rope_thd(&heads, cos, sin)?
     };
-    Ok(rotated.squeeze(0)?)
+    Ok(rotated.contiguous()?.reshape((rows, width))?)
 }
 
+/// `act(x)`
 pub fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
+    if cpu::applies(&[x])
+        && let Some(y) = elementwise::activation(x, kind)
+    {
+        return Ok(y?);
+    }
     Ok(match kind {
         Activation::Silu => x.silu()?,
         Activation::Gelu => x.gelu_erf()?,
         Activation::GeluTanh => x.gelu()?,
         Activation::Relu => x.relu()?,
     })
+}
+
+/// `act(gate) * up`
+pub fn gated(gate: &Tensor, up: &Tensor, kind: Activation) -> Result<Tensor> {
+    if cpu::applies(&[gate, up])
+        && let Some(y) = elementwise::gated(gate, up, kind)
+    {
+        return Ok(y?);
+    }
+    Ok((activation(gate, kind)? * up)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    fn random(shape: (usize, usize)) -> Tensor {
+        Tensor::randn(0f32, 2.0, shape, &Device::Cpu).unwrap()
+    }
+
+    /// The kernel and the differentiable form of an operation, on the same random input.
+    fn both_agree(f: impl Fn(&Tensor) -> Tensor) {
+        for rows in [1, 3, 700] {
+            let x = random((rows, 96));
+            let tracked = Var::from_tensor(&x).unwrap();
+            let (kernel, plain) = (f(&x), f(tracked.as_tensor()));
+            assert!(!kernel.track_op() && plain.track_op());
+            let diff = (&kernel - plain.detach()).unwrap().abs().unwrap().max_all().unwrap();
+            assert!(diff.to_scalar::<f32>().unwrap() < 5e-6, "{diff}");
+            let gradient = plain.sum_all().unwrap().backward().unwrap();
+            let gradient = gradient.get(&tracked).expect("a gradient");
+            assert!(gradient.abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap() > 0.0);
+        }
+    }
+
+    #[test]
+    fn kernels_equal_the_differentiable_forms() {
+        let vector =
+            |seed: f64| (Tensor::arange(0f32, 96.0, &Device::Cpu).unwrap() * seed).unwrap().sin().unwrap();
+        let (gain, bias) = (vector(0.3), vector(0.7));
+        both_agree(|x| add(x, &x.detach()).unwrap());
+        both_agree(|x| add_bias(x, &bias).unwrap());
+        both_agree(|x| rms_norm(x, &gain, 1e-5).unwrap());
+        both_agree(|x| layer_norm(x, &gain, &bias, 1e-5).unwrap());
+        for kind in [Activation::Silu, Activation::GeluTanh, Activation::Gelu, Activation::Relu] {
+            both_agree(|x| activation(x, kind).unwrap());
+            both_agree(|x| gated(x, &x.detach(), kind).unwrap());
+        }
+        both_agree(|x| {
+            let angles = random((x.dim(0).unwrap(), 8)).affine(0.0, 1.0).unwrap();
+            rotary(x, &angles.cos().unwrap(), &angles.sin().unwrap()).unwrap()
+        });
+    }
 }

@@ -122,9 +122,9 @@ impl Transformer {
         let mut pass = Pass { layer, hook };
         let resid_pre = pass.see(Point::ResidPre, x)?;
         let (attn_out, kv) = self.attention(weights, &resid_pre, batch, past, &mut pass)?;
-        let resid_mid = pass.see(Point::ResidMid, (resid_pre + attn_out)?)?;
+        let resid_mid = pass.see(Point::ResidMid, ops::add(&resid_pre, &attn_out)?)?;
         let mlp_out = self.mlp(weights, &resid_mid, &mut pass)?;
-        let resid_post = pass.see(Point::ResidPost, (resid_mid + mlp_out)?)?;
+        let resid_post = pass.see(Point::ResidPost, ops::add(&resid_mid, &mlp_out)?)?;
         Ok((resid_post, kv))
     }
 
@@ -153,9 +153,7 @@ impl Transformer {
 
     fn rotate(&self, x: Tensor, batch: &Prepared) -> Result<Tensor> {
         let Some(table) = &batch.rotary else { return Ok(x) };
-        let (rows, width) = x.dims2()?;
-        let heads = x.reshape((rows, width / self.config.d_head, self.config.d_head))?;
-        Ok(ops::rotary(&heads, &table.cos, &table.sin)?.reshape((rows, width))?)
+        ops::rotary(&x, &table.cos, &table.sin)
     }
 
     /// Each head's own contribution, built only for who asks. What a hook changes enters as a difference, so
@@ -180,7 +178,7 @@ impl Transformer {
         let neurons = match &weights.gate {
             Some(gate) => {
                 let gate = pass.see(Point::MlpPre, gate.forward(&normed)?)?;
-                (ops::activation(&gate, self.config.activation)? * weights.mlp_in.forward(&normed)?)?
+                ops::gated(&gate, &weights.mlp_in.forward(&normed)?, self.config.activation)?
             }
             None => {
                 let pre = pass.see(Point::MlpPre, weights.mlp_in.forward(&normed)?)?;

@@ -1,0 +1,27 @@
+//! Kernels for float32 on the CPU, on all cores and without intermediate tensors. [`super::ops`] and
+//! [`super::attention`] choose them where they apply and fall back to plain tensor operations elsewhere (a card,
+//! another dtype, a tracked gradient). [`elementwise`] holds the row-wise ones, [`attend`] attention, [`simd`] the
+//! arithmetic they share.
+
+pub mod attend;
+pub mod elementwise;
+mod simd;
+
+use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+
+/// May the kernels here compute on these tensors?
+pub fn applies(tensors: &[&Tensor]) -> bool {
+    tensors.iter().all(|t| {
+        matches!(t.device(), Device::Cpu) && t.dtype() == DType::F32 && !t.track_op() && t.is_contiguous()
+    })
+}
+
+/// Lends the entries of a contiguous float32 tensor.
+fn with_slice<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> candle_core::Result<R>) -> candle_core::Result<R> {
+    let (storage, layout) = x.storage_and_layout();
+    let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets())
+    else {
+        candle_core::bail!("a CPU kernel was given a tensor that is not contiguous float32 in main memory")
+    };
+    f(&values[from..to])
+}
