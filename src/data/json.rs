@@ -49,7 +49,9 @@ impl JsonError {
 
     fn within(self, step: String) -> JsonError {
         match self {
-            JsonError::NotFinite { number, path } => JsonError::NotFinite { number, path: step + path.as_str() },
+            JsonError::NotFinite { number, path } => {
+                JsonError::NotFinite { number, path: step + path.as_str() }
+            }
             other => other,
         }
     }

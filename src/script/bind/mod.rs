@@ -1,10 +1,17 @@
 //! What scripts can call, one file a type; each fills the table through [`Api`].
 
 mod core;
+pub mod tensor;
+mod tensor_file;
+mod tensor_index;
+mod tensor_ops;
+mod tensor_reduce;
+mod tensor_show;
 
 use super::api::Api;
 
 /// Registers everything.
 pub fn register(api: &mut Api) {
     core::register(api);
+    tensor::register(api);
 }
