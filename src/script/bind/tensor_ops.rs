@@ -259,3 +259,46 @@ fn cos_sim(a: &Tensor, b: &Tensor) -> ScriptResult<Dynamic> {
     };
     a.value(compute())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::script::bind::testing::check;
+
+    #[test]
+    fn shapes_broadcast_or_are_named() {
+        check(&[
+            ("zeros([2, 1]) + tensor([1, 2, 3])", "Tensor [2, 3] [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]"),
+            ("2 / tensor([1, 4]) - 1.0", "Tensor [2] [1.0, -0.5]"),
+            ("let t = tensor([1]); t += 1; t *= t; t", "Tensor [1] [4.0]"),
+            (
+                "zeros([2, 3]) * zeros([2])",
+                "`*`: shapes [2, 3] and [2] do not fit; counted from the last, each pair of axes must be equal, \
+                 or one of them 1; use `.reshape([..])`",
+            ),
+            ("tensor([1]).clamp(2, 1)", "`clamp`: 2 is above 1; write `.clamp(1, 2)`"),
+        ]);
+    }
+
+    #[test]
+    fn products_follow_numpy() {
+        check(&[
+            (
+                "let m = tensor([[1, 2], [3, 4]]); m.matmul(m.t())",
+                "Tensor [2, 2] [[5.0, 11.0], [11.0, 25.0]]",
+            ),
+            ("tensor([1, 10]).matmul(tensor([[1, 2], [3, 4]]))", "Tensor [2] [31.0, 42.0]"),
+            ("tensor([1, 2]).matmul(tensor([3, 4]))", "11.0"),
+            ("(zeros([5, 1, 2, 3]) + 1).matmul(zeros([4, 3, 2])).shape", "[5, 4, 2, 2]"),
+            ("zeros([5, 2, 3]).matmul(zeros([3])).shape", "[5, 2]"),
+            ("zeros([2]).matmul(zeros([5, 2, 3])).shape", "[5, 3]"),
+            (
+                "zeros([2, 3]).matmul(zeros([2, 3]))",
+                "`matmul`: shapes [2, 3] and [2, 3] do not fit; transpose one of them, as in `.matmul(other.t())`",
+            ),
+            (
+                "tensor([1, 2]).dot(tensor([1]))",
+                "`dot`: expected two vectors of one length, found shapes [2] and [1]; use `.matmul(..)` for matrices",
+            ),
+        ]);
+    }
+}
