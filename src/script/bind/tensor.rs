@@ -1,7 +1,7 @@
 //! The type `Tensor`: making one from numbers, and reading it back.
 //!
 //! What tensors can do is in [`tensor_ops`](super::tensor_ops) (arithmetic, products),
-//! [`tensor_reduce`](super::tensor_reduce) (sums, softmax, order), [`tensor_index`](super::tensor_index)
+//! [`tensor_reduce`](super::tensor_reduce) (sums, order, softmax), [`tensor_index`](super::tensor_index)
 //! (parts and shapes) and [`tensor_file`](super::tensor_file).
 //! Results have float32 numbers, whatever the operands have, and stay on the device of the operands.
 //! A result without axes is a float: scripts never meet a tensor of shape `[]` unless they make it.
