@@ -127,8 +127,7 @@ pub fn scores(x: &Tensor, p: &Placed) -> Result<(Tensor, Change)> {
         }
     }
     let all = Tensor::cat(&[x.reshape((n_heads * n_queries, keys))?, new.reshape(((), keys))?], 0)?;
-    let patched =
-        all.index_select(&Tensor::new(source, x.device())?, 0)?.reshape((n_heads, n_queries, keys))?;
+    let patched = all.index_select(&Tensor::new(source, x.device())?, 0)?.reshape((n_heads, n_queries, keys))?;
     Ok((patched, (p.entry, change)))
 }
 

@@ -345,10 +345,9 @@ impl Pass<'_> {
             let normed = transformer.final_norm(&x.index_select(&ends, 0)?, &mut hook)?;
             transformer.unembed(&normed, &mut hook)?
         };
-        let changes = hook
-            .changes
-            .iter()
-            .map(|(entry, change)| Ok((*entry, change.to_dtype(DType::F32)?.to_scalar::<f32>()?)));
+        let changes = hook.changes.iter().map(|(entry, change)| {
+            Ok((*entry, change.to_dtype(DType::F32)?.to_scalar::<f32>()?))
+        });
         let changes = changes.collect::<Result<_>>()?;
         let Recorder { kept, kept_scores, .. } = hook;
         Ok(Out { batch, logits, kv, changes, kept, kept_scores })
@@ -367,12 +366,7 @@ impl Out {
     }
 }
 
-fn choose(
-    model: &Model,
-    sequences: &mut [Sequence],
-    logits: Tensor,
-    options: &GenerateOptions,
-) -> Result<()> {
+fn choose(model: &Model, sequences: &mut [Sequence], logits: Tensor, options: &GenerateOptions) -> Result<()> {
     choose_for(model, &mut sequences.iter_mut().collect::<Vec<_>>(), logits, options)
 }
 

@@ -158,9 +158,7 @@ impl Site {
 /// Why `point` does not exist on this architecture, if it does not.
 fn absent(point: Point, config: &Config) -> Option<&'static str> {
     match point {
-        Point::PosEmbed if config.rotary.is_some() => {
-            Some("positions enter as rotations of queries and keys")
-        }
+        Point::PosEmbed if config.rotary.is_some() => Some("positions enter as rotations of queries and keys"),
         _ => None,
     }
 }

@@ -6,9 +6,9 @@ use super::api::{Entry, Kind, Table, script_type};
 use super::context::Context;
 use super::diagnostic::{Diagnostic, Frame, Place};
 use super::error::Failure;
+use crate::nearest::nearest;
 use super::source::{identifiers, token_at};
 use super::value;
-use crate::nearest::nearest;
 
 /// What is needed to explain: the table, the sources, and names that no source shows.
 pub struct Explainer<'a> {
