@@ -17,7 +17,13 @@ pub struct Qkv<'a> {
 }
 
 /// Mixes values: returns `z`, `[rows, n_heads * d_head]`.
-pub fn attend(config: &Config, layer: usize, qkv: &Qkv, batch: &Batch, hook: &mut dyn Hook) -> Result<Tensor> {
+pub fn attend(
+    config: &Config,
+    layer: usize,
+    qkv: &Qkv,
+    batch: &Batch,
+    hook: &mut dyn Hook,
+) -> Result<Tensor> {
     let mut parts = Vec::new();
     for group in batch.groups() {
         parts.push(attend_group(config, layer, qkv, &group, hook)?);
@@ -51,15 +57,18 @@ fn attend_group(
     let own = |x: &Tensor| rows(x)?.reshape((n, len, g, d))?.permute((2, 0, 1, 3))?.contiguous();
     let (k, v) = (own(&qkv.own.k)?, own(&qkv.own.v)?); // [g, n, len, d]
 
-    let own_scores = q
-        .reshape((g * n, r * len, d))?
-        .matmul(&k.reshape((g * n, len, d))?.t()?)?
-        .reshape((g, n, r * len, len))?;
+    let own_scores = q.reshape((g * n, r * len, d))?.matmul(&k.reshape((g * n, len, d))?.t()?)?.reshape((
+        g,
+        n,
+        r * len,
+        len,
+    ))?;
     let scores = match &past {
         None => own_scores,
         Some(past) => {
             let k = past.k.reshape((past_len, g, d))?.permute((1, 2, 0))?.contiguous()?; // [g, d, P]
-            let past_scores = q.reshape((g, n * r * len, d))?.matmul(&k)?.reshape((g, n, r * len, past_len))?;
+            let past_scores =
+                q.reshape((g, n * r * len, d))?.matmul(&k)?.reshape((g, n, r * len, past_len))?;
             Tensor::cat(&[past_scores, own_scores], 3)?
         }
     };

@@ -27,9 +27,16 @@ pub struct Rotary {
 pub enum RotaryScaling {
     None,
     /// Every frequency divided by `factor`.
-    Linear { factor: f64 },
+    Linear {
+        factor: f64,
+    },
     /// Llama 3.1: low frequencies divided by `factor`, high ones kept, a linear ramp between.
-    Llama3 { factor: f64, low_freq_factor: f64, high_freq_factor: f64, original_n_ctx: f64 },
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_n_ctx: f64,
+    },
     /// Frequencies divided by these, one a pair (GGUF's `rope_freqs.weight`).
     Factors(Vec<f32>),
 }
@@ -91,7 +98,10 @@ impl Config {
             expected: "an object",
             found: raw.to_string(),
         })?;
-        let arch = map.get("model_type").and_then(Value::as_str).ok_or(ModelError::MissingKey("model_type".into()))?;
+        let arch = map
+            .get("model_type")
+            .and_then(Value::as_str)
+            .ok_or(ModelError::MissingKey("model_type".into()))?;
         let family = family::find(arch).ok_or_else(|| ModelError::UnknownFamily(arch.into()))?;
         let reader = Reader { map, used: RefCell::default() };
         let k = &family.keys;
@@ -244,7 +254,8 @@ impl<'a> Reader<'a> {
     fn refuse_unread(&self, harmless: &[&str]) -> Result<()> {
         let used = self.used.borrow();
         for (key, value) in self.map {
-            let known = used.contains(key) || HARMLESS.contains(&key.as_str()) || harmless.contains(&key.as_str());
+            let known =
+                used.contains(key) || HARMLESS.contains(&key.as_str()) || harmless.contains(&key.as_str());
             if !known && !value.is_null() {
                 return Err(ModelError::UnknownKey { key: key.clone(), value: format!("`{value}`") });
             }

@@ -88,7 +88,8 @@ fn from_hub(id: &str, _: bool) -> Result<PathBuf> {
 }
 
 pub(super) fn read_json(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path).map_err(|source| ModelError::Io { path: path.into(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ModelError::Io { path: path.into(), source })?;
     serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.into(), source })
 }
 

@@ -9,7 +9,11 @@ use candle_nn::{ops, rotary_emb};
 /// `x / rms(x) * gain` over the last axis.
 pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     let x = x.contiguous()?;
-    Ok(if x.track_op() { ops::rms_norm_slow(&x, gain, eps as f32)? } else { ops::rms_norm(&x, gain, eps as f32)? })
+    Ok(if x.track_op() {
+        ops::rms_norm_slow(&x, gain, eps as f32)?
+    } else {
+        ops::rms_norm(&x, gain, eps as f32)?
+    })
 }
 
 /// `(x - mean) / std * gain + bias` over the last axis.

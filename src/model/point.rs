@@ -73,8 +73,8 @@ use Point::*;
 impl Point {
     /// All points, in the order in which a forward pass reaches them.
     pub const ALL: [Point; 24] = [
-        Embed, PosEmbed, ResidPre, Ln1, Q, K, V, RotQ, RotK, AttnScores, Pattern, Z, Result, AttnOutRaw, AttnOut,
-        ResidMid, Ln2, MlpPre, MlpPost, MlpOutRaw, MlpOut, ResidPost, LnFinal, Logits,
+        Embed, PosEmbed, ResidPre, Ln1, Q, K, V, RotQ, RotK, AttnScores, Pattern, Z, Result, AttnOutRaw,
+        AttnOut, ResidMid, Ln2, MlpPre, MlpPost, MlpOutRaw, MlpOut, ResidPost, LnFinal, Logits,
     ];
 
     /// The canonical name, as in `resid_post.4`.

@@ -23,8 +23,8 @@ fn frequencies(rotary: &Rotary, d_head: usize) -> Vec<f32> {
                 } else if wavelength > original_n_ctx / low_freq_factor {
                     f / factor
                 } else {
-                    let ramp =
-                        (original_n_ctx / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                    let ramp = (original_n_ctx / wavelength - low_freq_factor)
+                        / (high_freq_factor - low_freq_factor);
                     (1.0 - ramp) * f / factor + ramp * f
                 }
             })
@@ -42,7 +42,13 @@ pub struct RotaryTable {
 
 impl RotaryTable {
     /// Tables for rows at `positions`. Angles are float32 products, as in the reference implementations.
-    pub fn new(rotary: &Rotary, d_head: usize, positions: &[u32], dtype: DType, device: &Device) -> Result<Self> {
+    pub fn new(
+        rotary: &Rotary,
+        d_head: usize,
+        positions: &[u32],
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
         let frequencies = frequencies(rotary, d_head);
         let angles: Vec<f32> =
             positions.iter().flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f)).collect();

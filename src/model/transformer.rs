@@ -47,7 +47,8 @@ impl Transformer {
             }
             None => None,
         };
-        let layers = (0..config.n_layers).map(|l| Layer::load(&mut loader, &config, l)).collect::<Result<_>>()?;
+        let layers =
+            (0..config.n_layers).map(|l| Layer::load(&mut loader, &config, l)).collect::<Result<_>>()?;
         let final_norm = loader.in_model(names.final_norm);
         let final_norm = Norm::load(&mut loader, &config, &final_norm)?;
         let unembed = if config.tied {
@@ -142,13 +143,7 @@ impl Transformer {
         let q = pass.see(Point::RotQ, self.rotate(q, batch)?)?;
         let k = pass.see(Point::RotK, self.rotate(k, batch)?)?;
         let own = Kv { k, v };
-        let z = attend(
-            &self.config,
-            pass.layer,
-            &Qkv { q: &q, own: &own, past },
-            &batch.batch,
-            pass.hook,
-        )?;
+        let z = attend(&self.config, pass.layer, &Qkv { q: &q, own: &own, past }, &batch.batch, pass.hook)?;
         let z = pass.see(Point::Z, z)?;
         let out = weights.attn_out.forward(&z)?;
         let out = self.heads_result(weights, &z, out, pass)?;

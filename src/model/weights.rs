@@ -65,7 +65,10 @@ fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let files: BTreeSet<&str> = map.values().filter_map(|v| v.as_str()).collect();
     for name in &files {
         if Path::new(name).components().count() != 1 {
-            return Err(ModelError::Safetensors { path: index, reason: format!("`{name}` is not a file name") });
+            return Err(ModelError::Safetensors {
+                path: index,
+                reason: format!("`{name}` is not a file name"),
+            });
         }
         if !folder.join(name).is_file() {
             return Err(ModelError::NotFound(folder.join(name).display().to_string()));
@@ -212,7 +215,10 @@ pub fn gguf_config(gguf: &Gguf, device: &Device) -> Result<Config> {
     put(k.n_ctx, gguf.u32(&key("context_length"))?.into());
     let embed = format!("{}.weight", family.gguf_names.embed);
     let missing = || ModelError::Weights(vec![format!("no `{embed}`")]);
-    put("vocab_size", gguf.shape(&embed).and_then(|shape| shape.first()).copied().ok_or_else(missing)?.into());
+    put(
+        "vocab_size",
+        gguf.shape(&embed).and_then(|shape| shape.first()).copied().ok_or_else(missing)?.into(),
+    );
     let eps = match family.norm {
         NormKind::RmsNorm => gguf.f32(&key("attention.layer_norm_rms_epsilon"))?,
         NormKind::LayerNorm => gguf.f32(&key("attention.layer_norm_epsilon"))?,
@@ -222,7 +228,8 @@ pub fn gguf_config(gguf: &Gguf, device: &Device) -> Result<Config> {
     put(k.activation, if family.mlp == MlpKind::Plain { "gelu_new" } else { "silu" }.into());
     let names = gguf.tensor_names().collect::<BTreeSet<_>>();
     put("tie_word_embeddings", (!names.contains("output.weight")).into());
-    if let (Some(kv_key), Some(heads)) = (k.n_kv_heads, optional(gguf.u32(&key("attention.head_count_kv")))?) {
+    if let (Some(kv_key), Some(heads)) = (k.n_kv_heads, optional(gguf.u32(&key("attention.head_count_kv")))?)
+    {
         put(kv_key, heads.into());
     }
     if let Some(d_head) = optional(gguf.u32(&key("attention.key_length")))? {

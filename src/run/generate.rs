@@ -320,8 +320,8 @@ impl Pass<'_> {
         let keep: BTreeSet<At> = self.options.watch.iter().map(|site| site.at).collect();
         let mut hook = Recorder::new(self.control, keep);
         for (entry, (segment, _, write)) in writes.iter().enumerate() {
-            let offset = batch.rows_of(*segment).start as isize;
-            hook.write(Placed { write, entry, segment: *segment, offset });
+            let start = batch.rows_of(*segment).start;
+            hook.write(Placed { write, entry, segment: *segment, start, first: 0 });
         }
         let transformer = &self.model.transformer;
         let prepared = transformer.prepare(batch)?;
@@ -345,9 +345,10 @@ impl Pass<'_> {
             let normed = transformer.final_norm(&x.index_select(&ends, 0)?, &mut hook)?;
             transformer.unembed(&normed, &mut hook)?
         };
-        let changes = hook.changes.iter().map(|(entry, change)| {
-            Ok((*entry, change.to_dtype(DType::F32)?.to_scalar::<f32>()?))
-        });
+        let changes = hook
+            .changes
+            .iter()
+            .map(|(entry, change)| Ok((*entry, change.to_dtype(DType::F32)?.to_scalar::<f32>()?)));
         let changes = changes.collect::<Result<_>>()?;
         let Recorder { kept, kept_scores, .. } = hook;
         Ok(Out { batch, logits, kv, changes, kept, kept_scores })
@@ -366,7 +367,12 @@ impl Out {
     }
 }
 
-fn choose(model: &Model, sequences: &mut [Sequence], logits: Tensor, options: &GenerateOptions) -> Result<()> {
+fn choose(
+    model: &Model,
+    sequences: &mut [Sequence],
+    logits: Tensor,
+    options: &GenerateOptions,
+) -> Result<()> {
     choose_for(model, &mut sequences.iter_mut().collect::<Vec<_>>(), logits, options)
 }
 

@@ -19,7 +19,9 @@ impl TokenSet {
     /// A string that is not exactly one token, an id outside the vocabulary, an empty set.
     pub fn resolve(&self, model: &Model) -> Result<Vec<u32>> {
         let ids = match self {
-            TokenSet::Text(text) => vec![model.tokenizer()?.single(text).map_err(crate::model::ModelError::from)?],
+            TokenSet::Text(text) => {
+                vec![model.tokenizer()?.single(text).map_err(crate::model::ModelError::from)?]
+            }
             TokenSet::Ids(ids) => ids.clone(),
             TokenSet::Many(sets) => {
                 let mut ids = Vec::new();

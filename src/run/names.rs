@@ -62,7 +62,8 @@ const PATHS: &[(&str, &str, Point)] = &[
 
 pub fn parse(text: &str) -> Result<Site> {
     let text = text.trim();
-    let patterns = HOOKS.iter().map(|&(p, point)| (p, point)).chain(PATHS.iter().map(|&(_, p, point)| (p, point)));
+    let patterns =
+        HOOKS.iter().map(|&(p, point)| (p, point)).chain(PATHS.iter().map(|&(_, p, point)| (p, point)));
     for (pattern, point) in patterns {
         if let Some(layer) = matches(pattern, text) {
             return Ok(Site::new(point, layer));
@@ -152,7 +153,9 @@ mod tests {
             assert_eq!((site.at, &site.heads), (At { point: Point::Z, layer: 9 }, &Heads::One(6)));
             assert_eq!(site.to_string(), "z.9.6");
         }
-        for text in ["blocks.4.hook_resid_post", "model.layers.4.output", "transformer.h.4.output", "resid_post.4"] {
+        for text in
+            ["blocks.4.hook_resid_post", "model.layers.4.output", "transformer.h.4.output", "resid_post.4"]
+        {
             assert_eq!(parse(text).unwrap().to_string(), "resid_post.4", "{text}");
         }
         assert_eq!(parse("blocks.12.mlp.hook_post").unwrap().to_string(), "mlp_post.12");

@@ -220,8 +220,7 @@ impl Patch {
 pub fn order(patches: &[Patch], writes: Vec<Write>) -> Result<Vec<Write>> {
     for (i, a) in writes.iter().enumerate() {
         for (j, b) in writes.iter().enumerate().take(i) {
-            let commute =
-                matches!((&a.op, &b.op), (Op::Add(_), Op::Add(_)) | (Op::Scale(_), Op::Scale(_)));
+            let commute = matches!((&a.op, &b.op), (Op::Add(_), Op::Add(_)) | (Op::Scale(_), Op::Scale(_)));
             let together = patches.get(i).zip(patches.get(j)).is_none_or(|(p, q)| p.steps.overlaps(q.steps));
             if !commute && together && a.selection.overlaps(&b.selection) {
                 return Err(RunError::Overlap { a: b.selection.site.clone(), b: a.selection.site.clone() });

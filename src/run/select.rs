@@ -22,7 +22,10 @@ pub struct Selection {
 pub enum Cols {
     All,
     /// Whole heads; `squeeze` drops the axis on reading.
-    Heads { heads: Vec<usize>, squeeze: bool },
+    Heads {
+        heads: Vec<usize>,
+        squeeze: bool,
+    },
     Neuron(usize),
 }
 
@@ -122,9 +125,7 @@ impl Selection {
 
     /// The same, packed: `[rows, packed_width]`, or `[heads, rows, key]`.
     pub fn pick(&self, full: &Tensor) -> Result<Tensor> {
-        let index = |list: &[usize]| {
-            Tensor::from_iter(list.iter().map(|&i| i as u32), full.device())
-        };
+        let index = |list: &[usize]| Tensor::from_iter(list.iter().map(|&i| i as u32), full.device());
         if self.is_scores() {
             let heads = match &self.cols {
                 Cols::Heads { heads, .. } => full.index_select(&index(heads)?, 0)?,
@@ -162,7 +163,9 @@ impl Selection {
             return Ok(value.reshape((rows, width))?);
         }
         let one_position = if self.single_pos { &shape[..] } else { &shape[1..] };
-        let fits = value.dims() == one_position || value.dims() == [width] || (width == 1 && value.elem_count() == 1);
+        let fits = value.dims() == one_position
+            || value.dims() == [width]
+            || (width == 1 && value.elem_count() == 1);
         if !fits {
             return Err(refuse());
         }

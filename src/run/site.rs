@@ -35,7 +35,13 @@ impl Pos {
                 // The end is exclusive, so its last member must exist, not the end itself.
                 (tokens.position(*from)?..tokens.position(*to - 1)? + 1).collect()
             }
-            Pos::List(list) => list.iter().map(|&pos| tokens.position(pos)).collect::<Result<_>>()?,
+            Pos::List(list) => {
+                let positions = list.iter().map(|&pos| tokens.position(pos)).collect::<Result<Vec<_>>>()?;
+                if let Some(i) = (1..positions.len()).find(|&i| positions[..i].contains(&positions[i])) {
+                    return Err(RunError::PosTwice { pos: positions[i] });
+                }
+                positions
+            }
             Pos::Token(text) => vec![tokens.find(text)?],
             Pos::Span(text) => tokens.span(text)?.collect(),
             Pos::Last => vec![tokens.position(-1)?],
@@ -158,7 +164,9 @@ impl Site {
 /// Why `point` does not exist on this architecture, if it does not.
 fn absent(point: Point, config: &Config) -> Option<&'static str> {
     match point {
-        Point::PosEmbed if config.rotary.is_some() => Some("positions enter as rotations of queries and keys"),
+        Point::PosEmbed if config.rotary.is_some() => {
+            Some("positions enter as rotations of queries and keys")
+        }
         _ => None,
     }
 }

@@ -144,7 +144,8 @@ impl Walk<'_> {
             });
             let prepared = transformer.prepare(batch)?;
             let entered = if layer == 0 {
-                let ids: Vec<u32> = now.iter().flat_map(|&i| &self.prompt.ids()[work[i].first..]).copied().collect();
+                let ids: Vec<u32> =
+                    now.iter().flat_map(|&i| &self.prompt.ids()[work[i].first..]).copied().collect();
                 transformer.embed(&ids, &prepared, &mut hook)?
             } else {
                 self.enter(x, &self.base.resid[layer], work, &active, &now)?
@@ -203,15 +204,15 @@ impl Walk<'_> {
         mut changes: Vec<Vec<Tensor>>,
     ) -> Result<Vec<(usize, f64, f32)>> {
         let len = self.prompt.len();
-        let tails: Vec<Tail> = order.iter().map(|&i| Tail::new(&work[i], len, self.model)).collect::<Result<_>>()?;
-        let batch = Batch::new(
-            tails.iter().map(|t| Segment { len: len - t.first, past: 0, past_len: 0 }).collect(),
-        );
+        let tails: Vec<Tail> =
+            order.iter().map(|&i| Tail::new(&work[i], len, self.model)).collect::<Result<_>>()?;
+        let batch =
+            Batch::new(tails.iter().map(|t| Segment { len: len - t.first, past: 0, past_len: 0 }).collect());
         let mut hook = Recorder::new(self.control, BTreeSet::new());
         for (segment, (tail, &entry)) in tails.iter().zip(order).enumerate() {
-            let offset = batch.rows_of(segment).start as isize - tail.first as isize;
+            let start = batch.rows_of(segment).start;
             for write in &tail.writes {
-                hook.write(Placed { write, entry, segment, offset });
+                hook.write(Placed { write, entry, segment, start, first: tail.first });
             }
         }
         let transformer = &self.model.transformer;
@@ -324,9 +325,9 @@ fn place<'a>(
     here: impl Fn(At) -> bool,
 ) {
     for (segment, &i) in cells.iter().enumerate() {
-        let offset = batch.rows_of(segment).start as isize - work[i].first as isize;
+        let start = batch.rows_of(segment).start;
         for write in work[i].writes.iter().filter(|w| here(w.selection.at)) {
-            hook.write(Placed { write, entry: i, segment, offset });
+            hook.write(Placed { write, entry: i, segment, start, first: work[i].first });
         }
     }
 }

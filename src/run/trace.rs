@@ -1,9 +1,9 @@
 //! A traced run: its tokens, its patches, its logits, and any activation on request.
 
+use super::apply::Placed;
 use super::control::Control;
 use super::error::{Result, RunError};
 use super::patch::{self, Patch, Write};
-use super::apply::Placed;
 use super::recorder::Recorder;
 use super::select::Selection;
 use super::site::Site;
@@ -94,7 +94,10 @@ impl Trace {
         for trace in again {
             record.append(&mut trace.record());
         }
-        record.get(&at).cloned().ok_or_else(|| ModelError::Tensor("a pass did not reach a site".into()).into())
+        record
+            .get(&at)
+            .cloned()
+            .ok_or_else(|| ModelError::Tensor("a pass did not reach a site".into()).into())
     }
 
     fn record(&self) -> MutexGuard<'_, BTreeMap<At, Tensor>> {
@@ -159,7 +162,8 @@ fn run(
     let mut writes: Vec<Vec<Write>> = Vec::with_capacity(prompts.len());
     for (tokens, patches) in prompts {
         let prompt_patches: Vec<Patch> = patches.iter().filter(|p| p.steps.in_prompt()).cloned().collect();
-        let resolved = prompt_patches.iter().map(|p| p.resolve(config, tokens)).collect::<Result<Vec<_>>>()?;
+        let resolved =
+            prompt_patches.iter().map(|p| p.resolve(config, tokens)).collect::<Result<Vec<_>>>()?;
         writes.push(patch::order(&prompt_patches, resolved)?);
     }
     let batch = Batch::prompts(&prompts.iter().map(|(tokens, _)| tokens.len()).collect::<Vec<_>>());
@@ -167,9 +171,9 @@ fn run(
     let mut recorder = Recorder::new(control, keep);
     let mut entries: Vec<(usize, &Write)> = Vec::new();
     for (segment, writes) in writes.iter().enumerate() {
-        let offset = batch.rows_of(segment).start as isize;
+        let start = batch.rows_of(segment).start;
         for write in writes {
-            recorder.write(Placed { write, entry: entries.len(), segment, offset });
+            recorder.write(Placed { write, entry: entries.len(), segment, start, first: 0 });
             entries.push((segment, write));
         }
     }
