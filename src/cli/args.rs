@@ -109,7 +109,7 @@ struct LimitArgs {
     /// Entries of a map [default: 1000000]
     #[arg(long, value_name = "N")]
     max_map: Option<usize>,
-    /// Bytes of all tensors a script holds [default: 16000000000]
+    /// Bytes of all tensors a script holds at once [default: 8589934592]
     #[arg(long, value_name = "BYTES")]
     max_tensor_bytes: Option<u64>,
 }

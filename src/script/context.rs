@@ -1,16 +1,17 @@
 //! What a running script shares with its bindings.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rhai::{Dynamic, EvalAltResult, Position};
 
-use super::error::ScriptResult;
-use super::limits::Limits;
+use super::error::{ScriptResult, fail};
+use super::limits::{Limits, TensorBytes};
 use super::params::Params;
 use super::progress::Progress;
 use super::source::Sources;
+use crate::data::Files;
 
 /// Everything the command line decides, as plain data.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +46,17 @@ impl HostOptions {
         let name = self.script.as_deref().and_then(Path::file_stem).unwrap_or("repl".as_ref());
         self.out.clone().unwrap_or_else(|| Path::new("out").join(name))
     }
+
+    fn files(&self) -> ScriptResult<Files> {
+        let working_dir = std::env::current_dir()
+            .map_err(|error| fail(format!("the working folder cannot be found: {error}")))?;
+        let mut files = Files::new(working_dir, self.out_folder());
+        if self.script.is_some() {
+            files = files.with_script_dir(self.script_folder());
+        }
+        files = self.allow_read.iter().fold(files, Files::with_read_root);
+        Ok(self.allow_write.iter().fold(files, Files::with_write_root))
+    }
 }
 
 /// Options, parameters and the signals that stop a run; shared by the engine and all bindings.
@@ -53,6 +65,9 @@ pub struct Context {
     pub options: HostOptions,
     pub params: Params,
     pub sources: Sources,
+    /// What all tensors of the script occupy.
+    pub tensor_bytes: Arc<TensorBytes>,
+    files: OnceLock<Files>,
     interrupt: Arc<AtomicBool>,
     output_closed: AtomicBool,
     last_value: Arc<AtomicBool>,
@@ -61,7 +76,17 @@ pub struct Context {
 impl Context {
     pub fn new(options: HostOptions) -> Self {
         let params = Params::new(&options.sets);
-        Self { options, params, ..Self::default() }
+        let tensor_bytes = Arc::new(TensorBytes::new(options.limits.tensor_bytes));
+        Self { options, params, tensor_bytes, ..Self::default() }
+    }
+
+    /// The files that this run may read and write; nothing is created.
+    pub fn files(&self) -> ScriptResult<&Files> {
+        if let Some(files) = self.files.get() {
+            return Ok(files);
+        }
+        let files = self.options.files()?;
+        Ok(self.files.get_or_init(|| files))
     }
 
     /// The flag that Ctrl-C sets, for layers that know nothing of scripts.

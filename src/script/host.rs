@@ -51,7 +51,7 @@ impl Host {
         let modules = Modules::new(context.clone());
         engine.set_module_resolver(modules.clone());
         connect_output(&mut engine, &context);
-        name_last_value(&mut engine, context.last_value_flag());
+        read_names(&mut engine, context.last_value_flag());
         let mut api = Api::new(&mut engine, context.clone());
         bind::register(&mut api);
         let table = Arc::new(api.finish());
@@ -168,11 +168,13 @@ fn innermost(error: &EvalAltResult) -> &EvalAltResult {
     }
 }
 
-/// While the flag is set, reads a lone `_` as the name of a variable: the last value of the REPL.
+/// While the flag is set, reads a lone `_` as the name of a variable: the last value of the REPL. Always
+/// reads `var`, a word that the engine reserves without using it, as a name: tensors have a variance.
 #[expect(deprecated, reason = "marks a volatile interface of the engine")]
-pub(super) fn name_last_value(engine: &mut Engine, flag: Arc<AtomicBool>) {
+pub(super) fn read_names(engine: &mut Engine, flag: Arc<AtomicBool>) {
     engine.on_parse_token(move |token, _, _| match token {
         Token::Underscore if flag.load(Ordering::Relaxed) => Token::Identifier(Box::new("_".into())),
+        Token::Reserved(word) if word.as_str() == "var" => Token::Identifier(word),
         token => token,
     });
 }

@@ -9,7 +9,7 @@ use rhai::{AST, Dynamic, Engine, Expr, LexError, ParseErrorType, Scope, Stmt};
 
 use super::error::Error;
 use super::help;
-use super::host::{Host, name_last_value};
+use super::host::{Host, read_names};
 use super::source::identifiers;
 
 /// What an input gave.
@@ -135,7 +135,7 @@ impl Session {
 pub fn is_complete(input: &str) -> bool {
     // Names do not matter here, so a bare engine does.
     let mut engine = Engine::new_raw();
-    name_last_value(&mut engine, Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch"))));
+    read_names(&mut engine, Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch"))));
     let Err(error) = engine.compile(input) else { return true };
     let input = input.trim_end();
     let (line, column) = (error.position().line(), error.position().position().unwrap_or(0));
