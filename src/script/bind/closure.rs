@@ -93,7 +93,8 @@ pub fn edit(context: &Arc<Context>, function: FnPtr) -> EditFn {
 pub fn metric(context: &Arc<Context>, function: FnPtr) -> MetricFn {
     let context = context.clone();
     Arc::new(move |logits| {
-        let logits = candle_core::Tensor::new(logits, &candle_core::Device::Cpu).map_err(|e| e.to_string())?;
+        let logits =
+            candle_core::Tensor::new(logits, &candle_core::Device::Cpu).map_err(|e| e.to_string())?;
         let logits = Tensor::new(&context, logits).map_err(|error| error.to_string())?;
         let value = ask(&function, Dynamic::from(logits))?;
         args::number(&value).map_err(|_| format!("the closure of a metric: {}", expected("a number", &value)))

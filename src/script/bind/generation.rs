@@ -56,7 +56,9 @@ impl Watched {
 
 /// Registers Generation.
 pub fn register(api: &mut Api) {
-    api.ty::<Generation>("Generation", "the new tokens after a prompt", |g| format!("Generation({:?})", g.inner.text));
+    api.ty::<Generation>("Generation", "the new tokens after a prompt", |g| {
+        format!("Generation({:?})", g.inner.text)
+    });
     api.getter("Generation", "text -> string", "the new text, without special tokens")
         .example("load().generate(\" John gave\", #{max_new_tokens: 3}).text.len() > 0", "true")
         .native(|g: &mut Generation| g.inner.text.clone());
@@ -74,9 +76,13 @@ pub fn register(api: &mut Api) {
             let logprobs = candle_core::Tensor::new(g.inner.logprobs.as_slice(), &candle_core::Device::Cpu);
             Tensor::new(&g.context, logprobs.map_err(super::tensor::refused)?)
         });
-    api.getter("Generation", "finish -> string", "why it ended: \"end\" (of sequence), \"stop\" (a stop text), \"length\"")
-        .example("load().generate(\" John gave\", #{max_new_tokens: 3}).finish", "\"length\"")
-        .native(|g: &mut Generation| g.inner.finish.name());
+    api.getter(
+        "Generation",
+        "finish -> string",
+        "why it ended: \"end\" (of sequence), \"stop\" (a stop text), \"length\"",
+    )
+    .example("load().generate(\" John gave\", #{max_new_tokens: 3}).finish", "\"length\"")
+    .native(|g: &mut Generation| g.inner.finish.name());
     api.getter("Generation", "ledger -> array", "what each patch did: `patch`, times `fired`, `max_change`")
         .example(
             "let steer = resid_post(1).scale(2.0).steps(\"all\"); \
@@ -93,7 +99,10 @@ fn watched(api: &mut Api) {
         format!("Watched[{}]", sites.join(", "))
     });
     api.getter("Generation", "watched -> Watched", "the activations named by `watch`, by site")
-        .example("load().generate(\" John gave\", #{max_new_tokens: 3, watch: \"z.1.2\"}).watched", "Watched[z.1.2]")
+        .example(
+            "load().generate(\" John gave\", #{max_new_tokens: 3, watch: \"z.1.2\"}).watched",
+            "Watched[z.1.2]",
+        )
         .native(|g: &mut Generation| Watched(g.clone()));
     api.indexer("Watched", "[site: Site] -> Tensor", "the activation at the prompt's positions")
         .example(

@@ -46,7 +46,8 @@ impl Grid {
     fn heatmap(&self, call: &NativeCallContext, mut options: Map) -> ScriptResult<Dynamic> {
         for (axis, items) in [("x", &self.cols), ("y", &self.rows)] {
             if !options.contains_key(axis) {
-                let label = |item: &Dynamic| call.call_native_fn::<Dynamic>(rhai::FUNC_TO_STRING, (item.clone(),));
+                let label =
+                    |item: &Dynamic| call.call_native_fn::<Dynamic>(rhai::FUNC_TO_STRING, (item.clone(),));
                 let labels = items.iter().map(label).collect::<ScriptResult<Array>>()?;
                 options.insert(axis.into(), labels.into());
             }
@@ -76,10 +77,16 @@ pub fn register(api: &mut Api) {
         )
         .native(|grid: &mut Grid| grid.tensor());
     api.getter("Grid", "rows -> array", "what the rows stand for")
-        .example("load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)).rows", "[0, 1, 2]")
+        .example(
+            "load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)).rows",
+            "[0, 1, 2]",
+        )
         .native(|grid: &mut Grid| grid.rows.clone());
     api.getter("Grid", "cols -> array", "what the columns stand for")
-        .example("load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)).cols", "[0, 1]")
+        .example(
+            "load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)).cols",
+            "[0, 1]",
+        )
         .native(|grid: &mut Grid| grid.cols.clone());
     api.getter("Grid", "base -> float", "the metric of the unpatched prompt")
         .example(
@@ -101,11 +108,15 @@ pub fn register(api: &mut Api) {
     .native(|grid: &mut Grid, clean: Dynamic, corrupt: Dynamic| -> ScriptResult<Grid> {
         grid.normalized(args::number(&clean)?, args::number(&corrupt)?)
     });
-    api.method("Grid", "heatmap(options?: map) -> Plot", "the grid as a heatmap, with the options of `heatmap`")
-        .example(
-            "load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)).heatmap().type_of()",
-            "\"Plot\"",
-        )
-        .native(|call: NativeCallContext, grid: &mut Grid| grid.heatmap(&call, Map::new()))
-        .native(|call: NativeCallContext, grid: &mut Grid, options: Map| grid.heatmap(&call, options));
+    api.method(
+        "Grid",
+        "heatmap(options?: map) -> Plot",
+        "the grid as a heatmap, with the options of `heatmap`",
+    )
+    .example(
+        "load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)).heatmap().type_of()",
+        "\"Plot\"",
+    )
+    .native(|call: NativeCallContext, grid: &mut Grid| grid.heatmap(&call, Map::new()))
+    .native(|call: NativeCallContext, grid: &mut Grid, options: Map| grid.heatmap(&call, options));
 }

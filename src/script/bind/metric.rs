@@ -69,9 +69,9 @@ const OF_TWO: &[Two] = &[
 pub fn register(api: &mut Api) {
     api.ty::<Metric>("Metric", "one number from the logits at the last position", |m| format!("{m:?}"));
     for &(signature, summary, kind, code, output) in OF_ONE {
-        api.function(signature, summary).example(code, output).native(
-            move |token: Dynamic| -> ScriptResult<Metric> { Ok(Metric::new(kind(tokens(&token)?))) },
-        );
+        api.function(signature, summary)
+            .example(code, output)
+            .native(move |token: Dynamic| -> ScriptResult<Metric> { Ok(Metric::new(kind(tokens(&token)?))) });
     }
     for &(signature, summary, kind, code, output) in OF_TWO {
         api.function(signature, summary).example(code, output).native(
@@ -84,11 +84,14 @@ pub fn register(api: &mut Api) {
         .example("let t = load().trace(\" John gave\"); kl(t).of(t)", "0.0")
         .native(|clean: Trace| Metric::new(Kind::Kl(clean.inner)));
     api.function("entropy() -> Metric", "the entropy of the next token, in nats")
-        .example("entropy().of(load().trace(\" John gave\")) < log(320.0)", "true")
+        .example("entropy().of(load().trace(\" John gave\")) < (320.0).ln()", "true")
         .native(|| Metric::new(Kind::Entropy));
     let context = api.context();
     api.function("metric(f: function) -> Metric", "any number from the last position's logits, [d_vocab]")
-        .example("metric(|logits| logits[5] - logits[6]).of(load().trace(\" John gave\")).type_of()", "\"f64\"")
+        .example(
+            "metric(|logits| logits[5] - logits[6]).of(load().trace(\" John gave\")).type_of()",
+            "\"f64\"",
+        )
         .native(move |f: FnPtr| of_closure(&context, f));
     methods(api);
 }

@@ -155,10 +155,17 @@ fn fields(api: &mut Api) {
 }
 
 /// A special token's id, if there is one.
-type Special = (&'static str, &'static str, fn(&model::tokenizer::Tokenizer) -> Option<u32>, &'static str, &'static str);
+type Special =
+    (&'static str, &'static str, fn(&model::tokenizer::Tokenizer) -> Option<u32>, &'static str, &'static str);
 
 const SPECIALS: &[Special] = &[
-    ("bos_id -> int", "the id that begins a sequence; `()` if there is none", |t| t.bos_id(), "load().bos_id", "1"),
+    (
+        "bos_id -> int",
+        "the id that begins a sequence; `()` if there is none",
+        |t| t.bos_id(),
+        "load().bos_id",
+        "1",
+    ),
     (
         "eos_id -> int",
         "the id that ends a sequence; `()` if there is none",
@@ -206,7 +213,7 @@ fn tokenizer(api: &mut Api) {
             Ok(model.inner.tokenizer().map_err(refusal::model)?.decode(&ids))
         });
     api.method("Model", "token(text: string) -> int", "the id of a text that is exactly one token")
-        .example("load().token(\" John\")", "268")
+        .example("load().token(\" John\")", "265")
         .native(|model: &mut Model, text: &str| -> ScriptResult<i64> {
             let tokenizer = model.inner.tokenizer().map_err(refusal::model)?;
             Ok(i64::from(tokenizer.single(text).map_err(refusal::model)?))
@@ -216,7 +223,10 @@ fn tokenizer(api: &mut Api) {
         "variants(word: string) -> array",
         "ids of the spellings word, Word, WORD, with and without a space, that are one token",
     )
-    .example("let m = load(); m.variants(\"true\").map(|id| m.decode(id))", "[\"TRUE\", \" TRUE\"]")
+    .example(
+        "let m = load(); let ids = m.variants(\"true\"); ids.map(|id| m.decode(id))",
+        "[\"TRUE\", \" TRUE\"]",
+    )
     .native(|model: &mut Model, word: &str| -> ScriptResult<Array> {
         let ids = model.inner.tokenizer().map_err(refusal::model)?.variants(word);
         Ok(ids.into_iter().map(|id| Dynamic::from(i64::from(id))).collect())
@@ -252,7 +262,9 @@ fn render(model: &Model, messages: Array, options: Map) -> ScriptResult<String> 
         let map = message.read_lock::<Map>().ok_or_else(|| expected("a map `#{role, content}`", message))?;
         let mut fields = Options::new(map.clone(), "a message");
         let mut field = |name| -> ScriptResult<String> {
-            let missing = || fail(format!("a message needs `{name}`")).help("write `#{role: \"user\", content: \"…\"}`");
+            let missing = || {
+                fail(format!("a message needs `{name}`")).help("write `#{role: \"user\", content: \"…\"}`")
+            };
             Ok(fields.get_string(name)?.ok_or_else(missing)?)
         };
         let message = Message { role: field("role")?, content: field("content")? };
@@ -270,11 +282,15 @@ fn render(model: &Model, messages: Array, options: Map) -> ScriptResult<String> 
 }
 
 fn weights(api: &mut Api) {
-    api.method("Model", "weight(name: string) -> Tensor", "a weight by its TransformerLens name and in its shape")
-        .example("load().weight(\"blocks.1.attn.W_O\").shape", "[4, 16, 64]")
-        .native(|model: &mut Model, name: &str| -> ScriptResult<Tensor> {
-            Tensor::new(&model.context, model.inner.weight(name).map_err(refusal::model)?)
-        });
+    api.method(
+        "Model",
+        "weight(name: string) -> Tensor",
+        "a weight by its TransformerLens name and in its shape",
+    )
+    .example("load().weight(\"blocks.1.attn.W_O\").shape", "[4, 16, 64]")
+    .native(|model: &mut Model, name: &str| -> ScriptResult<Tensor> {
+        Tensor::new(&model.context, model.inner.weight(name).map_err(refusal::model)?)
+    });
     api.method(
         "Model",
         "unembed(resid: Tensor) -> Tensor",
@@ -284,31 +300,38 @@ fn weights(api: &mut Api) {
     .native(|model: &mut Model, resid: Tensor| -> ScriptResult<Tensor> {
         Tensor::new(&model.context, unembed(&model.inner, resid.inner())?)
     });
-    api.method("Model", "embed(ids: any) -> Tensor", "the token embeddings of ids or of Tokens, [ids, d_model]")
-        .example("let m = load(); m.embed(m.tokens(\" John gave\")).shape", "[2, 64]")
-        .native(|model: &mut Model, ids: Dynamic| -> ScriptResult<Tensor> {
-            let ids = match ids.read_lock::<Tokens>() {
-                Some(tokens) => tokens.inner.ids().to_vec(),
-                None => prompt::ids(&model.inner, &ids)?,
-            };
-            let table = model.inner.weight("embed.W_E").map_err(refusal::model)?;
-            let index = candle_core::Tensor::new(ids.as_slice(), table.device());
-            let rows = index.and_then(|index| table.index_select(&index, 0));
-            Tensor::new(&model.context, rows.map_err(tensor::refused)?)
-        });
+    api.method(
+        "Model",
+        "embed(ids: any) -> Tensor",
+        "the token embeddings of ids or of Tokens, [ids, d_model]",
+    )
+    .example("let m = load(); m.embed(m.tokens(\" John gave\")).shape", "[2, 64]")
+    .native(|model: &mut Model, ids: Dynamic| -> ScriptResult<Tensor> {
+        let ids = match ids.read_lock::<Tokens>() {
+            Some(tokens) => tokens.inner.ids().to_vec(),
+            None => prompt::ids(&model.inner, &ids)?,
+        };
+        let table = model.inner.weight("embed.W_E").map_err(refusal::model)?;
+        let index = candle_core::Tensor::new(ids.as_slice(), table.device());
+        let rows = index.and_then(|index| table.index_select(&index, 0));
+        Tensor::new(&model.context, rows.map_err(tensor::refused)?)
+    });
 }
 
 fn unembed(model: &model::Model, resid: &candle_core::Tensor) -> ScriptResult<candle_core::Tensor> {
     let d_model = model.config().d_model;
     let dims = resid.dims();
     if !(dims.len() == 1 || dims.len() == 2) || dims.last() != Some(&d_model) {
-        return Err(fail(format!("expected a tensor of shape [{d_model}] or [rows, {d_model}], found {dims:?}"))
-            .help("read one with `trace[resid_post(l)]`")
-            .into());
+        return Err(fail(format!(
+            "expected a tensor of shape [{d_model}] or [rows, {d_model}], found {dims:?}"
+        ))
+        .help("read one with `trace[resid_post(l)]`")
+        .into());
     }
     let transformer = &model.transformer;
     let logits = || -> model::Result<candle_core::Tensor> {
-        let rows = resid.reshape(((), d_model))?.to_device(&transformer.device)?.to_dtype(transformer.dtype)?;
+        let rows =
+            resid.reshape(((), d_model))?.to_device(&transformer.device)?.to_dtype(transformer.dtype)?;
         let logits = transformer.unembed(&transformer.final_norm(&rows, &mut NoHook)?, &mut NoHook)?;
         Ok(if dims.len() == 1 { logits.get(0)? } else { logits })
     };

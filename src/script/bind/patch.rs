@@ -28,7 +28,10 @@ pub fn register(api: &mut Api) {
         Ok(Patch { steps: read_steps(&steps)?, ..patch.clone() })
     });
     api.method("Patch", "allow_noop() -> Patch", "may change nothing")
-        .example("load().run(\" John gave\", resid_post(1).scale(1.0).allow_noop()).ledger[0].max_change", "0.0")
+        .example(
+            "load().run(\" John gave\", resid_post(1).scale(1.0).allow_noop()).ledger[0].max_change",
+            "0.0",
+        )
         .native(|patch: &mut Patch| Patch { allow_noop: true, ..patch.clone() });
 }
 
@@ -126,19 +129,23 @@ fn values(api: &mut Api) {
     .native(|site: &mut Site, value: Dynamic, fraction: Dynamic| -> ScriptResult<Patch> {
         Ok(Patch::new(site.clone(), Edit::Lerp(read_value(&value)?, args::number(&fraction)?)))
     });
-    api.method("Site", "mean(traces: array) -> Patch", "mean ablation: replaces the activation by its mean over runs")
-        .example(
-            "let m = load(); let runs = m.trace([\" Mary gave\", \" Paris is\"]); \
+    api.method(
+        "Site",
+        "mean(traces: array) -> Patch",
+        "mean ablation: replaces the activation by its mean over runs",
+    )
+    .example(
+        "let m = load(); let runs = m.trace([\" Mary gave\", \" Paris is\"]); \
              m.run(\" John gave\", z(1).head(0).mean(runs)).ledger[0].fired",
-            "1",
-        )
-        .native(|site: &mut Site, traces: Array| -> ScriptResult<Patch> {
-            let traces = args::each(&traces.into(), |trace| match trace.read_lock::<Trace>() {
-                Some(trace) => Ok(trace.inner.clone()),
-                None => Err(expected("a Trace", trace).into()),
-            })?;
-            Ok(Patch::new(site.clone(), Edit::Mean(traces)))
-        });
+        "1",
+    )
+    .native(|site: &mut Site, traces: Array| -> ScriptResult<Patch> {
+        let traces = args::each(&traces.into(), |trace| match trace.read_lock::<Trace>() {
+            Some(trace) => Ok(trace.inner.clone()),
+            None => Err(expected("a Trace", trace).into()),
+        })?;
+        Ok(Patch::new(site.clone(), Edit::Mean(traces)))
+    });
 }
 
 /// Patches that work on what is there.

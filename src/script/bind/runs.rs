@@ -12,10 +12,10 @@ use super::prompt::{self, Prompts};
 use super::tensor::{self, Tensor};
 use super::trace::Trace;
 use super::{closure, metric, patch, site};
+use crate::model::Point;
 use crate::run::generate::{self, GenerateOptions};
 use crate::run::sweep::{self, Sweep, SweepOptions};
 use crate::run::{self, Control, Patch, Site};
-use crate::model::Point;
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
 use crate::script::error::{ScriptResult, fail};
@@ -46,8 +46,7 @@ impl Model {
         let runs = prompts.with_lists(patches, patch::list)?;
         let control = self.control();
         let traces = closure::serve(call, || run::trace(&self.inner, &runs, sites, &control))?;
-        let value =
-            |trace| Dynamic::from(Trace { inner: Arc::new(trace), context: self.context.clone() });
+        let value = |trace| Dynamic::from(Trace { inner: Arc::new(trace), context: self.context.clone() });
         Ok(prompts.wrap(traces.into_iter().map(value).collect()))
     }
 
@@ -141,11 +140,12 @@ fn settings(options: &mut Options) -> ScriptResult<GenerateOptions> {
 
 /// Says how many cells put there what the run has anyway, unless their patches may.
 fn report_noops(sweep: &Sweep, cells: &[Vec<Patch>]) {
-    let unchanged = sweep.fates.iter().zip(&sweep.max_change).zip(cells).filter(|((fate, change), patches)| {
-        **change == 0.0
-            && !matches!(fate, run::plan::Fate::Unreachable)
-            && !patches.iter().all(|patch| patch.allow_noop)
-    });
+    let unchanged =
+        sweep.fates.iter().zip(&sweep.max_change).zip(cells).filter(|((fate, change), patches)| {
+            **change == 0.0
+                && !matches!(fate, run::plan::Fate::Unreachable)
+                && !patches.iter().all(|patch| patch.allow_noop)
+        });
     match unchanged.count() {
         0 => {}
         n => eprintln!("note: {n} of {} cells changed nothing", cells.len()),

@@ -101,7 +101,9 @@ fn pos(value: &Dynamic) -> ScriptResult<Pos> {
     match value.as_int() {
         Ok(index) => Ok(Pos::Index(index)),
         Err(_) if value.is_array() => Ok(Pos::List(args::each(value, args::int)?)),
-        Err(_) => Err(expected("a position: an int, a range, an array, `tok`, `span` or `last`", value).into()),
+        Err(_) => {
+            Err(expected("a position: an int, a range, an array, `tok`, `span` or `last`", value).into())
+        }
     }
 }
 
@@ -143,7 +145,10 @@ fn narrowing(api: &mut Api) {
             Ok(site.clone().neuron(args::size(&neuron.into())?))
         });
     api.method("Site", "info(model: Model) -> string", "shape, other names and meaning on this architecture")
-        .example("print(pattern(1).info(load()))", "")
+        .example(
+            "pattern(1).info(load())",
+            "\"pattern.1: [4, query, key]\\nattention probabilities\\nalso: blocks.1.attn.hook_pattern\"",
+        )
         .native(|site: &mut Site, model: Model| -> ScriptResult<String> {
             site.info(model.inner.config()).map_err(refusal::run)
         });

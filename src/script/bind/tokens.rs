@@ -46,24 +46,28 @@ pub fn register(api: &mut Api) {
     api.ty::<Tokens>("Tokens", "a prompt as token ids and each token's text", Tokens::show);
     fields(api);
     finding(api);
-    api.method("Tokens", "first_diff(other: Tokens) -> int", "the first position at which two prompts differ")
-        .example(
-            "let m = load(); m.tokens(\" John gave\").first_diff(m.tokens(\" Mary gave\"))",
-            "0",
-        )
-        .native(|tokens: &mut Tokens, other: Tokens| -> ScriptResult<i64> {
-            let first = tokens.inner.first_diff(&other.inner);
-            let first = first.ok_or_else(|| {
-                fail("the two prompts are the same").help("compare prompts that differ somewhere")
-            })?;
-            Ok(first as i64)
-        });
+    api.method(
+        "Tokens",
+        "first_diff(other: Tokens) -> int",
+        "the first position at which two prompts differ",
+    )
+    .example("let m = load(); m.tokens(\" John gave\").first_diff(m.tokens(\" Mary gave\"))", "0")
+    .native(|tokens: &mut Tokens, other: Tokens| -> ScriptResult<i64> {
+        let first = tokens.inner.first_diff(&other.inner);
+        let first = first.ok_or_else(|| {
+            fail("the two prompts are the same").help("compare prompts that differ somewhere")
+        })?;
+        Ok(first as i64)
+    });
     api.method(
         "Tokens",
         "pad_left(len: int, id: int) -> Tokens",
         "copies of `id` in front, up to `len` tokens in all; the model reads them like any token",
     )
-    .example("load().tokens(\" John gave\").pad_left(4, 0)", "Tokens[\"<pad>\", \"<pad>\", \" John\", \" gave\"]")
+    .example(
+        "load().tokens(\" John gave\").pad_left(4, 0)",
+        "Tokens[\"<pad>\", \"<pad>\", \" John\", \" gave\"]",
+    )
     .native(|tokens: &mut Tokens, len: i64, id: i64| -> ScriptResult<Tokens> {
         let id = prompt::id(&tokens.model, &id.into())?;
         let n_ctx = tokens.model.config().n_ctx;
@@ -76,7 +80,7 @@ pub fn register(api: &mut Api) {
 
 fn fields(api: &mut Api) {
     api.getter("Tokens", "ids -> array", "the token ids")
-        .example("load().tokens(\" John gave\").ids", "[268, 283]")
+        .example("load().tokens(\" John gave\").ids", "[265, 307]")
         .native(|tokens: &mut Tokens| ints(tokens.inner.ids().iter().map(|id| *id as usize)));
     api.getter("Tokens", "texts -> array", "each token's text")
         .example("load().tokens(\" John gave\").texts", "[\" John\", \" gave\"]")
@@ -87,7 +91,7 @@ fn fields(api: &mut Api) {
         .example("load().tokens(\" John gave\").len", "2")
         .native(|tokens: &mut Tokens| tokens.inner.len() as i64);
     api.indexer("Tokens", "[position: int] -> int", "the id at a position, negative from the end")
-        .example("load().tokens(\" John gave\")[-1]", "283")
+        .example("load().tokens(\" John gave\")[-1]", "307")
         .native(|tokens: &mut Tokens, position: i64| -> ScriptResult<i64> {
             let index = tokens.inner.position(position).map_err(refusal::run)?;
             Ok(i64::from(tokens.inner.ids()[index]))

@@ -84,11 +84,20 @@ pub fn register(api: &mut Api) {
         });
     api.getter("Trace", "sites -> array", "what is recorded; other sites are recorded when they are read")
         .example("load().trace(\" John gave\").sites", "[resid_post.0, resid_post.1, resid_post.2]")
-        .native(|trace: &mut Trace| -> Array { trace.inner.sites().into_iter().map(Dynamic::from).collect() });
+        .native(|trace: &mut Trace| -> Array {
+            trace.inner.sites().into_iter().map(Dynamic::from).collect()
+        });
     api.getter("Trace", "ledger -> array", "what each patch did: `patch`, times `fired`, `max_change`")
-        .example("load().run(\" John gave\", mlp_post(1).neuron(7).set(3.0)).ledger[0].patch", "\"mlp_post.1.7\"")
+        .example(
+            "load().run(\" John gave\", mlp_post(1).neuron(7).set(3.0)).ledger[0].patch",
+            "\"mlp_post.1.7\"",
+        )
         .native(|trace: &mut Trace| ledger(trace.inner.ledger()));
-    api.method("Trace", "top(k: int) -> array", "the k likeliest next tokens: `token`, `id`, `prob`, `logit`")
-        .example("load().trace(\" John gave\").top(2).map(|t| t.token)", "")
-        .native(|trace: &mut Trace, k: i64| -> ScriptResult<Array> { trace.top(args::size(&k.into())?) });
+    api.method(
+        "Trace",
+        "top(k: int) -> array",
+        "the k likeliest next tokens: `token`, `id`, `prob`, `logit`",
+    )
+    .example("load().trace(\" John gave\").top(2).map(|t| t.token)", "[\"\\u{7}\", \"C\"]")
+    .native(|trace: &mut Trace, k: i64| -> ScriptResult<Array> { trace.top(args::size(&k.into())?) });
 }
