@@ -8,7 +8,8 @@ use patchscript::script::{Host, HostOptions, Session};
 fn fresh() -> Session {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny");
     let model = Some(model.display().to_string());
-    Session::new(Host::new(HostOptions { model, ..HostOptions::default() }))
+    let out = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples"));
+    Session::new(Host::new(HostOptions { model, out, ..HostOptions::default() }))
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub enum JsonError {
     Malformed { name: String, line: usize, column: usize, reason: String },
     #[error("{} is {number}, which json cannot express", place(path))]
     NotFinite { number: f64, path: String },
+    #[error("{} cannot be written as json: {reason}", place(path))]
+    NotJson { reason: String, path: String },
     #[error("expected {expected} numbers for shape {shape:?}, found {found}")]
     Shape { shape: Vec<usize>, expected: usize, found: usize },
 }
@@ -30,6 +32,9 @@ impl JsonError {
             )),
             JsonError::NotFinite { .. } => {
                 Some("leave it out or replace it, for example by `()`, which is written as `null`".into())
+            }
+            JsonError::NotJson { .. } => {
+                Some("write a number, a string, an array or a map in its place".into())
             }
             JsonError::Shape { .. } => None,
         }

@@ -85,7 +85,7 @@ impl Heatmap {
     }
 
     /// Refuses what no layout could honour. The fields are public, so this runs before each drawing.
-    pub(super) fn check(&self) -> Result<(), PlotError> {
+    pub fn check(&self) -> Result<(), PlotError> {
         let expected = self.n_cols();
         if expected == 0 {
             return Err(PlotError::Empty);

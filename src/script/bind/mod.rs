@@ -2,11 +2,16 @@
 
 mod closure;
 mod core;
+mod data;
+mod data_json;
+mod data_numbers;
+mod data_table;
 mod generation;
 mod grid;
 mod metric;
 mod model;
 mod patch;
+mod plot;
 mod prompt;
 mod refusal;
 mod runs;
@@ -35,4 +40,8 @@ pub fn register(api: &mut Api) {
     generation::register(api);
     grid::register(api);
     tensor::register(api);
+    data::register(api);
+    data_table::register(api);
+    data_numbers::register(api);
+    plot::register(api);
 }

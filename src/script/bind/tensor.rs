@@ -11,7 +11,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use rhai::{Array, Dynamic};
 
-use super::tensor_show;
+use super::{tensor_file, tensor_index, tensor_ops, tensor_reduce, tensor_show};
 use crate::script::api::{Api, script_type};
 use crate::script::args::{self, type_of};
 use crate::script::context::Context;
@@ -111,6 +111,10 @@ pub fn register(api: &mut Api) {
     api.ty::<Tensor>("Tensor", "numbers in rows and columns", tensor_show::show);
     constructors(api);
     readers(api);
+    tensor_ops::register(api);
+    tensor_index::register(api);
+    tensor_reduce::register(api);
+    tensor_file::register(api);
 }
 
 fn constructors(api: &mut Api) {
@@ -159,7 +163,7 @@ fn readers(api: &mut Api) {
 }
 
 /// Nested arrays of ints or floats; a number if the tensor has no axes.
-fn to_dynamic(t: &Tensor) -> ScriptResult<Dynamic> {
+pub(super) fn to_dynamic(t: &Tensor) -> ScriptResult<Dynamic> {
     let numbers: Vec<Dynamic> = if t.inner().dtype().is_int() {
         let flat = t.inner().to_dtype(DType::I64).and_then(|t| t.flatten_all());
         let numbers = flat.and_then(|flat| flat.to_vec1::<i64>()).map_err(refused)?;

@@ -1,1 +1,261 @@
+//! Arithmetic of tensors: element by element with broadcasting, and products.
 
+use candle_core::{D, Shape, Tensor as Numbers};
+use rhai::Dynamic;
+
+use super::tensor::{Tensor, refused};
+use crate::script::api::Api;
+use crate::script::args;
+use crate::script::error::{ScriptResult, fail};
+
+type Binary = fn(&Numbers, &Numbers) -> candle_core::Result<Numbers>;
+type Unary = fn(&Numbers) -> candle_core::Result<Numbers>;
+
+/// Registers operators, functions of each element, and products.
+pub fn register(api: &mut Api) {
+    operators(api);
+    elementwise(api);
+    products(api);
+}
+
+fn operators(api: &mut Api) {
+    binary(
+        api,
+        "+",
+        "+(other: Tensor | number) -> Tensor",
+        "the sum, number by number; axes of length 1 broadcast as in NumPy",
+        ("tensor([[1, 2], [3, 4]]) + tensor([10, 20])", "Tensor [2, 2] [[11.0, 22.0], [13.0, 24.0]]"),
+        |a, b| a.broadcast_add(b),
+    );
+    binary(
+        api,
+        "-",
+        "-(other: Tensor | number) -> Tensor",
+        "the difference, number by number; `-t` changes the signs",
+        ("1 - tensor([0.25, 0.75])", "Tensor [2] [0.75, 0.25]"),
+        |a, b| a.broadcast_sub(b),
+    );
+    binary(
+        api,
+        "*",
+        "*(other: Tensor | number) -> Tensor",
+        "the product, number by number; `.matmul` is the matrix product",
+        ("tensor([1, 2, 3]) * 0.5", "Tensor [3] [0.5, 1.0, 1.5]"),
+        |a, b| a.broadcast_mul(b),
+    );
+    binary(
+        api,
+        "/",
+        "/(other: Tensor | number) -> Tensor",
+        "the quotient, number by number",
+        (
+            "let t = tensor([[3, 1], [2, 2]]); t / t.sum(1).reshape([2, 1])",
+            "Tensor [2, 2] [[0.75, 0.25], [0.5, 0.5]]",
+        ),
+        |a, b| a.broadcast_div(b),
+    );
+    unary(
+        api,
+        "-",
+        "-() -> Tensor",
+        "changes all signs",
+        ("-tensor([1, -2])", "Tensor [2] [-1.0, 2.0]"),
+        |t| t.neg(),
+    );
+}
+
+/// Registers an operator between two tensors, and between a tensor and a number on either side.
+fn binary(
+    api: &mut Api,
+    op: &'static str,
+    signature: &'static str,
+    summary: &'static str,
+    (code, output): (&'static str, &'static str),
+    compute: Binary,
+) {
+    let left = move |t: Tensor, x: f64| with_number(&t, x, |t, x| compute(t, x));
+    let right = move |x: f64, t: Tensor| with_number(&t, x, |t, x| compute(x, t));
+    api.operator("Tensor", signature, summary)
+        .example(code, output)
+        .native(move |a: Tensor, b: Tensor| broadcast(op, &a, &b, compute))
+        .native(left)
+        .native(move |t: Tensor, x: i64| left(t, x as f64))
+        .native(right)
+        .native(move |x: i64, t: Tensor| right(x as f64, t));
+}
+
+fn with_number(
+    t: &Tensor,
+    x: f64,
+    compute: impl Fn(&Numbers, &Numbers) -> candle_core::Result<Numbers>,
+) -> ScriptResult<Tensor> {
+    t.check_room(t.dims())?;
+    let number = Numbers::new(x as f32, t.inner().device()).map_err(refused)?;
+    t.derived(compute(&t.floats()?, &number))
+}
+
+/// `compute` on two tensors whose shapes broadcast; `op` is what errors call it.
+pub(super) fn broadcast(op: &str, a: &Tensor, b: &Tensor, compute: Binary) -> ScriptResult<Tensor> {
+    let dims = a.inner().shape().broadcast_shape_binary_op(b.inner().shape(), "broadcast").map_err(|_| {
+        fail(format!("`{op}`: shapes {:?} and {:?} do not fit", a.dims(), b.dims())).help(
+            "counted from the last, each pair of axes must be equal, or one of them 1; use `.reshape([..])`",
+        )
+    })?;
+    a.check_room(dims.dims())?;
+    let (x, y) = operands(a, b)?;
+    a.derived(compute(&x, &y))
+}
+
+/// Both tensors in float32 on one device: a tensor in main memory moves to the other's.
+pub(super) fn operands(a: &Tensor, b: &Tensor) -> ScriptResult<(Numbers, Numbers)> {
+    let device = if a.inner().device().is_cpu() { b.inner().device() } else { a.inner().device() };
+    let on = |t: &Tensor| t.floats()?.to_device(device).map_err(refused);
+    Ok((on(a)?, on(b)?))
+}
+
+fn elementwise(api: &mut Api) {
+    unary(
+        api,
+        "relu",
+        "relu() -> Tensor",
+        "negative numbers become 0",
+        ("tensor([-1, 2]).relu()", "Tensor [2] [0.0, 2.0]"),
+        |t| t.relu(),
+    );
+    unary(
+        api,
+        "abs",
+        "abs() -> Tensor",
+        "without signs",
+        ("tensor([-1, 2]).abs()", "Tensor [2] [1.0, 2.0]"),
+        |t| t.abs(),
+    );
+    unary(
+        api,
+        "exp",
+        "exp() -> Tensor",
+        "e to the power of each number",
+        ("tensor([0, 1]).exp()", "Tensor [2] [1.0, 2.7183]"),
+        |t| t.exp(),
+    );
+    unary(
+        api,
+        "log",
+        "log() -> Tensor",
+        "natural logarithms",
+        ("tensor([1, 10]).log()", "Tensor [2] [0.0, 2.3026]"),
+        |t| t.log(),
+    );
+    unary(
+        api,
+        "sqrt",
+        "sqrt() -> Tensor",
+        "square roots",
+        ("tensor([4, 9]).sqrt()", "Tensor [2] [2.0, 3.0]"),
+        |t| t.sqrt(),
+    );
+    api.method(
+        "Tensor",
+        "clamp(low: number, high: number) -> Tensor",
+        "numbers outside the range move to its nearer end",
+    )
+    .example("tensor([-3, 0.5, 7]).clamp(0, 1)", "Tensor [3] [0.0, 0.5, 1.0]")
+    .native(|t: &mut Tensor, low: Dynamic, high: Dynamic| -> ScriptResult<Tensor> {
+        let (low, high) = (args::number(&low)?, args::number(&high)?);
+        if !(low <= high) {
+            return Err(fail(format!("`clamp`: {low} is above {high}"))
+                .help(format!("write `.clamp({high}, {low})`"))
+                .into());
+        }
+        t.check_room(t.dims())?;
+        t.derived(t.floats()?.clamp(low as f32, high as f32))
+    });
+}
+
+/// Registers a function of each number.
+fn unary(
+    api: &mut Api,
+    name: &'static str,
+    signature: &'static str,
+    summary: &'static str,
+    (code, output): (&'static str, &'static str),
+    compute: Unary,
+) {
+    let native = move |t: &mut Tensor| -> ScriptResult<Tensor> {
+        t.check_room(t.dims())?;
+        t.derived(compute(&t.floats()?))
+    };
+    let entry = if name == "-" {
+        api.operator("Tensor", signature, summary)
+    } else {
+        api.method("Tensor", signature, summary)
+    };
+    entry.example(code, output).native(native);
+}
+
+fn products(api: &mut Api) {
+    api.method(
+        "Tensor",
+        "matmul(other: Tensor) -> Tensor | float",
+        "the matrix product over the last axis and the other's second to last, as in NumPy",
+    )
+    .example("tensor([[1, 2], [3, 4]]).matmul(tensor([1, 10]))", "Tensor [2] [21.0, 43.0]")
+    .native(|a: &mut Tensor, b: Tensor| matmul(a, &b));
+    api.method("Tensor", "dot(other: Tensor) -> float", "the scalar product of two vectors")
+        .example("tensor([1, 2, 3]).dot(tensor([1, 0, 2]))", "7.0")
+        .native(|a: &mut Tensor, b: Tensor| match (a.dims(), b.dims()) {
+            ([n], [m]) if n == m => matmul(a, &b),
+            (x, y) => {
+                Err(fail(format!("`dot`: expected two vectors of one length, found shapes {x:?} and {y:?}"))
+                    .help("use `.matmul(..)` for matrices")
+                    .into())
+            }
+        });
+    api.method(
+        "Tensor",
+        "cos_sim(other: Tensor) -> float | Tensor",
+        "the cosine of the angle between vectors, along the last axis; NaN for a vector of zeros",
+    )
+    .example("tensor([[1, 0], [3, 4]]).cos_sim(tensor([0, 2]))", "Tensor [2] [0.0, 0.8]")
+    .native(|a: &mut Tensor, b: Tensor| cos_sim(a, &b));
+}
+
+fn matmul(a: &Tensor, b: &Tensor) -> ScriptResult<Dynamic> {
+    let mismatch = || {
+        let help = match (a.dims(), b.dims()) {
+            ([.., n], [.., m]) if n == m => "transpose one of them, as in `.matmul(other.t())`",
+            _ => "the last axis of the first must be as long as the second to last of the other",
+        };
+        fail(format!("`matmul`: shapes {:?} and {:?} do not fit", a.dims(), b.dims())).help(help)
+    };
+    let (x, y) = operands(a, b)?;
+    // A vector is a row on the left and a column on the right; the axis that this adds is dropped again.
+    let (row, column) = (x.rank() == 1, y.rank() == 1);
+    let x = if row { x.unsqueeze(0).map_err(refused)? } else { x };
+    let y = if column { y.unsqueeze(1).map_err(refused)? } else { y };
+    let ([left @ .., n, k], [right @ .., l, m]) = (x.dims(), y.dims()) else { return Err(mismatch().into()) };
+    let outer = Shape::from(left).broadcast_shape_binary_op(&Shape::from(right), "matmul");
+    let mut dims = outer.map_err(|_| mismatch())?.into_dims();
+    if k != l {
+        return Err(mismatch().into());
+    }
+    dims.extend([n, m]);
+    a.check_room(&dims)?;
+    let product = x.contiguous().and_then(|x| x.broadcast_matmul(&y.contiguous()?)).map_err(refused)?;
+    let product = if column { product.squeeze(product.rank() - 1).map_err(refused)? } else { product };
+    a.value(if row { product.squeeze(product.rank() - usize::from(!column) - 1) } else { Ok(product) })
+}
+
+fn cos_sim(a: &Tensor, b: &Tensor) -> ScriptResult<Dynamic> {
+    if a.dims().is_empty() || b.dims().is_empty() {
+        return Err(fail("`cos_sim`: a tensor without axes is no vector").into());
+    }
+    let product = broadcast("cos_sim", a, b, |x, y| x.broadcast_mul(y))?;
+    let (x, y) = operands(a, b)?;
+    let length = |t: &Numbers| t.sqr()?.sum(D::Minus1)?.sqrt();
+    let compute = || {
+        let dot = product.inner().sum(D::Minus1)?;
+        dot.broadcast_div(&length(&x)?.broadcast_mul(&length(&y)?)?)
+    };
+    a.value(compute())
+}

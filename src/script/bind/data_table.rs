@@ -1,0 +1,195 @@
+//! The type `Table`: text cells under named columns, from TSV and CSV files and back.
+
+use std::sync::Arc;
+
+use rhai::{Array, Dynamic, Map};
+
+use super::data::{read, refused_data, write};
+use crate::data::{self, Separator};
+use crate::script::api::Api;
+use crate::script::args::{self, Options, expected, type_of};
+use crate::script::error::{ScriptResult, fail};
+
+/// A table of a script. Cloning shares the cells, which never change.
+#[derive(Clone, Debug)]
+pub struct Table(Arc<data::Table>);
+
+impl Table {
+    /// The rows as maps from column to cell.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Map> {
+        self.0.rows.iter().map(|cells| as_map(&self.0.columns, cells))
+    }
+
+    /// The row at `i`, counted from the end if negative.
+    fn row(&self, i: i64) -> ScriptResult<Map> {
+        let len = self.0.rows.len();
+        let row = usize::try_from(if i < 0 { i.saturating_add(len as i64) } else { i });
+        let Ok(row) = row else {
+            return Err(fail(format!("no row {i} in `{}`: it has {len}", self.0.name))
+                .help(format!("rows count from 0 to {}, or back from -1 to -{len}", len.saturating_sub(1)))
+                .into());
+        };
+        Ok(as_map(&self.0.columns, self.0.row(row).map_err(refused_data)?))
+    }
+}
+
+fn as_map(columns: &[String], cells: &[String]) -> Map {
+    columns
+        .iter()
+        .map(|column| column.into())
+        .zip(cells.iter().map(|cell| Dynamic::from(cell.clone())))
+        .collect()
+}
+
+fn strings<'a>(texts: impl IntoIterator<Item = &'a (impl AsRef<str> + 'a + ?Sized)>) -> Array {
+    texts.into_iter().map(|text| Dynamic::from(text.as_ref().to_string())).collect()
+}
+
+/// Registers the type, and reading and writing it.
+pub fn register(api: &mut Api) {
+    api.ty::<Table>("Table", "text cells under named columns", |table: &Table| {
+        format!("Table of {} rows: {}", table.0.rows.len(), table.0.columns.join(", "))
+    });
+    files(api);
+    fields(api);
+    columns(api);
+}
+
+fn files(api: &mut Api) {
+    let context = api.context();
+    api.function(
+        "read_tsv(path: string) -> Table",
+        "a table separated by tabs; the first line names the columns",
+    )
+    .example(
+        "write_text(\"t.tsv\", \"name\\tage\\nAda\\t36\\n\"); read_tsv(\"t.tsv\")",
+        "Table of 1 rows: name, age",
+    )
+    .native(move |path: &str| parse(path, &read(&context, path)?, Separator::Tab));
+    let context = api.context();
+    api.function(
+        "read_csv(path: string) -> Table",
+        "a table separated by commas; the first line names the columns",
+    )
+    .example("write_text(\"t.csv\", \"name,age\\nAda,36\\n\"); read_csv(\"t.csv\")[0].age", "\"36\"")
+    .native(move |path: &str| parse(path, &read(&context, path)?, Separator::Comma));
+    let context = api.context();
+    let save = move |path: &str, rows: &Dynamic, options: Map| -> ScriptResult<String> {
+        let mut options = Options::new(options, "write_csv");
+        let columns = options.get_with("columns", |value| args::each(value, args::string))?;
+        options.finish()?;
+        let mut bytes = Vec::new();
+        let written = as_table(path, rows, columns)?.write(&mut bytes, Separator::Comma);
+        written.map_err(|error| fail(format!("cannot write `{path}`: {error}")))?;
+        write(&context, path, &bytes)
+    };
+    let save = Arc::new(save);
+    let plain = save.clone();
+    api.function(
+        "write_csv(path: string, rows: array | Table, options?: map) -> string",
+        "writes maps as rows; columns in alphabetical order, or chosen by `#{columns: [..]}`",
+    )
+    .example(
+        "write_csv(\"r.csv\", [#{layer: 3, acc: 0.5}], #{columns: [\"layer\", \"acc\"]}); read_text(\"r.csv\")",
+        "\"layer,acc\\n3,0.5\\n\"",
+    )
+    .native(move |path: &str, rows: Dynamic| plain(path, &rows, Map::new()))
+    .native(move |path: &str, rows: Dynamic, options: Map| save(path, &rows, options));
+}
+
+fn parse(path: &str, text: &str, separator: Separator) -> ScriptResult<Table> {
+    data::Table::parse(path, text, separator).map(|table| Table(Arc::new(table))).map_err(refused_data)
+}
+
+/// The rows under `columns`; if none are chosen, all those of the first row.
+fn as_table(name: &str, rows: &Dynamic, columns: Option<Vec<String>>) -> ScriptResult<data::Table> {
+    let maps: Vec<Map> = match rows.read_lock::<Table>() {
+        Some(table) if columns.is_none() => return Ok(table.0.as_ref().clone()),
+        Some(table) => table.rows().collect(),
+        None => args::each(rows, |row| {
+            row.read_lock::<Map>().map(|map| map.clone()).ok_or_else(|| expected("a map", row).into())
+        })?,
+    };
+    let first = |row: &Map| row.keys().map(|key| key.to_string()).collect();
+    let chosen = columns.is_some();
+    let columns = columns.or_else(|| maps.first().map(first)).ok_or_else(|| {
+        fail("there are no rows to name the columns").help("name them with `#{columns: [..]}`")
+    })?;
+    let row = |(i, row): (usize, &Map)| {
+        if let Some(extra) = row.keys().find(|key| !chosen && !columns.iter().any(|column| column == *key)) {
+            return Err(fail(format!("row {i} has a `{extra}`, but row 0 has none"))
+                .help("choose the columns with `#{columns: [..]}`"));
+        }
+        columns.iter().map(|column| cell(i, column, row.get(column.as_str()))).collect()
+    };
+    let rows = maps.iter().enumerate().map(row).collect::<Result<_, _>>()?;
+    Ok(data::Table { name: name.into(), columns, rows })
+}
+
+/// The text of one cell; `()` is empty.
+fn cell(row: usize, column: &str, value: Option<&Dynamic>) -> Result<String, crate::script::Failure> {
+    let value = value.ok_or_else(|| {
+        fail(format!("row {row} has no `{column}`")).help(format!("set `{column}` to `()` for an empty cell"))
+    })?;
+    let scalar =
+        value.is_string() || value.is_int() || value.is_float() || value.is_bool() || value.is_char();
+    match value {
+        value if value.is_unit() => Ok(String::new()),
+        value if scalar => Ok(value.to_string()),
+        value => Err(fail(format!("row {row}, `{column}`: a cell cannot hold a `{}`", type_of(value)))
+            .help("write nested values with `write_json`")),
+    }
+}
+
+fn fields(api: &mut Api) {
+    api.getter("Table", "columns -> array", "the names of the columns")
+        .example("write_text(\"t.tsv\", \"a\\tb\\n1\\t2\\n\"); read_tsv(\"t.tsv\").columns", "[\"a\", \"b\"]")
+        .native(|table: &mut Table| strings(&table.0.columns));
+    api.getter("Table", "len -> int", "the number of rows")
+        .example("write_text(\"t.tsv\", \"a\\tb\\n1\\t2\\n\"); read_tsv(\"t.tsv\").len", "1")
+        .native(|table: &mut Table| table.0.rows.len() as i64);
+    api.method(
+        "Table",
+        "row(i: int) -> map",
+        "the cells of a row by column, counted from the end if negative",
+    )
+    .example(
+        "write_text(\"t.tsv\", \"a\\tb\\n1\\t2\\n\"); read_tsv(\"t.tsv\").row(0)",
+        "#{a: \"1\", b: \"2\"}",
+    )
+    .native(|table: &mut Table, i: i64| table.row(i));
+    api.indexer("Table", "[i: int] -> map", "as `.row(i)`")
+        .example("write_text(\"t.tsv\", \"a\\tb\\n1\\t2\\n3\\t4\\n\"); read_tsv(\"t.tsv\")[-1].b", "\"4\"")
+        .native(|table: &mut Table, i: i64| table.row(i));
+}
+
+fn columns(api: &mut Api) {
+    api.method("Table", "column(name: string) -> array", "the cells of a column, top to bottom")
+        .example(
+            "write_text(\"t.tsv\", \"a\\tb\\n1\\t2\\n3\\t4\\n\"); read_tsv(\"t.tsv\").column(\"b\")",
+            "[\"2\", \"4\"]",
+        )
+        .native(|table: &mut Table, name: &str| table.0.column(name).map(strings).map_err(refused_data));
+    api.method("Table", "require(columns: array) -> Table", "the table itself, if it has all these columns")
+        .example("write_text(\"t.tsv\", \"a\\tb\\n1\\t2\\n\"); read_tsv(\"t.tsv\").require([\"a\"]).len", "1")
+        .native(|table: &mut Table, columns: Dynamic| -> ScriptResult<Table> {
+            let columns = args::each(&columns, args::string)?;
+            table.0.require(&columns.iter().map(String::as_str).collect::<Vec<_>>()).map_err(refused_data)?;
+            Ok(table.clone())
+        });
+    api.method(
+        "Table",
+        "rename(names: map) -> Table",
+        "the table with columns called otherwise: old name to new name",
+    )
+    .example(
+        "write_text(\"t.tsv\", \"a\\tb\\n1\\t2\\n\"); read_tsv(\"t.tsv\").rename(#{a: \"x\"}).columns",
+        "[\"x\", \"b\"]",
+    )
+    .native(|table: &mut Table, names: Map| -> ScriptResult<Table> {
+        let pairs = names.iter().map(|(old, new)| Ok((old.as_str(), args::string(new)?)));
+        let pairs = pairs.collect::<ScriptResult<Vec<_>>>()?;
+        let pairs: Vec<_> = pairs.iter().map(|(old, new)| (*old, new.as_str())).collect();
+        table.0.rename(&pairs).map(|table| Table(Arc::new(table))).map_err(refused_data)
+    });
+}
