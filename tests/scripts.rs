@@ -100,6 +100,8 @@ fn power_heatmap_equals_the_reference() {
     let golden = golden("smollm2_heatmap.json");
     for (key, reference) in [
         ("entity", "entity"),
+        ("source_prompt", "source_prompt"),
+        ("base_prompt", "base_prompt"),
         ("source_sentence", "source_sentence"),
         ("base_sentence", "base_sentence"),
         ("sentence_start", "sentence_start"),
@@ -201,6 +203,13 @@ fn tiny_copy() -> TempDir {
     folder
 }
 
+/// A refusal of `load` in `tests/suite/load.txt`.
+fn refusal(message: &str, help: &str) -> String {
+    format!(
+        "error: {message}\n  --> tests/suite/load.txt:1:9\n  |\n1 | let m = load();\n  |         ^^^^\n  |\n  = help: {help}\n"
+    )
+}
+
 /// What a script that only loads its model says about this one.
 fn load_error(model: &Path) -> String {
     let (output, out) = run("tests/suite/load.txt", &["--model", &model.display().to_string()]);
@@ -215,12 +224,33 @@ fn models_that_cannot_be_read_are_refused() {
     let weights = folder.path().join("model.safetensors");
     let bytes = fs::read(&weights).expect("the weights");
     fs::write(&weights, &bytes[..bytes.len() / 2]).expect("half the weights");
-    assert_eq!(load_error(folder.path()), "SAFETENSORS");
+    assert_eq!(
+        load_error(folder.path()),
+        refusal(
+            "`MODEL/model.safetensors` cannot be read as safetensors: tensor operation failed: \
+             path: \"MODEL/model.safetensors\" incomplete metadata, file not fully covered",
+            "the file may have been cut short: fetch it again"
+        )
+    );
 
     let gguf = folder.path().join("cut.gguf");
     fs::write(&gguf, b"GGUF\x03\0\0\0\x10\0\0\0\0\0\0\0").expect("the head of a file");
-    assert_eq!(load_error(&gguf), "GGUF");
+    assert_eq!(
+        load_error(&gguf),
+        refusal(
+            "`MODEL` is truncated: the header ends at byte 24, the file has 16",
+            "download `MODEL` again and compare its checksum"
+        )
+    );
 
-    assert_eq!(load_error(&folder.path().join("nothing")), "MISSING");
-    refused("tests/suite/load.txt", &[], "NOMODEL");
+    assert_eq!(
+        load_error(&folder.path().join("nothing")),
+        refusal(
+            "no model at `MODEL`",
+            "give a folder in Hugging Face layout, a `.gguf` file, or `org/name` on the Hub"
+        )
+    );
+    let none =
+        refusal("no model to load", "pass one: `--model FOLDER`, `--model FILE.gguf` or `--model org/name`");
+    refused("tests/suite/load.txt", &[], &none);
 }

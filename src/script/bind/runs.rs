@@ -1,5 +1,6 @@
 //! What a model runs: traces, generations and sweeps.
 
+use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::Device;
@@ -148,7 +149,8 @@ fn report_noops(sweep: &Sweep, cells: &[Vec<Patch>]) {
         });
     match unchanged.count() {
         0 => {}
-        n => eprintln!("note: {n} of {} cells changed nothing", cells.len()),
+        // Nothing is lost when standard error is closed.
+        n => drop(writeln!(io::stderr().lock(), "note: {n} of {} cells changed nothing", cells.len())),
     }
 }
 
