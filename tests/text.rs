@@ -1,44 +1,22 @@
 //! Tokenizers and chat templates against the reference values of `tests/golden`.
 
-use std::path::{Path, PathBuf};
+mod common;
+
+use std::path::Path;
 
 use candle_core::Device;
+use common::{golden, ids, smollm2_path};
 use patchscript::model::chat::{ChatOptions, ChatTemplate, Message};
 use patchscript::model::gguf::Gguf;
 use patchscript::model::tokenizer::{Bos, Tokenizer};
 use serde_json::Value as Json;
 
-fn golden(name: &str) -> Json {
-    let text = std::fs::read_to_string(Path::new("tests/golden").join(name)).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn ids(json: &Json) -> Vec<u32> {
-    serde_json::from_value(json.clone()).unwrap()
+fn smollm2() -> Option<Gguf> {
+    Some(Gguf::open(&smollm2_path()?).unwrap())
 }
 
 fn strings(json: &Json) -> Vec<String> {
     serde_json::from_value(json.clone()).unwrap()
-}
-
-/// The model that `tests/fetch-smollm2.sh` fetches. Without it a test that needs it is skipped, but fails under CI.
-fn smollm2() -> Option<Gguf> {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    let cache = variable("PATCHSCRIPT_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("patchscript")))
-        .or_else(|| std::env::home_dir().map(|folder| folder.join(".cache/patchscript")))
-        .unwrap();
-    let path = cache.join("SmolLM2-135M-Instruct.Q4_1.gguf");
-    if !path.exists() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "{} is missing: run tests/fetch-smollm2.sh",
-            path.display()
-        );
-        eprintln!("SKIPPED: {} is missing: run tests/fetch-smollm2.sh", path.display());
-        return None;
-    }
-    Some(Gguf::open(&path).unwrap())
 }
 
 #[test]
@@ -79,11 +57,17 @@ fn smollm2_words_of_one_token() {
     assert_eq!(Some(u64::from(tokenizer.single(" John").unwrap())), ioi["correct_id"].as_u64());
     assert_eq!(Some(u64::from(tokenizer.single(" Mary").unwrap())), ioi["incorrect_id"].as_u64());
     // Four of the six spellings are one token.
-    assert_eq!(tokenizer.decode_each(&tokenizer.variants("TRUE")).len(), 4);
-    assert_eq!(tokenizer.decode_each(&tokenizer.variants("FALSE")).len(), 4);
+    let heatmap = golden("smollm2_heatmap.json");
+    for (word, expected) in [("TRUE", "yes_ids"), ("FALSE", "no_ids")] {
+        let mut found = tokenizer.variants(word);
+        found.sort();
+        assert_eq!(found, ids(&heatmap[expected]), "{word}");
+    }
+    let prompt = heatmap["source_prompt"].as_str().unwrap();
+    assert_eq!(tokenizer.encode(prompt, Bos::Auto, true).unwrap(), ids(&heatmap["source_ids"]));
     let error = tokenizer.single(" TRUE").unwrap_err();
     assert_eq!(error.to_string(), "` TRUE` is 2 tokens: ` TR` `UE`");
-    assert_eq!(error.help().unwrap(), "one token each: `true` ` true` ` True` `TRUE`");
+    assert_eq!(error.help().unwrap(), "one token each: `true` ` true` `True` ` True`");
 }
 
 #[test]

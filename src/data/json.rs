@@ -57,6 +57,7 @@ impl JsonError {
             JsonError::NotFinite { number, path } => {
                 JsonError::NotFinite { number, path: step + path.as_str() }
             }
+            JsonError::NotJson { reason, path } => JsonError::NotJson { reason, path: step + path.as_str() },
             other => other,
         }
     }

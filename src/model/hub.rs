@@ -45,9 +45,9 @@ impl HubError {
 
 type Result<T> = std::result::Result<T, HubError>;
 
-/// Read besides the weights. All but the first may be absent.
-const FILES: [&str; 6] = [
-    "config.json",
+/// Fetched besides `config.json` and the weights, where the model has them.
+#[cfg(feature = "hub")]
+const OPTIONAL: [&str; 5] = [
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -149,7 +149,7 @@ fn download(cache: &Path, repo: &Repo, id: &str) -> Result<PathBuf> {
     let has = |file: &str| info.siblings.iter().any(|sibling| sibling.rfilename == file);
 
     let config = get("config.json")?;
-    for file in FILES.into_iter().skip(1).filter(|file| has(file)) {
+    for file in OPTIONAL.into_iter().filter(|file| has(file)) {
         get(file)?;
     }
     if has(WEIGHTS) {

@@ -323,7 +323,7 @@ mod tests {
         let tokenizer = tiny();
         assert_eq!(tokenizer.decode(&[tokenizer.single(" John").unwrap()]), " John");
         let error = tokenizer.single(" Johnny").unwrap_err();
-        assert_eq!(error.to_string(), "` Johnny` is 4 tokens: ` John` `n` `n` `y`");
+        assert_eq!(error.to_string(), "` Johnny` is 3 tokens: ` John` `n` `y`");
         assert_eq!(error.help().unwrap(), "use the first piece, ` John`, in place of ` Johnny`");
         let error = tokenizer.single("John").unwrap_err();
         assert_eq!(error.help().unwrap(), "one token each: ` John`");

@@ -1,7 +1,7 @@
 //! The colour bar: what the colours of the cells mean.
 
 use super::Rgb;
-use super::layout::{LABEL_SIZE, TICK, TICK_PAD, TICK_SIZE, around, frame, longest, upward};
+use super::layout::{LABEL_SIZE, TICK, TICK_PAD, TICK_SIZE, beside, frame, longest, upward};
 use super::scale::Scale;
 use super::scene::{Anchor, Mark, Rect, Text};
 use super::text::wrap;
@@ -12,17 +12,18 @@ const GAP: f64 = 18.0;
 const WIDTH: f64 = 14.0;
 /// Short grids get a bar that is longer than they are, so that its ticks have room.
 const SHORTEST: f64 = 120.0;
-/// Pixels a tick, roughly.
-const SPACING: f64 = 44.0;
+/// Pixels a tick, roughly, where that makes at least [`FEWEST`].
+const SPACING: f64 = 52.0;
+const FEWEST: usize = 4;
 /// Colours along the bar, unless there are fewer pixels.
 const STEPS: f64 = 256.0;
 
-/// Adds the bar right of the cells (`area`), with ticks and its `label`. `below` are the bounds of the cells
-/// with their columns' labels, which a bar longer than the cells has to clear.
-pub(super) fn place(scale: &Scale, label: Option<&str>, area: Rect, below: Rect, marks: &mut Vec<Mark>) {
+/// Adds the bar right of the cells (`area`), and of any label that reaches beyond them, with its ticks and
+/// `label`.
+pub(super) fn place(scale: &Scale, label: Option<&str>, area: Rect, marks: &mut Vec<Mark>) {
     let height = area.height().max(SHORTEST);
-    let clear = if height > area.height() { below.right } else { area.right };
-    let bar = Rect::new((clear + GAP).ceil(), area.top, WIDTH, height);
+    let left = beside(marks, area.top, area.top + height).right + GAP;
+    let bar = Rect::new(left.ceil(), area.top, WIDTH, height);
 
     // From the bottom up; edges are shared, so that neither gaps nor overlaps show.
     let steps = height.min(STEPS).floor();
@@ -34,18 +35,17 @@ pub(super) fn place(scale: &Scale, label: Option<&str>, area: Rect, below: Rect,
     }
     marks.extend(frame(bar));
 
-    let mut outer = bar;
-    for (value, text) in nice_ticks(scale.vmin, scale.vmax, (height / SPACING) as usize) {
+    for (value, text) in nice_ticks(scale.vmin, scale.vmax, ((height / SPACING) as usize).max(FEWEST)) {
         let y = bar.bottom - height * (value - scale.vmin) / (scale.vmax - scale.vmin);
         let start = bar.right + 1.0;
         marks.push(Mark::Fill(Rect::new(start, y - 0.5, TICK, 1.0), Rgb::INK));
-        let text = Text::new(text, start + TICK + TICK_PAD, y, Anchor::Start, TICK_SIZE);
-        outer = outer.union(text.bounds());
-        marks.push(Mark::Text(text));
+        marks.push(Mark::Text(Text::new(text, start + TICK + TICK_PAD, y, Anchor::Start, TICK_SIZE)));
     }
     if let Some(label) = label {
         let lines = wrap(label, LABEL_SIZE, height);
-        let inner = if longest(&lines, LABEL_SIZE) <= height { outer } else { around(marks) };
-        marks.extend(upward(&lines, inner.right + TICK_PAD, bar.center().1));
+        let (_, y) = bar.center();
+        let half = longest(&lines, LABEL_SIZE).max(height) / 2.0;
+        let left = beside(marks, y - half, y + half).right + TICK_PAD;
+        marks.extend(upward(&lines, left, y));
     }
 }

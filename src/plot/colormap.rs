@@ -52,7 +52,8 @@ impl Colormap {
 
     /// The colour at `t`, which is clamped to [0, 1]; a NaN counts as 0.
     pub fn at(&self, t: f64) -> Rgb {
-        let along = t.max(0.0).min(1.0) * (self.stops.len() - 1) as f64;
+        let t = if t.is_nan() { 0.0 } else { t.clamp(0.0, 1.0) };
+        let along = t * (self.stops.len() - 1) as f64;
         let below = (along as usize).min(self.stops.len() - 2);
         self.stops[below].mix(self.stops[below + 1], along - below as f64)
     }

@@ -1,6 +1,7 @@
 //! What can be wrong with a figure, and how to mend it.
 
 use super::colormap::Colormap;
+use crate::nearest::nearest;
 
 /// Why a figure cannot be drawn.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -74,37 +75,9 @@ impl PlotError {
     }
 }
 
-/// The candidate closest to `word` without regard to case, if it is at most a third of the word away.
-fn nearest(word: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let word = word.to_lowercase();
-    let (distance, near) = candidates.map(|c| (edit_distance(&word, &c.to_lowercase()), c)).min()?;
-    (distance <= word.chars().count().div_ceil(3)).then_some(near)
-}
-
-/// Levenshtein's distance, in characters.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, (y, above)) in b.iter().zip(row.windows(2)).enumerate() {
-            next.push((above[0] + usize::from(x != *y)).min(above[1] + 1).min(next[j] + 1));
-        }
-        row = next;
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances_are_levenshteins() {
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("same", "same"), 0);
-    }
 
     #[test]
     fn a_misspelt_map_is_met_with_the_nearest() {

@@ -4,9 +4,9 @@
 //! draws that one scene. So a PNG and an SVG of a figure differ in sharpness, not in arrangement.
 //! This is a leaf: it knows no model, no script, and no file name beyond an extension.
 //!
-//! In reading order: [`heatmap`] describes the figure; [`colormap`] (with [`color`]) and [`scale`] turn
-//! a value into a colour; [`layout`] places everything, using [`ticks`], [`colorbar`], [`number`] and
-//! [`text`]; [`scene`] is what it produces; [`svg`] and [`png`] draw it.
+//! In reading order: `heatmap` describes the figure; `colormap` (with `color`) and `scale` turn a value into
+//! a colour; `layout` places everything, using `ticks`, `colorbar`, `number` and `text`; `scene` is what it
+//! produces; `svg` and `png` draw it.
 
 mod color;
 mod colorbar;

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use plotters::prelude::{BitMapBackend, Color, DrawingBackend, RGBAColor, RGBColor};
 
 use super::scene::{Mark, Rect, Scene, Text};
-use super::text::{HEIGHT, MIDDLE_TO_BASELINE, font};
+use super::text::{self, HEIGHT, MIDDLE_TO_BASELINE, font};
 use super::{PlotError, Rgb};
 
 /// Device pixels per CSS pixel.
@@ -49,13 +49,14 @@ fn rasterize(scene: &Scene) -> Result<Bitmap, PlotError> {
     Ok(Bitmap { size, pixels })
 }
 
-/// Compresses the pixels. plotters' encoder only writes files, hence the temporary one.
 fn encode(bitmap: &Bitmap) -> Result<Vec<u8>, PlotError> {
-    let file = tempfile::Builder::new().suffix(".png").tempfile().map_err(cannot_encode)?;
-    let mut canvas = BitMapBackend::new(file.path(), bitmap.size);
-    canvas.blit_bitmap((0, 0), bitmap.size, &bitmap.pixels).map_err(cannot_encode)?;
-    canvas.present().map_err(cannot_encode)?;
-    std::fs::read(file.path()).map_err(cannot_encode)
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, bitmap.size.0, bitmap.size.1);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().map_err(cannot_encode)?;
+    writer.write_image_data(&bitmap.pixels).map_err(cannot_encode)?;
+    writer.finish().map_err(cannot_encode)?;
+    Ok(bytes)
 }
 
 fn cannot_encode(error: impl std::error::Error) -> PlotError {
@@ -119,17 +120,22 @@ impl Coverage {
         let mut line = Self { width: columns, middle, start, values: vec![0.0; columns * rows] };
         // plotters puts the baseline half of its font size below the place that it is given.
         let above = (em * (MIDDLE_TO_BASELINE - HEIGHT / 2.0)).round() as i32;
-        let drawn = font(em).draw(content, (start, middle + above), |x, y, alpha| {
-            if let Some(value) = line.index(x, y).and_then(|i| line.values.get_mut(i)) {
-                *value = value.max(alpha);
+        for (at, c) in content.char_indices() {
+            let advance = text::width(c.encode_utf8(&mut [0; 4]), em);
+            let end = text::width(&content[..at + c.len_utf8()], em);
+            let glyph = Glyph::of(c, em)?;
+            // It also sets each letter without the space that belongs before it; the middle of the advance
+            // is right for most letters and within a twentieth of an em for all.
+            let left = start + (end - advance + (advance - f64::from(glyph.width)) / 2.0).round() as i32;
+            for (x, y, alpha) in glyph.pixels {
+                if let Some(value) =
+                    line.index(left + x, middle + above + y).and_then(|i| line.values.get_mut(i))
+                {
+                    *value = value.max(alpha);
+                }
             }
-            Ok::<(), Infallible>(())
-        });
-        match drawn {
-            Ok(Ok(())) => Ok(line),
-            Ok(Err(never)) => match never {},
-            Err(error) => Err(cannot_encode(error)),
         }
+        Ok(line)
     }
 
     /// The value at fine pixels (`along`, `across`) from the line's start and middle; 0 outside.
@@ -141,5 +147,96 @@ impl Coverage {
     fn index(&self, x: i32, y: i32) -> Option<usize> {
         let (x, y) = (usize::try_from(x).ok()?, usize::try_from(y).ok()?);
         (x < self.width).then(|| y * self.width + x)
+    }
+}
+
+/// The pixels of one letter, from its left edge on, with how much of each it covers.
+struct Glyph {
+    width: i32,
+    pixels: Vec<(i32, i32, f32)>,
+}
+
+impl Glyph {
+    fn of(c: char, em: f64) -> Result<Self, PlotError> {
+        let mut pixels = Vec::new();
+        let drawn = font(em).draw(c.encode_utf8(&mut [0; 4]), (0, 0), |x, y, alpha| {
+            pixels.push((x, y, alpha));
+            Ok::<(), Infallible>(())
+        });
+        match drawn {
+            Ok(Ok(())) => Ok(Self { width: pixels.iter().map(|(x, ..)| x + 1).max().unwrap_or(0), pixels }),
+            Ok(Err(never)) => match never {},
+            Err(error) => Err(cannot_encode(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Colormap, Format, Heatmap, layout, render};
+    use super::*;
+
+    fn heatmap() -> Heatmap {
+        let mut map = Heatmap::new(vec![vec![0.0, 1.0]]).expect("cells");
+        map.cmap = Colormap::from_colors(&["#ff0000", "#0000ff"]).expect("two colours");
+        map
+    }
+
+    #[test]
+    fn pixels_are_the_scenes() {
+        let scene = layout::lay_out(&heatmap()).expect("a layout");
+        let bitmap = rasterize(&scene).expect("pixels");
+        assert_eq!(bitmap.size, (scene.width as u32 * 2, scene.height as u32 * 2));
+        let pixel = |x: f64, y: f64| {
+            let at = ((y * SCALE) as usize * bitmap.size.0 as usize + (x * SCALE) as usize) * 3;
+            Rgb(bitmap.pixels[at], bitmap.pixels[at + 1], bitmap.pixels[at + 2])
+        };
+        for (mark, color) in scene.marks.iter().zip([Rgb(255, 0, 0), Rgb(0, 0, 255)]) {
+            let (x, y) = mark.bounds().center();
+            assert_eq!(pixel(x, y), color);
+        }
+        assert_eq!(pixel(0.0, 0.0), Rgb::WHITE);
+    }
+
+    /// Ink inside the box of the text and none outside it, at each angle.
+    #[test]
+    fn letters_lie_within_their_box() {
+        for angle in [0.0, -45.0, -90.0] {
+            let text =
+                Text::new("|Hello jolly|", 60.0, 60.0, super::super::scene::Anchor::End, 11.0).rotated(angle);
+            let bounds = text.bounds();
+            let scene = Scene { width: 120.0, height: 140.0, marks: vec![Mark::Text(text)] };
+            let bitmap = rasterize(&scene).expect("pixels");
+            let dark = bitmap.pixels.chunks(3).enumerate().filter(|(_, p)| p[0] < 128).map(|(i, _)| {
+                let (x, y) = (i % bitmap.size.0 as usize, i / bitmap.size.0 as usize);
+                (x as f64 / SCALE, y as f64 / SCALE)
+            });
+            let dark: Vec<_> = dark.collect();
+            assert!(dark.len() > 200, "{angle}: {}", dark.len());
+            let inside = |(x, y): &(f64, f64)| {
+                *x > bounds.left - 1.0
+                    && *x < bounds.right + 1.0
+                    && *y > bounds.top - 1.0
+                    && *y < bounds.bottom + 1.0
+            };
+            assert!(dark.iter().all(inside), "{angle}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_a_png_of_that_size() {
+        let scene = layout::lay_out(&heatmap()).expect("a layout");
+        let file = render(&heatmap(), Format::Png).expect("a picture");
+        assert_eq!(&file[..16], b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
+        let number = |at: usize| u32::from_be_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]]);
+        assert_eq!((number(16), number(20)), (scene.width as u32 * 2, scene.height as u32 * 2));
+        assert!(file.ends_with(b"IEND\xaeB`\x82"));
+    }
+
+    #[test]
+    fn a_monstrous_label_is_refused() {
+        let mut map = heatmap();
+        map.rows = vec!["x".repeat(4_000_000)];
+        assert!(matches!(render(&map, Format::Png), Err(PlotError::TooLarge { .. })));
     }
 }

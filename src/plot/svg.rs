@@ -22,9 +22,10 @@ pub(super) fn draw(scene: &Scene) -> String {
 
 fn write_scene(svg: &mut String, scene: &Scene) -> fmt::Result {
     let Scene { width, height, marks } = scene;
+    // Spaces inside a label are part of it, hence `xml:space`.
     writeln!(
         svg,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="{FONTS}" shape-rendering="crispEdges">"#
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="{FONTS}" shape-rendering="crispEdges" xml:space="preserve">"#
     )?;
     write_fill(svg, &Rect::new(0.0, 0.0, *width, *height), Rgb::WHITE)?;
     for mark in marks {
@@ -53,8 +54,7 @@ fn write_text(svg: &mut String, text: &Text) -> fmt::Result {
     if angle != 0.0 {
         write!(svg, r#" transform="rotate({angle} {x} {y})""#)?;
     }
-    // Spaces inside a label are part of it.
-    write!(svg, r#" fill="{}" xml:space="preserve">"#, text.color)?;
+    write!(svg, r#" fill="{}">"#, text.color)?;
     for c in text.content.chars() {
         match c {
             '<' => svg.push_str("&lt;"),
@@ -69,4 +69,40 @@ fn write_text(svg: &mut String, text: &Text) -> fmt::Result {
 /// To a thousandth of a pixel, which keeps the file short.
 fn rounded(length: f64) -> f64 {
     (length * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Colormap, Format, Heatmap, render};
+
+    fn svg(map: &Heatmap) -> String {
+        String::from_utf8(render(map, Format::Svg).expect("a picture")).expect("utf-8")
+    }
+
+    #[test]
+    fn cells_have_their_places_and_colours() {
+        let mut map = Heatmap::new(vec![vec![-1.0, 0.0, f32::NAN], vec![0.5, 1.0, 1.0]]).expect("cells");
+        map.cmap = Colormap::parse("RdBu_r").expect("a known map");
+        let svg = svg(&map);
+        let fills: Vec<&str> = svg.lines().filter(|l| l.contains(r#"width="44" height="32""#)).collect();
+        let expected = ["#053061", "#f7f7f7", "#cdcdcd", "#e58368", "#67001f", "#67001f"];
+        assert_eq!(fills.len(), 6);
+        assert!(fills.iter().zip(expected).all(|(fill, color)| fill.contains(color)), "{fills:#?}");
+        let x = |fill: &str| fill.split('"').nth(1).and_then(|x| x.parse::<f64>().ok()).expect("a number");
+        assert_eq!(x(fills[1]) - x(fills[0]), 44.0);
+        assert_eq!(x(fills[3]), x(fills[0]));
+    }
+
+    #[test]
+    fn texts_are_there_and_escaped() {
+        let mut map = Heatmap::new(vec![vec![0.25, -3.0]]).expect("cells");
+        map.cols = vec!["<|eot|>".into(), "a & b\u{1}".into()];
+        map.rows = vec!["日本".into()];
+        (map.title, map.cbar, map.annot) = (Some("first\nsecond".into()), Some("effect".into()), true);
+        let svg = svg(&map);
+        for text in ["&lt;|eot|&gt;", "a &amp; b\\u{1}", "日本", "first", "second", "effect", "0.25", "-3.00"]
+        {
+            assert!(svg.contains(&format!(">{text}</text>")), "{text} in {svg}");
+        }
+    }
 }

@@ -36,29 +36,41 @@ pub(super) fn width(line: &str, size: f64) -> f64 {
 }
 
 /// Breaks `text` into lines of at most `max_width`: at its own line breaks, then between words, and within
-/// a word only where that alone is too long.
+/// a word only where that alone is too long. The lines of one paragraph come out about equally long.
 pub(super) fn wrap(text: &str, size: f64, max_width: f64) -> Vec<String> {
-    let mut lines = Vec::new();
-    for paragraph in text.lines() {
-        let mut line = String::new();
-        for word in paragraph.split_inclusive(' ') {
-            if !line.is_empty() && width(&format!("{line}{}", word.trim_end()), size) > max_width {
+    let balanced = |paragraph: &str| {
+        let lines = fill(paragraph, size, max_width);
+        let (mut low, mut high) = (max_width / lines.len() as f64 / 2.0, max_width);
+        while high - low > size {
+            let middle = (low + high) / 2.0;
+            if fill(paragraph, size, middle).len() > lines.len() { low = middle } else { high = middle }
+        }
+        fill(paragraph, size, high)
+    };
+    text.lines().flat_map(|paragraph| balanced(&one_line(paragraph))).collect()
+}
+
+/// Fills each line before it starts the next.
+fn fill(paragraph: &str, size: f64, max_width: f64) -> Vec<String> {
+    let fits = |line: &str| width(line.trim_end(), size) <= max_width;
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in paragraph.split_inclusive(' ') {
+        if !line.is_empty() && !fits(&format!("{line}{word}")) {
+            lines.push(std::mem::take(&mut line));
+        }
+        if fits(word) {
+            line.push_str(word);
+            continue;
+        }
+        for c in word.chars() {
+            if !line.is_empty() && !fits(&format!("{line}{c}")) {
                 lines.push(std::mem::take(&mut line));
             }
-            if width(word.trim_end(), size) <= max_width {
-                line.push_str(word);
-                continue;
-            }
-            for c in word.chars() {
-                if !line.is_empty() && width(&format!("{line}{c}"), size) > max_width {
-                    lines.push(std::mem::take(&mut line));
-                }
-                line.push(c);
-            }
+            line.push(c);
         }
-        lines.push(line);
     }
-    lines.into_iter().map(|line| one_line(line.trim_end())).collect()
+    lines.push(line);
+    lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// Makes control characters visible, so that the text stays on its line and is valid in any format.
@@ -177,8 +189,8 @@ mod tests {
         let text = "the quick brown fox\njumps over averyveryverylongwordindeed";
         let lines = wrap(text, 10.0, 80.0);
         assert!(lines.iter().all(|line| width(line, 10.0) <= 80.0), "{lines:?}");
-        assert_eq!(lines[0], "the quick");
         assert_eq!(lines.concat().replace(' ', ""), text.replace([' ', '\n'], ""));
         assert_eq!(wrap("a\n\nb", 10.0, 80.0), ["a", "", "b"]);
+        assert_eq!(wrap("one two three four five", 10.0, 100.0), ["one two three", "four five"]);
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn nice_ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)
     let step = factor * power;
     // A range so narrow that a double cannot step through it has no round numbers in it.
     if !(step.is_normal() && low + step > low && high - step < high) {
-        return vec![(low, low.to_string())];
+        return vec![(low, format!("{low:e}"))];
     }
     // Rounding must not lose a tick that lies on an end.
     let slack = step * 1e-6;
@@ -24,12 +24,12 @@ pub(super) fn nice_ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)
 
 /// Writes a tick down to its digit of 10^`digit`, with an exponent if the `largest` of the ticks is far from 1.
 fn tick_text(tick: f64, digit: i32, largest: f64) -> String {
-    if tick == 0.0 {
-        return "0".to_owned();
-    }
     if (1e-3..1e6).contains(&largest) {
         let decimals = (-digit).max(0) as usize;
         return format!("{tick:.decimals$}");
+    }
+    if tick == 0.0 {
+        return "0".to_owned();
     }
     let decimals = (tick.abs().log10().floor() as i32 - digit).max(0) as usize;
     format!("{tick:.decimals$e}")
@@ -57,9 +57,9 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        assert_eq!(texts(0.0, 1.0, 5), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(texts(0.0, 1.0, 5), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(texts(-2.3, 4.1, 4), ["-2", "0", "2", "4"]);
-        assert_eq!(texts(0.0, 1.0, 4), ["0", "0.25", "0.50", "0.75", "1.00"]);
+        assert_eq!(texts(0.0, 1.0, 4), ["0.00", "0.25", "0.50", "0.75", "1.00"]);
         assert_eq!(texts(0.0, 104.0, 5), ["0", "25", "50", "75", "100"]);
         assert_eq!(texts(0.0, 3e-5, 3), ["0", "1e-5", "2e-5", "3e-5"]);
         assert_eq!(texts(0.0, 5e6, 2), ["0", "2.5e6", "5.0e6"]);

@@ -5,13 +5,27 @@ use super::patch::{Op, Write};
 use candle_core::{D, Tensor};
 use std::collections::BTreeMap;
 
-/// A write on the rows of one segment. `offset` is the packed row of the selection's row 0.
+/// A write on the rows of one segment.
 pub struct Placed<'a> {
     pub write: &'a Write,
     /// Which entry of the ledger it reports to.
     pub entry: usize,
     pub segment: usize,
-    pub offset: isize,
+    /// The packed row at which the segment starts.
+    pub start: usize,
+    /// The position of the segment's first row.
+    pub first: usize,
+}
+
+impl Placed<'_> {
+    /// The write's rows, counted within its segment.
+    fn own_rows(&self) -> impl Iterator<Item = usize> {
+        self.write.selection.rows.iter().map(|&row| row - self.first)
+    }
+
+    fn packed_rows(&self) -> impl Iterator<Item = usize> {
+        self.own_rows().map(|row| row + self.start)
+    }
 }
 
 /// What a write did: ledger entry and `max |Δ|`, a scalar left on the device.
@@ -29,13 +43,13 @@ pub fn rows(x: &Tensor, placed: &[Placed]) -> Result<(Tensor, Vec<Change>)> {
     let mut changes = Vec::new();
     let mut next = n_rows as u32;
     for placed in segments.into_values() {
-        let mut touched: Vec<usize> = placed.iter().flat_map(|p| packed_rows(p)).collect();
+        let mut touched: Vec<usize> = placed.iter().flat_map(|p| p.packed_rows()).collect();
         touched.sort_unstable();
         touched.dedup();
         let index = Tensor::from_iter(touched.iter().map(|&r| r as u32), x.device())?;
         let mut piece = x.index_select(&index, 0)?;
         for p in &placed {
-            let local: Vec<usize> = packed_rows(p).map(|r| touched.partition_point(|&t| t < r)).collect();
+            let local: Vec<usize> = p.packed_rows().map(|r| touched.partition_point(|&t| t < r)).collect();
             let (new, change) = write_rows(&piece, &local, p.write)?;
             piece = new;
             changes.push((p.entry, change));
@@ -50,15 +64,12 @@ pub fn rows(x: &Tensor, placed: &[Placed]) -> Result<(Tensor, Vec<Change>)> {
     Ok((all.index_select(&Tensor::new(source, x.device())?, 0)?, changes))
 }
 
-fn packed_rows<'a>(p: &'a Placed) -> impl Iterator<Item = usize> + 'a {
-    p.write.selection.rows.iter().map(move |&row| (row as isize + p.offset) as usize)
-}
-
 /// One write on `piece` `[n, width]`; `local` are its rows there.
 fn write_rows(piece: &Tensor, local: &[usize], write: &Write) -> Result<(Tensor, Tensor)> {
     let (n, width) = piece.dims2()?;
     let index = Tensor::from_iter(local.iter().map(|&r| r as u32), piece.device())?;
-    let rows = if local.iter().copied().eq(0..n) { piece.clone() } else { piece.index_select(&index, 0)? };
+    let all_in_order = local.iter().copied().eq(0..n);
+    let rows = if all_in_order { piece.clone() } else { piece.index_select(&index, 0)? };
     let ranges = write.selection.column_ranges();
     let whole = ranges.len() == 1 && ranges[0] == (0, width);
     let old = if whole {
@@ -70,7 +81,7 @@ fn write_rows(piece: &Tensor, local: &[usize], write: &Write) -> Result<(Tensor,
     let new = apply(&old, write, 0)?;
     let change = (&new - &old)?.abs()?.max_all()?;
     let rows = if whole { new } else { put_columns(&rows, &ranges, &new)? };
-    if rows.dim(0)? == n {
+    if all_in_order {
         return Ok((rows, change));
     }
     let mut source: Vec<u32> = (0..n as u32).collect();
@@ -106,11 +117,11 @@ fn put_columns(rows: &Tensor, ranges: &[(usize, usize)], new: &Tensor) -> Result
     Ok(Tensor::cat(&parts, 1)?)
 }
 
-/// Applies a write to one segment's scores `[head, query, key]`; `offset` as in [`Placed`].
+/// Applies a write to one segment's scores `[head, query, key]`.
 pub fn scores(x: &Tensor, p: &Placed) -> Result<(Tensor, Change)> {
     let (n_heads, n_queries, keys) = x.dims3()?;
     let mut selection = p.write.selection.clone();
-    selection.rows = packed_rows(p).collect();
+    selection.rows = p.own_rows().collect();
     let old = selection.pick(x)?;
     let new = apply(&old, p.write, keys)?;
     // Hidden keys hold -inf on both sides, and -inf - -inf is not a number: they count as unchanged.

@@ -31,6 +31,8 @@ pub enum RunError {
     NeuronRange { site: String, neuron: usize, width: usize },
     #[error("position {pos} is out of range: the prompt has {len} tokens")]
     PosRange { pos: i64, len: usize },
+    #[error("position {pos} is listed twice")]
+    PosTwice { pos: usize },
     #[error("`{site}` selects no position")]
     NoPositions { site: String },
     #[error("no token of the prompt contains `{text}`")]

@@ -320,8 +320,8 @@ impl Pass<'_> {
         let keep: BTreeSet<At> = self.options.watch.iter().map(|site| site.at).collect();
         let mut hook = Recorder::new(self.control, keep);
         for (entry, (segment, _, write)) in writes.iter().enumerate() {
-            let offset = batch.rows_of(*segment).start as isize;
-            hook.write(Placed { write, entry, segment: *segment, offset });
+            let start = batch.rows_of(*segment).start;
+            hook.write(Placed { write, entry, segment: *segment, start, first: 0 });
         }
         let transformer = &self.model.transformer;
         let prepared = transformer.prepare(batch)?;

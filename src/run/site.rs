@@ -35,7 +35,13 @@ impl Pos {
                 // The end is exclusive, so its last member must exist, not the end itself.
                 (tokens.position(*from)?..tokens.position(*to - 1)? + 1).collect()
             }
-            Pos::List(list) => list.iter().map(|&pos| tokens.position(pos)).collect::<Result<_>>()?,
+            Pos::List(list) => {
+                let positions = list.iter().map(|&pos| tokens.position(pos)).collect::<Result<Vec<_>>>()?;
+                if let Some(i) = (1..positions.len()).find(|&i| positions[..i].contains(&positions[i])) {
+                    return Err(RunError::PosTwice { pos: positions[i] });
+                }
+                positions
+            }
             Pos::Token(text) => vec![tokens.find(text)?],
             Pos::Span(text) => tokens.span(text)?.collect(),
             Pos::Last => vec![tokens.position(-1)?],

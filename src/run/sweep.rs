@@ -210,9 +210,9 @@ impl Walk<'_> {
             Batch::new(tails.iter().map(|t| Segment { len: len - t.first, past: 0, past_len: 0 }).collect());
         let mut hook = Recorder::new(self.control, BTreeSet::new());
         for (segment, (tail, &entry)) in tails.iter().zip(order).enumerate() {
-            let offset = batch.rows_of(segment).start as isize - tail.first as isize;
+            let start = batch.rows_of(segment).start;
             for write in &tail.writes {
-                hook.write(Placed { write, entry, segment, offset });
+                hook.write(Placed { write, entry, segment, start, first: tail.first });
             }
         }
         let transformer = &self.model.transformer;
@@ -325,9 +325,9 @@ fn place<'a>(
     here: impl Fn(At) -> bool,
 ) {
     for (segment, &i) in cells.iter().enumerate() {
-        let offset = batch.rows_of(segment).start as isize - work[i].first as isize;
+        let start = batch.rows_of(segment).start;
         for write in work[i].writes.iter().filter(|w| here(w.selection.at)) {
-            hook.write(Placed { write, entry: i, segment, offset });
+            hook.write(Placed { write, entry: i, segment, start, first: work[i].first });
         }
     }
 }

@@ -171,9 +171,9 @@ fn run(
     let mut recorder = Recorder::new(control, keep);
     let mut entries: Vec<(usize, &Write)> = Vec::new();
     for (segment, writes) in writes.iter().enumerate() {
-        let offset = batch.rows_of(segment).start as isize;
+        let start = batch.rows_of(segment).start;
         for write in writes {
-            recorder.write(Placed { write, entry: entries.len(), segment, offset });
+            recorder.write(Placed { write, entry: entries.len(), segment, start, first: 0 });
             entries.push((segment, write));
         }
     }

@@ -145,6 +145,9 @@ impl Explainer<'_> {
         match kind {
             P::UnexpectedEOF => ("the script ends too early".into(), Some("close what is still open".into())),
             P::BadInput(LexError::UnterminatedString) => ("the string is not closed".into(), None),
+            P::BadInput(LexError::ImproperSymbol(word, _)) if word == "eval" => {
+                ("`eval` is switched off".into(), Some("write the code itself, or a function".into()))
+            }
             P::BadInput(lex) => (engine_words(&lex.to_string()), None),
             P::MissingToken(token, purpose) => (format!("expected `{token}` {purpose}"), None),
             P::VariableUndefined(name) => self.unknown_variable(name, place),
@@ -152,9 +155,7 @@ impl Explainer<'_> {
                 format!("there is no module `{name}` here"),
                 Some(format!("import it first: `import \"{name}\" as {name};`")),
             ),
-            P::Reserved(word) if word == "eval" => {
-                ("`eval` is switched off".into(), Some("write the code itself, or a function".into()))
-            }
+            P::MismatchedType(expected, found) => (format!("expected {expected}, found {found}"), None),
             P::Reserved(word) => (format!("`{word}` is a reserved word"), None),
             P::AssignmentToConstant(name) => (
                 format!("`{name}` is a constant"),
@@ -280,35 +281,35 @@ impl Explainer<'_> {
             return (format!("elements of `{ty}` cannot be set by `{index}`"), None);
         }
         let entries = self.table.of_type(&ty).filter(|entry| entry.kind == Kind::Indexer);
-        let usages = entries.map(|entry| format!("`{}`", entry.usage())).collect::<Vec<_>>().join(", ");
-        let help = (!usages.is_empty()).then(|| format!("possible are {usages}"));
-        (format!("`{ty}` cannot be indexed by `{index}`"), help)
+        (format!("`{ty}` cannot be indexed by `{index}`"), forms(entries))
     }
 }
 
 /// The name exists, but not for these arguments: say what it takes.
 fn wrong_arguments(name: &str, entries: &[&Entry], types: &[String]) -> Text {
-    let usage = |entry: &&Entry| format!("`{}`", entry.usage());
-    let on_receiver: Vec<_> = entries
-        .iter()
-        .copied()
-        .filter(|entry| entry.receiver.is_none() || entry.receiver == types.first().map(String::as_str))
-        .collect();
-    if on_receiver.is_empty() {
-        let message = match types.first() {
+    let receiver = types.first().map(String::as_str);
+    let fits = |entry: &&&Entry| entry.receiver.is_none() || entry.receiver == receiver;
+    let fitting: Vec<&Entry> = entries.iter().filter(fits).copied().collect();
+    let Some(first) = fitting.first() else {
+        let message = match receiver {
             Some(ty) => format!("`{ty}` has no method `{name}`"),
             None => format!("`{name}` is a method of a value"),
         };
-        let possible = entries.iter().map(usage).collect::<Vec<_>>().join(", ");
-        return (message, Some(format!("possible are {possible}")));
+        return (message, forms(entries.iter().copied()));
+    };
+    let takes = fitting.iter().map(|entry| parameters(entry)).collect::<Vec<_>>().join(") or (");
+    let found: Vec<_> = types.iter().skip(usize::from(first.receiver.is_some())).cloned().collect();
+    (format!("`{name}` expects ({takes}), found ({})", found.join(", ")), forms(fitting))
+}
+
+/// The ways to call, as help.
+fn forms<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Option<String> {
+    let forms: Vec<_> = entries.into_iter().map(|entry| format!("`{}`", entry.usage())).collect();
+    match forms.as_slice() {
+        [] => None,
+        [form] => Some(format!("its form is {form}")),
+        forms => Some(format!("its forms are {}", forms.join(", "))),
     }
-    let takes = on_receiver.iter().map(|entry| parameters(entry)).collect::<Vec<_>>().join(" or ");
-    let found =
-        types.iter().skip(usize::from(on_receiver[0].receiver.is_some())).cloned().collect::<Vec<_>>();
-    (
-        format!("`{name}` expects ({takes}), found ({})", found.join(", ")),
-        Some(format!("possible are {}", on_receiver.iter().map(usage).collect::<Vec<_>>().join(", "))),
-    )
 }
 
 fn parameters(entry: &Entry) -> String {

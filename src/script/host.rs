@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rhai::{AST, Dynamic, Engine, EvalAltResult, Position, Scope, Token};
+use rhai::{AST, Dynamic, Engine, EvalAltResult, ModuleResolver, OptimizationLevel, Position, Scope, Token};
 
 use super::api::{Api, Table};
 use super::bind;
@@ -28,6 +28,7 @@ pub struct Host {
     table: Arc<Table>,
     context: Arc<Context>,
     builtins: Vec<String>,
+    modules: Modules,
 }
 
 /// A script that was compiled and checked. `source` is its unique name.
@@ -44,15 +45,18 @@ impl Host {
         let context = Arc::new(Context::new(options));
         let mut engine = Engine::new();
         context.options.limits.apply(&mut engine);
+        // Optimised code loses its dead branches, and with them the mistakes in them.
+        engine.set_optimization_level(OptimizationLevel::None);
         engine.disable_symbol("eval").set_strict_variables(true).set_fail_on_invalid_map_property(true);
-        engine.set_module_resolver(Modules::new(context.clone()));
+        let modules = Modules::new(context.clone());
+        engine.set_module_resolver(modules.clone());
         connect_output(&mut engine, &context);
-        name_last_value(&mut engine, context.last_value_flag());
+        read_names(&mut engine, context.last_value_flag());
         let mut api = Api::new(&mut engine, context.clone());
         bind::register(&mut api);
         let table = Arc::new(api.finish());
         let builtins = check::builtin_functions(&engine);
-        Self { engine, table, context, builtins }
+        Self { engine, table, context, builtins, modules }
     }
 
     pub fn context(&self) -> &Arc<Context> {
@@ -63,8 +67,12 @@ impl Host {
         &self.table
     }
 
-    pub(super) fn engine(&self) -> &Engine {
-        &self.engine
+    /// Makes an imported module known to all that is compiled later: imports end with their script.
+    pub(super) fn keep_import(&mut self, path: &str, alias: &str) {
+        // It was resolved a moment ago, so this only looks it up.
+        if let Ok(module) = self.modules.resolve(&self.engine, None, path, Position::NONE) {
+            self.engine.register_static_module(alias, module);
+        }
     }
 
     /// Reads and compiles a script, without looking at the parameters set from outside.
@@ -160,11 +168,13 @@ fn innermost(error: &EvalAltResult) -> &EvalAltResult {
     }
 }
 
-/// While the flag is set, reads a lone `_` as the name of a variable: the last value of the REPL.
+/// While the flag is set, reads a lone `_` as the name of a variable: the last value of the REPL. Always
+/// reads `var`, a word that the engine reserves without using it, as a name: tensors have a variance.
 #[expect(deprecated, reason = "marks a volatile interface of the engine")]
-pub(super) fn name_last_value(engine: &mut Engine, flag: Arc<AtomicBool>) {
+pub(super) fn read_names(engine: &mut Engine, flag: Arc<AtomicBool>) {
     engine.on_parse_token(move |token, _, _| match token {
         Token::Underscore if flag.load(Ordering::Relaxed) => Token::Identifier(Box::new("_".into())),
+        Token::Reserved(word) if word.as_str() == "var" => Token::Identifier(word),
         token => token,
     });
 }

@@ -120,8 +120,7 @@ mod tests {
     fn dropped_tensors_make_room() {
         let account = Arc::new(TensorBytes::new(10));
         let first = account.hold(8).unwrap();
-        let error = account.check(4).unwrap_err().to_string();
-        assert!(error.contains("a tensor of 4 bytes does not fit: 8 of 10 bytes are in use"), "{error}");
+        assert!(account.check(4).is_err());
         drop(first);
         account.hold(10).unwrap();
     }

@@ -19,10 +19,11 @@ pub fn is_embedded(name: &str) -> bool {
     STDLIB.iter().any(|(module, _)| *module == name)
 }
 
-/// Compiles each module once, when it is first imported.
+/// Compiles each module once, when it is first imported. Clones share what is loaded.
+#[derive(Clone)]
 pub struct Modules {
     context: Arc<Context>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -34,7 +35,7 @@ struct State {
 
 impl Modules {
     pub fn new(context: Arc<Context>) -> Self {
-        Self { context, state: Mutex::default() }
+        Self { context, state: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -51,10 +51,10 @@ impl Params {
     /// of a value comes with the position of its `param`.
     pub fn check(&self, scan: &Scan) -> Result<(), (Failure, Position)> {
         for declared in &scan.declared {
-            if let Some(default) = &declared.default {
-                if let Err(failure) = self.value(&declared.name, default.clone()) {
-                    return Err((failure, declared.position));
-                }
+            if let Some(default) = &declared.default
+                && let Err(failure) = self.value(&declared.name, default.clone())
+            {
+                return Err((failure, declared.position));
             }
         }
         let names = || scan.declared.iter().map(|declared| declared.name.as_str());

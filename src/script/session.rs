@@ -1,7 +1,7 @@
 //! The REPL without a terminal: one input after the other against variables, functions and imports
 //! that stay.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,7 +9,7 @@ use rhai::{AST, Dynamic, Engine, Expr, LexError, ParseErrorType, Scope, Stmt};
 
 use super::error::Error;
 use super::help;
-use super::host::{Host, name_last_value};
+use super::host::{Host, read_names};
 use super::source::identifiers;
 
 /// What an input gave.
@@ -28,8 +28,6 @@ pub struct Session {
     scope: Scope<'static>,
     /// Functions defined so far.
     functions: AST,
-    /// Imports so far, alias to path: they do not live in the scope.
-    imports: BTreeMap<String, String>,
     inputs: usize,
 }
 
@@ -37,7 +35,7 @@ impl Session {
     pub fn new(host: Host) -> Self {
         let mut scope = Scope::new();
         scope.push_dynamic("_", Dynamic::UNIT);
-        Self { host, scope, functions: AST::empty(), imports: BTreeMap::new(), inputs: 0 }
+        Self { host, scope, functions: AST::empty(), inputs: 0 }
     }
 
     pub fn host(&self) -> &Host {
@@ -70,7 +68,7 @@ impl Session {
         for function in script.ast.iter_functions() {
             context.sources.add_function(function.name, &source);
         }
-        let script = self.after_earlier_inputs(&script.ast);
+        let script = self.functions.merge(&script.ast);
         let variables = self.scope.len();
         let result = self.host.eval(&mut self.scope, &script, &source);
         // A failed input leaves no half of its declarations behind.
@@ -87,21 +85,13 @@ impl Session {
         })
     }
 
-    /// The input after the imports and functions so far.
-    fn after_earlier_inputs(&self, input: &AST) -> AST {
-        let imports: String =
-            self.imports.iter().map(|(alias, path)| format!("import {path:?} as {alias};\n")).collect();
-        let before = self.host.engine().compile(imports).unwrap_or_default();
-        before.merge(&self.functions).merge(input)
-    }
-
     fn keep(&mut self, script: &AST) {
         for statement in script.statements() {
             if let Stmt::Import(import, _) = statement
                 && let Expr::StringConstant(path, _) = &import.0
                 && !import.1.name.is_empty()
             {
-                self.imports.insert(import.1.name.to_string(), path.to_string());
+                self.host.keep_import(path, &import.1.name);
             }
         }
         self.functions = script.clone_functions_only();
@@ -145,7 +135,7 @@ impl Session {
 pub fn is_complete(input: &str) -> bool {
     // Names do not matter here, so a bare engine does.
     let mut engine = Engine::new_raw();
-    name_last_value(&mut engine, Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch"))));
+    read_names(&mut engine, Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch"))));
     let Err(error) = engine.compile(input) else { return true };
     let input = input.trim_end();
     let (line, column) = (error.position().line(), error.position().position().unwrap_or(0));

@@ -33,7 +33,9 @@ pub fn build(gguf: &Gguf) -> Result<Tokenizer> {
     let kinds = gguf.array_i64("tokenizer.ggml.token_type")?;
     let pre = optional(gguf.str("tokenizer.ggml.pre"))?.unwrap_or("gpt-2".into());
 
-    let mut pipeline = Pipeline::new(byte_level_bpe(gguf, &tokens, pre == "llama-bpe")?);
+    let llama3 = matches!(pre.as_str(), "llama-bpe" | "llama3");
+
+    let mut pipeline = Pipeline::new(byte_level_bpe(gguf, &tokens, llama3)?);
     pipeline.with_pre_tokenizer(Some(pre_tokenizer(gguf, &pre)?));
     if pre == "qwen2" {
         pipeline.with_normalizer(Some(NFC)).map_err(|error| invalid(gguf, error.to_string()))?;
@@ -61,8 +63,8 @@ pub fn build(gguf: &Gguf) -> Result<Tokenizer> {
             return Err(invalid(gguf, format!("special token {id} is outside the {} tokens", tokens.len())));
         }
     }
-    // llama.cpp's default for these models where the file is silent.
-    let add_bos = optional(gguf.bool("tokenizer.ggml.add_bos_token"))?.unwrap_or(pre == "llama-bpe");
+    // Where the file is silent, llama.cpp adds BOS for Llama 3 alone.
+    let add_bos = optional(gguf.bool("tokenizer.ggml.add_bos_token"))?.unwrap_or(llama3);
     Tokenizer::new(pipeline, bos, eos, pad, Some(add_bos))
 }
 
@@ -98,7 +100,7 @@ fn pre_tokenizer(gguf: &Gguf, pre: &str) -> Result<PreTokenizerWrapper> {
     };
     match pre {
         "gpt-2" | "gpt2" | "olmo" | "phi-2" => Ok(bytes(true).into()),
-        "smollm" | "starcoder" | "refact" | "command-r" => {
+        "smollm" | "starcoder" | "refact" => {
             Ok(Sequence::new(vec![Digits::new(true).into(), bytes(true).into()]).into())
         }
         "llama-bpe" | "llama3" | "smaug-bpe" | "dbrx" => split(LLAMA3),

@@ -74,3 +74,18 @@ fn median(x: &[f64]) -> Option<f64> {
     let (low, high) = (sorted.get((x.len() - 1) / 2)?, sorted.get(x.len() / 2)?);
     Some((low + high) / 2.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::script::bind::testing::check;
+
+    #[test]
+    fn statistics_need_numbers() {
+        check(&[
+            ("mean([])", "`mean` of an empty array; check what filtered the values"),
+            ("stderr([1])", "`stderr` of a single number; check what filtered the values"),
+            ("std([1, \"2\"])", "element 1: expected a number, found `string`"),
+            ("median([3, 1, 2])", "2.0"),
+        ]);
+    }
+}

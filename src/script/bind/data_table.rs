@@ -193,3 +193,58 @@ fn columns(api: &mut Api) {
         table.0.rename(&pairs).map(|table| Table(Arc::new(table))).map_err(refused_data)
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::script::HostOptions;
+    use crate::script::bind::testing::run;
+
+    #[test]
+    fn tables_are_read_and_written() {
+        let out = tempfile::tempdir().unwrap();
+        let options = HostOptions { out: Some(out.path().into()), ..HostOptions::default() };
+        std::fs::write(out.path().join("t.tsv"), "name\tage\nAda\t36\nAlan\t41\n").unwrap();
+        for (code, expected) in [
+            ("read_tsv(\"t.tsv\").row(-1)", "#{age: \"41\", name: \"Alan\"}"),
+            ("read_tsv(\"t.tsv\")[2]", "no row 2 in `t.tsv`: it has 2; rows count from 0 to 1"),
+            (
+                "read_tsv(\"t.tsv\")[-3]",
+                "no row -3 in `t.tsv`: it has 2; rows count from 0 to 1, or back from -1 to -2",
+            ),
+            (
+                "read_tsv(\"t.tsv\").require([\"Age\"])",
+                "no column `Age` in `t.tsv`; did you mean `age`? `.rename(#{\"age\": \"Age\"})` renames it; \
+                 the columns are `name`, `age`",
+            ),
+            (
+                "write_csv(\"t.csv\", read_tsv(\"t.tsv\")); read_text(\"t.csv\")",
+                "\"name,age\\nAda,36\\nAlan,41\\n\"",
+            ),
+            (
+                "write_csv(\"a.csv\", [#{b: (), a: \"x,y\"}]); read_text(\"a.csv\")",
+                "\"a,b\\n\\\"x,y\\\",\\n\"",
+            ),
+            (
+                "write_csv(\"a.csv\", [#{a: 1}, #{b: 1}])",
+                "row 1 has a `b`, but row 0 has none; choose the columns with `#{columns: [..]}`",
+            ),
+            ("write_csv(\"a.csv\", [#{a: 1}, #{}])", "row 1 has no `a`; set `a` to `()` for an empty cell"),
+            (
+                "write_csv(\"a.csv\", [#{a: [1]}])",
+                "row 0, `a`: a cell cannot hold a `array`; write nested values with `write_json`",
+            ),
+            (
+                "write_csv(\"a.csv\", [])",
+                "there are no rows to name the columns; name them with `#{columns: [..]}`",
+            ),
+            ("write_json(\"t.json\", #{t: read_tsv(\"t.tsv\")}); read_json(\"t.json\").t[0].name", "\"Ada\""),
+            (
+                "write_json(\"n.json\", #{t: tensor([0.1, 2]).log() / 0})",
+                "`.t[0]` is -inf, which json cannot express; leave it out or replace it, for example by `()`, which is written as `null`",
+            ),
+        ] {
+            assert_eq!(run(code, options.clone()), expected, "{code}");
+        }
+        assert!(!out.path().join("n.json").exists(), "a refused value leaves no file");
+    }
+}

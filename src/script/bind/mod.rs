@@ -22,6 +22,8 @@ mod tensor_index;
 mod tensor_ops;
 mod tensor_reduce;
 mod tensor_show;
+#[cfg(test)]
+mod testing;
 mod tokens;
 mod trace;
 

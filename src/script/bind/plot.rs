@@ -129,3 +129,49 @@ fn rotation(value: &Dynamic) -> ScriptResult<u16> {
         fail(format!("labels cannot be rotated by {degrees} degrees")).help("use 0, 45 or 90").into()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::script::HostOptions;
+    use crate::script::bind::testing::{check, run};
+
+    #[test]
+    fn mistakes_show_where_the_figure_is_made() {
+        check(&[
+            ("heatmap(tensor([1, 2]))", "heatmap of 1 x 2 values"),
+            ("heatmap([tensor([1, 2]), [3, 4.5]])", "heatmap of 2 x 2 values"),
+            ("heatmap([[1], [2, 3]])", "row 1 has 2 values, but row 0 has 1; give row 1 1 values as well"),
+            (
+                "heatmap([1, 2], #{x: [\"a\"]})",
+                "1 labels for 2 columns; give 2 labels, or none to number the columns",
+            ),
+            ("heatmap([1, 2], #{x: [\"a\", 1], cmap: [\"white\", \"#156082\"]})", "heatmap of 1 x 2 values"),
+        ]);
+        let told = run("heatmap([1], #{cmap: \"blues\"})", HostOptions::default());
+        assert!(told.starts_with("option `cmap`: unknown colour map `blues`; write `Blues`"), "{told}");
+        let told = run("heatmap(zeros([1, 2, 3]))", HostOptions::default());
+        assert!(
+            told.starts_with("a heatmap takes a tensor of one or two axes, found shape [1, 2, 3]"),
+            "{told}"
+        );
+        let told = run("heatmap([1], #{titel: \"x\"})", HostOptions::default());
+        assert!(told.starts_with("unknown option `titel` of `heatmap`; did you mean `title`?"), "{told}");
+    }
+
+    #[test]
+    fn the_file_is_a_picture() {
+        let out = tempfile::tempdir().unwrap();
+        let options = HostOptions { out: Some(out.path().into()), ..HostOptions::default() };
+        run(
+            "let p = heatmap([[1, 2]], #{x: [\" a\", \"\\n\"]}); p.save(\"a.png\"); p.save(\"b/c.svg\")",
+            options.clone(),
+        );
+        assert!(std::fs::read(out.path().join("a.png")).unwrap().starts_with(b"\x89PNG"));
+        let svg = std::fs::read_to_string(out.path().join("b/c.svg")).unwrap();
+        assert!(svg.contains("·a") && svg.contains('⏎'), "{svg}");
+        let told = run("heatmap([1]).save(\"../a.png\")", options.clone());
+        assert!(told.contains("`..` is not allowed"), "{told}");
+        let told = run("heatmap([1]).save(\"a.pdf\")", options);
+        assert!(told.starts_with("cannot tell the picture format of `a.pdf`"), "{told}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The type `Tensor`: making one from numbers, and reading it back.
 //!
 //! What tensors can do is in [`tensor_ops`](super::tensor_ops) (arithmetic, products),
-//! [`tensor_reduce`](super::tensor_reduce) (sums, softmax, order), [`tensor_index`](super::tensor_index)
+//! [`tensor_reduce`](super::tensor_reduce) (sums, order, softmax), [`tensor_index`](super::tensor_index)
 //! (parts and shapes) and [`tensor_file`](super::tensor_file).
 //! Results have float32 numbers, whatever the operands have, and stay on the device of the operands.
 //! A result without axes is a float: scripts never meet a tensor of shape `[]` unless they make it.
@@ -12,8 +12,8 @@ use candle_core::{DType, Device};
 use rhai::{Array, Dynamic};
 
 use super::{tensor_file, tensor_index, tensor_ops, tensor_reduce, tensor_show};
-use crate::script::api::{Api, script_type};
-use crate::script::args::{self, type_of};
+use crate::script::api::Api;
+use crate::script::args::{self, expected};
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 use crate::script::limits::{HeldBytes, TensorBytes};
@@ -154,7 +154,10 @@ fn readers(api: &mut Api) {
         .native(|t: &mut Tensor| match t.inner().elem_count() {
             1 => number(t.inner()),
             n => Err(fail(format!("`item` takes a tensor of one number, found {n} in shape {:?}", t.dims()))
-                .help("pick one, as in `.at([0, 0])`, or reduce them, as in `.mean()`")
+                .help(format!(
+                    "pick one, as in `.at({:?})`, or reduce them, as in `.mean()`",
+                    vec![0; t.dims().len()]
+                ))
                 .into()),
         });
     api.method("Tensor", "to_array() -> array", "the numbers as nested arrays")
@@ -215,19 +218,90 @@ fn collect(
         place.push(i);
         match (value.read_lock::<Array>(), inner) {
             (Some(_), []) | (None, [_, ..]) => {
-                let found = if inner.is_empty() { "an array" } else { "not an array" };
-                let message = format!("`{}` is {found}, unlike the elements before it", here(place));
+                let wanted = if inner.is_empty() { "a number" } else { "an array" };
+                let message = expected(wanted, value).message;
+                let message =
+                    format!("`{}`: {message}, unlike `{}`", here(place), here(&vec![0; place.len()]));
                 return Err(fail(message).help("nest all numbers equally deep").into());
             }
             (Some(array), _) => collect(&array, inner, place, numbers)?,
             (None, []) => numbers.push(args::number(value).map_err(|_| {
-                let found = type_of(value);
-                let help =
-                    (found == script_type("Tensor")).then(|| "join tensors with `stack([..], 0)`".into());
-                fail(format!("`{}` is a `{found}`, not a number", here(place))).maybe_help(help)
+                let help = value.is::<Tensor>().then(|| "join tensors with `stack([..], 0)`".into());
+                fail(format!("`{}`: {}", here(place), expected("a number", value).message)).maybe_help(help)
             })? as f32),
         }
         place.pop();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::script::HostOptions;
+    use crate::script::bind::testing::{check, run};
+    use crate::script::limits::Limits;
+
+    #[test]
+    fn nested_arrays_must_be_rectangles_of_numbers() {
+        check(&[
+            ("tensor([[1, 2], [3]])", "`[1]` has 1 elements, but `[0]` has 2; give all rows the same length"),
+            (
+                "tensor([1, [2]])",
+                "`[1]`: expected a number, found `array`, unlike `[0]`; nest all numbers equally deep",
+            ),
+            (
+                "tensor([[1], 2])",
+                "`[1]`: expected an array, found `int`, unlike `[0]`; nest all numbers equally deep",
+            ),
+            ("tensor([[1, \"2\"]])", "`[0][1]`: expected a number, found `string`"),
+            ("tensor([[]])", "Tensor [1, 0] [[]]"),
+            (
+                "tensor([tensor([1])])",
+                "`[0]`: expected a number, found `Tensor`; join tensors with `stack([..], 0)`",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn item_wants_one_number() {
+        check(&[
+            (
+                "tensor([1, 2]).item()",
+                "`item` takes a tensor of one number, found 2 in shape [2]; pick one, as in `.at([0])`, or reduce them, as in `.mean()`",
+            ),
+            ("tensor([0.5, 2]).topk(1).indices.item()", "1"),
+        ]);
+    }
+
+    #[test]
+    fn the_limit_holds_before_anything_is_computed() {
+        let limits = Limits { tensor_bytes: 100, ..Limits::default() };
+        let run = |code| run(code, HostOptions { limits, ..HostOptions::default() });
+        assert_eq!(
+            run("let a = zeros([20]); zeros([1000000, 1000000, 1000000])"),
+            "a tensor of 4000000000000000000 bytes does not fit: 80 of 100 bytes are in use; \
+             keep fewer tensors, or raise the limit with `--max-tensor-bytes 4000000000000000080`"
+        );
+        assert!(run("let a = zeros([9, 1]); a + a.t()").starts_with("a tensor of 324 bytes"));
+        assert_eq!(run("for i in 0..100 { let a = zeros([20]); }"), "");
+    }
+
+    #[test]
+    fn large_tensors_print_their_corners() {
+        check(&[
+            ("zeros([9])", "Tensor [9] [0.0, 0.0, 0.0, …, 0.0, 0.0, 0.0]"),
+            (
+                "let t = zeros([2, 20]); t.set_at([1, 0], -1234.5); t",
+                "Tensor [2, 20] [[0.0, 0.0, 0.0, …, 0.0, 0.0, 0.0], [-1234.5, 0.0, 0.0, …, 0.0, 0.0, 0.0]]",
+            ),
+            (
+                "let t = zeros([2, 2, 20]); t.set_at([1, 0, 0], 1e-7); t",
+                "Tensor [2, 2, 20]\n\
+                 [[[     0.0,      0.0,      0.0, …,      0.0,      0.0,      0.0],\n\
+                 \x20 [     0.0,      0.0,      0.0, …,      0.0,      0.0,      0.0]],\n\
+                 \x20[[1.000e-7,      0.0,      0.0, …,      0.0,      0.0,      0.0],\n\
+                 \x20 [     0.0,      0.0,      0.0, …,      0.0,      0.0,      0.0]]]",
+            ),
+        ]);
+    }
 }

@@ -249,3 +249,79 @@ fn stack(tensors: &[Tensor], at: i64) -> ScriptResult<Tensor> {
     let parts = tensors.iter().map(|t| t.inner().unsqueeze(axis)).collect::<Result<_, _>>();
     join(first, parts.map_err(refused)?, axis)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::script::bind::testing::check;
+
+    #[test]
+    fn indices_count_from_either_end() {
+        check(&[
+            ("tensor([1, 2, 3])[-3]", "1.0"),
+            ("tensor([1, 2, 3])[-2..3]", "Tensor [2] [2.0, 3.0]"),
+            ("tensor([1, 2, 3])[1..=-1]", "Tensor [2] [2.0, 3.0]"),
+            ("tensor([1, 2, 3])[1..1]", "Tensor [0] []"),
+            (
+                "zeros([2, 3]).at([0, 3])",
+                "index 3 is out of range: axis 1 of shape [2, 3] has 3; indices go from 0 to 2, or back from -1 to -3",
+            ),
+            ("zeros([2]).at([0, 0])", "2 indices for shape [2]; give up to 1 indices"),
+            (
+                "zeros([2])[1..3]",
+                "range `1..3` does not fit: the first axis of shape [2] has 2; stay within `0..2`",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn changing_a_tensor_leaves_its_copies() {
+        check(&[
+            (
+                "let a = zeros([2]); let b = a; b.set_at([-1], 3); [a, b]",
+                "[Tensor [2] [0.0, 0.0], Tensor [2] [0.0, 3.0]]",
+            ),
+            (
+                "let a = zeros([3, 2]); a.set_at([1], 4); a.t()",
+                "Tensor [2, 3] [[0.0, 4.0, 0.0], [0.0, 4.0, 0.0]]",
+            ),
+            (
+                "let a = zeros([2, 2]); a.set_at([0], tensor([1, 2, 3]))",
+                "`set_at`: a value of shape [3] does not fit [2]; give a number, or a tensor of shape [2]",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn a_new_shape_holds_all_numbers() {
+        check(&[
+            ("zeros([4, 3]).reshape([2, -1]).shape", "[2, 6]"),
+            ("zeros([4, 3]).t().reshape([-1]).shape", "[12]"),
+            (
+                "zeros([4]).reshape([3, -1])",
+                "`reshape`: 4 numbers of shape [4] do not fill shape [3, -1]; \
+                 the lengths must multiply to the number of numbers; one may be -1",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn tensors_join_where_their_shapes_allow() {
+        check(&[
+            ("cat([zeros([2, 1]), zeros([2, 3])], -1).shape", "[2, 4]"),
+            ("stack([zeros([2]), zeros([2]), zeros([2])], -1).shape", "[2, 3]"),
+            (
+                "stack([zeros([2]), zeros([3])], 0)",
+                "`stack`: shapes [2] (element 0) and [3] (element 1) differ; join tensors of different lengths with `cat([..], axis)`",
+            ),
+            (
+                "cat([zeros([2, 1]), zeros([3, 3])], 1)",
+                "`cat`: shapes [2, 1] (element 0) and [3, 3] (element 1) do not fit; all axes but axis 1 must be equal",
+            ),
+            (
+                "cat([1], 0)",
+                "`cat`: element 0: expected a tensor, found `int`; make a tensor of an array with `tensor([..])`",
+            ),
+            ("stack([], 0)", "`stack`: the array has no tensors; give at least one"),
+        ]);
+    }
+}

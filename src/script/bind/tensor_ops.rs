@@ -4,7 +4,7 @@ use candle_core::{D, Shape, Tensor as Numbers};
 use rhai::Dynamic;
 
 use super::tensor::{Tensor, refused};
-use crate::script::api::Api;
+use crate::script::api::{Api, Binding};
 use crate::script::args;
 use crate::script::error::{ScriptResult, fail};
 
@@ -54,14 +54,8 @@ fn operators(api: &mut Api) {
         ),
         |a, b| a.broadcast_div(b),
     );
-    unary(
-        api,
-        "-",
-        "-() -> Tensor",
-        "changes all signs",
-        ("-tensor([1, -2])", "Tensor [2] [-1.0, 2.0]"),
-        |t| t.neg(),
-    );
+    let negated = api.operator("Tensor", "-() -> Tensor", "changes all signs");
+    unary(negated.example("-tensor([1, -2])", "Tensor [2] [-1.0, 2.0]"), |t| t.neg());
 }
 
 /// Registers an operator between two tensors, and between a tensor and a number on either side.
@@ -73,7 +67,7 @@ fn binary(
     (code, output): (&'static str, &'static str),
     compute: Binary,
 ) {
-    let left = move |t: Tensor, x: f64| with_number(&t, x, |t, x| compute(t, x));
+    let left = move |t: Tensor, x: f64| with_number(&t, x, compute);
     let right = move |x: f64, t: Tensor| with_number(&t, x, |t, x| compute(x, t));
     api.operator("Tensor", signature, summary)
         .example(code, output)
@@ -95,7 +89,7 @@ fn with_number(
 }
 
 /// `compute` on two tensors whose shapes broadcast; `op` is what errors call it.
-pub(super) fn broadcast(op: &str, a: &Tensor, b: &Tensor, compute: Binary) -> ScriptResult<Tensor> {
+fn broadcast(op: &str, a: &Tensor, b: &Tensor, compute: Binary) -> ScriptResult<Tensor> {
     let dims = a.inner().shape().broadcast_shape_binary_op(b.inner().shape(), "broadcast").map_err(|_| {
         fail(format!("`{op}`: shapes {:?} and {:?} do not fit", a.dims(), b.dims())).help(
             "counted from the last, each pair of axes must be equal, or one of them 1; use `.reshape([..])`",
@@ -107,53 +101,23 @@ pub(super) fn broadcast(op: &str, a: &Tensor, b: &Tensor, compute: Binary) -> Sc
 }
 
 /// Both tensors in float32 on one device: a tensor in main memory moves to the other's.
-pub(super) fn operands(a: &Tensor, b: &Tensor) -> ScriptResult<(Numbers, Numbers)> {
+fn operands(a: &Tensor, b: &Tensor) -> ScriptResult<(Numbers, Numbers)> {
     let device = if a.inner().device().is_cpu() { b.inner().device() } else { a.inner().device() };
     let on = |t: &Tensor| t.floats()?.to_device(device).map_err(refused);
     Ok((on(a)?, on(b)?))
 }
 
 fn elementwise(api: &mut Api) {
-    unary(
-        api,
-        "relu",
-        "relu() -> Tensor",
-        "negative numbers become 0",
-        ("tensor([-1, 2]).relu()", "Tensor [2] [0.0, 2.0]"),
-        |t| t.relu(),
-    );
-    unary(
-        api,
-        "abs",
-        "abs() -> Tensor",
-        "without signs",
-        ("tensor([-1, 2]).abs()", "Tensor [2] [1.0, 2.0]"),
-        |t| t.abs(),
-    );
-    unary(
-        api,
-        "exp",
-        "exp() -> Tensor",
-        "e to the power of each number",
-        ("tensor([0, 1]).exp()", "Tensor [2] [1.0, 2.7183]"),
-        |t| t.exp(),
-    );
-    unary(
-        api,
-        "log",
-        "log() -> Tensor",
-        "natural logarithms",
-        ("tensor([1, 10]).log()", "Tensor [2] [0.0, 2.3026]"),
-        |t| t.log(),
-    );
-    unary(
-        api,
-        "sqrt",
-        "sqrt() -> Tensor",
-        "square roots",
-        ("tensor([4, 9]).sqrt()", "Tensor [2] [2.0, 3.0]"),
-        |t| t.sqrt(),
-    );
+    let relu = api.method("Tensor", "relu() -> Tensor", "negative numbers become 0");
+    unary(relu.example("tensor([-1, 2]).relu()", "Tensor [2] [0.0, 2.0]"), |t| t.relu());
+    let abs = api.method("Tensor", "abs() -> Tensor", "without signs");
+    unary(abs.example("tensor([-1, 2]).abs()", "Tensor [2] [1.0, 2.0]"), |t| t.abs());
+    let exp = api.method("Tensor", "exp() -> Tensor", "e to the power of each number");
+    unary(exp.example("tensor([0, 1]).exp()", "Tensor [2] [1.0, 2.7183]"), |t| t.exp());
+    let log = api.method("Tensor", "log() -> Tensor", "natural logarithms");
+    unary(log.example("tensor([1, 10]).log()", "Tensor [2] [0.0, 2.3026]"), |t| t.log());
+    let sqrt = api.method("Tensor", "sqrt() -> Tensor", "square roots");
+    unary(sqrt.example("tensor([4, 9]).sqrt()", "Tensor [2] [2.0, 3.0]"), |t| t.sqrt());
     api.method(
         "Tensor",
         "clamp(low: number, high: number) -> Tensor",
@@ -162,7 +126,7 @@ fn elementwise(api: &mut Api) {
     .example("tensor([-3, 0.5, 7]).clamp(0, 1)", "Tensor [3] [0.0, 0.5, 1.0]")
     .native(|t: &mut Tensor, low: Dynamic, high: Dynamic| -> ScriptResult<Tensor> {
         let (low, high) = (args::number(&low)?, args::number(&high)?);
-        if !(low <= high) {
+        if low > high {
             return Err(fail(format!("`clamp`: {low} is above {high}"))
                 .help(format!("write `.clamp({high}, {low})`"))
                 .into());
@@ -172,25 +136,12 @@ fn elementwise(api: &mut Api) {
     });
 }
 
-/// Registers a function of each number.
-fn unary(
-    api: &mut Api,
-    name: &'static str,
-    signature: &'static str,
-    summary: &'static str,
-    (code, output): (&'static str, &'static str),
-    compute: Unary,
-) {
-    let native = move |t: &mut Tensor| -> ScriptResult<Tensor> {
+/// Gives an entry a function of each number.
+fn unary(entry: Binding, compute: Unary) {
+    entry.native(move |t: &mut Tensor| -> ScriptResult<Tensor> {
         t.check_room(t.dims())?;
         t.derived(compute(&t.floats()?))
-    };
-    let entry = if name == "-" {
-        api.operator("Tensor", signature, summary)
-    } else {
-        api.method("Tensor", signature, summary)
-    };
-    entry.example(code, output).native(native);
+    });
 }
 
 fn products(api: &mut Api) {
@@ -258,4 +209,47 @@ fn cos_sim(a: &Tensor, b: &Tensor) -> ScriptResult<Dynamic> {
         dot.broadcast_div(&length(&x)?.broadcast_mul(&length(&y)?)?)
     };
     a.value(compute())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::script::bind::testing::check;
+
+    #[test]
+    fn shapes_broadcast_or_are_named() {
+        check(&[
+            ("zeros([2, 1]) + tensor([1, 2, 3])", "Tensor [2, 3] [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]"),
+            ("2 / tensor([1, 4]) - 1.0", "Tensor [2] [1.0, -0.5]"),
+            ("let t = tensor([1]); t += 1; t *= t; t", "Tensor [1] [4.0]"),
+            (
+                "zeros([2, 3]) * zeros([2])",
+                "`*`: shapes [2, 3] and [2] do not fit; counted from the last, each pair of axes must be equal, \
+                 or one of them 1; use `.reshape([..])`",
+            ),
+            ("tensor([1]).clamp(2, 1)", "`clamp`: 2 is above 1; write `.clamp(1, 2)`"),
+        ]);
+    }
+
+    #[test]
+    fn products_follow_numpy() {
+        check(&[
+            (
+                "let m = tensor([[1, 2], [3, 4]]); m.matmul(m.t())",
+                "Tensor [2, 2] [[5.0, 11.0], [11.0, 25.0]]",
+            ),
+            ("tensor([1, 10]).matmul(tensor([[1, 2], [3, 4]]))", "Tensor [2] [31.0, 42.0]"),
+            ("tensor([1, 2]).matmul(tensor([3, 4]))", "11.0"),
+            ("(zeros([5, 1, 2, 3]) + 1).matmul(zeros([4, 3, 2])).shape", "[5, 4, 2, 2]"),
+            ("zeros([5, 2, 3]).matmul(zeros([3])).shape", "[5, 2]"),
+            ("zeros([2]).matmul(zeros([5, 2, 3])).shape", "[5, 3]"),
+            (
+                "zeros([2, 3]).matmul(zeros([2, 3]))",
+                "`matmul`: shapes [2, 3] and [2, 3] do not fit; transpose one of them, as in `.matmul(other.t())`",
+            ),
+            (
+                "tensor([1, 2]).dot(tensor([1]))",
+                "`dot`: expected two vectors of one length, found shapes [2] and [1]; use `.matmul(..)` for matrices",
+            ),
+        ]);
+    }
 }

@@ -205,7 +205,7 @@ fn topk(t: &Tensor, k: i64) -> ScriptResult<Map> {
 
 fn softmaxes(api: &mut Api) {
     api.method("Tensor", "softmax() -> Tensor", "probabilities from logits, along the last axis")
-        .example("tensor([[0, 0], [0, 100]]).softmax()", "Tensor [2, 2] [[0.5, 0.5], [0.0, 1.0]]")
+        .example("tensor([[0, 0], [0, 1000]]).softmax()", "Tensor [2, 2] [[0.5, 0.5], [0.0, 1.0]]")
         .native(|t: &mut Tensor| -> ScriptResult<Tensor> {
             axis(t, "softmax", -1)?;
             t.check_room(t.dims())?;
@@ -228,4 +228,47 @@ fn softmaxes(api: &mut Api) {
         axis(t, "logsumexp", -1)?;
         t.value(t.floats()?.log_sum_exp(D::Minus1))
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::script::bind::testing::check;
+
+    #[test]
+    fn an_axis_counts_from_either_end() {
+        check(&[
+            ("tensor([[1, 2], [3, 4]]).sum(-1)", "Tensor [2] [3.0, 7.0]"),
+            ("tensor([1, 2]).sum(0)", "3.0"),
+            ("tensor([[1, 2], [3, 4]]).argmax(0).to_array()", "[1, 1]"),
+            (
+                "zeros([2, 3]).mean(2)",
+                "`mean`: axis 2 does not exist in shape [2, 3]; axes count from 0 to 1, or back from -1",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn nothing_has_a_sum_but_no_mean() {
+        check(&[
+            ("zeros([0]).sum()", "0.0"),
+            ("zeros([0]).mean()", "`mean`: there are no numbers in shape [0]"),
+            ("zeros([0, 2]).max(0)", "`max`: there are no numbers in shape [0, 2]"),
+            ("zeros([0, 2]).sum(0)", "Tensor [2] [0.0, 0.0]"),
+        ]);
+    }
+
+    #[test]
+    fn order_is_along_the_last_axis_and_stable() {
+        check(&[
+            ("tensor([[2, 1], [0, -1]]).sort()", "Tensor [2, 2] [[1.0, 2.0], [-1.0, 0.0]]"),
+            ("tensor([1, 3, 3, 2]).topk(3).indices", "Tensor [3] u32 [1, 2, 3]"),
+            ("tensor([[1, 2], [4, 3]]).topk(1).values", "Tensor [2, 1] [[2.0], [4.0]]"),
+            ("tensor([1, 2]).topk(3)", "`topk`: cannot take 3 of 2 numbers; take 1 to 2"),
+        ]);
+    }
+
+    #[test]
+    fn log_softmax_is_exact_far_from_zero() {
+        check(&[("tensor([0, -1000]).log_softmax()", "Tensor [2] [0.0, -1000.0]")]);
+    }
 }

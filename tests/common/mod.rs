@@ -1,0 +1,95 @@
+//! What several test programs share: golden data, models, small comparisons.
+#![allow(dead_code, reason = "every test program uses its own part")]
+
+use candle_core::{DType, Tensor};
+use patchscript::model::tokenizer::Bos;
+use patchscript::model::{LoadOptions, Model};
+use patchscript::run::Tokens;
+use serde_json::Value as Json;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+pub fn golden(name: &str) -> Json {
+    let text = std::fs::read_to_string(Path::new("tests/golden").join(name)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+pub fn load(id: &str) -> Arc<Model> {
+    let options = LoadOptions { device: "cpu".into(), ..LoadOptions::default() };
+    Arc::new(Model::load(id, &options).unwrap_or_else(|e| panic!("{id}: {e}")))
+}
+
+/// One of the tiny random checkpoints of `tests/golden/tiny`.
+pub fn tiny(arch: &str) -> Arc<Model> {
+    load(&format!("tests/golden/tiny/{arch}"))
+}
+
+pub fn tiny_expected(arch: &str) -> HashMap<String, Tensor> {
+    let path = format!("tests/golden/tiny/{arch}/expected.safetensors");
+    candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap()
+}
+
+/// Where `tests/fetch-smollm2.sh` puts the model, if it is there. Without it a test that needs it is skipped,
+/// but fails under CI.
+pub fn smollm2_path() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = variable("PATCHSCRIPT_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("patchscript")))
+        .or_else(|| std::env::home_dir().map(|folder| folder.join(".cache/patchscript")))
+        .unwrap();
+    let path = cache.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is missing: run tests/fetch-smollm2.sh", path.display());
+    eprintln!("SKIPPED: {} is missing: run tests/fetch-smollm2.sh", path.display());
+    None
+}
+
+/// SmolLM2, loaded once a test program.
+pub fn smollm2() -> Option<Arc<Model>> {
+    static MODEL: OnceLock<Option<Arc<Model>>> = OnceLock::new();
+    MODEL.get_or_init(|| smollm2_path().map(|path| load(path.to_str().unwrap()))).clone()
+}
+
+pub fn ids(json: &Json) -> Vec<u32> {
+    serde_json::from_value(json.clone()).unwrap()
+}
+
+pub fn floats(json: &Json) -> Vec<f32> {
+    serde_json::from_value(json.clone()).unwrap()
+}
+
+pub fn id_tokens(model: &Model, ids: &[u32]) -> Tokens {
+    Tokens::new(ids.to_vec(), model.texts(ids))
+}
+
+pub fn tokens(model: &Model, text: &str) -> Tokens {
+    id_tokens(model, &model.tokenizer().unwrap().encode(text, Bos::Auto, true).unwrap())
+}
+
+pub fn flat(x: &Tensor) -> Vec<f32> {
+    x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Largest difference of two tensors' entries; equal infinities do not differ.
+pub fn max_diff(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    max_diff_of(&flat(a), &flat(b))
+}
+
+pub fn max_diff_of(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let diff = |(x, y): (&f32, &f32)| if x == y { 0.0 } else { (x - y).abs() };
+    // `f32::max` would drop a NaN, which must fail every comparison.
+    a.iter().zip(b).map(diff).fold(0.0, |max, d| if d > max || d.is_nan() { d } else { max })
+}
+
+/// Random entries, different at every call with another `seed`.
+pub fn random(shape: &[usize], seed: u64) -> Tensor {
+    use rand::{Rng, SeedableRng};
+    let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
+    Tensor::from_vec(values, shape, &candle_core::Device::Cpu).unwrap()
+}

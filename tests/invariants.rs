@@ -1,0 +1,301 @@
+//! What must hold of every site of every family, whatever the numbers are.
+
+mod common;
+
+use candle_core::Tensor;
+use common::*;
+use patchscript::model::{At, Axes, Config, Model, Point};
+use patchscript::run::metric::{Kind, TokenSet};
+use patchscript::run::sweep::{SweepOptions, sweep};
+use patchscript::run::{Control, Edit, Heads, Metric, Patch, Pos, Site, Tokens, Trace, Value, trace};
+use std::sync::Arc;
+
+const ARCHS: [&str; 2] = ["llama", "gpt2"];
+
+fn all_sites(config: &Config) -> Vec<Site> {
+    let layers = |point: Point| if point.in_layer() { config.n_layers } else { 1 };
+    let sites = Point::ALL.into_iter().flat_map(|p| (0..layers(p)).map(move |layer| Site::new(p, layer)));
+    sites.filter(|site| site.validate(config).is_ok()).collect()
+}
+
+fn run(model: &Arc<Model>, prompt: &Tokens, patches: Vec<Patch>, sites: &[Site]) -> Arc<Trace> {
+    let runs = trace(model, &[(prompt.clone(), patches)], sites, &Control::default());
+    Arc::new(runs.unwrap_or_else(|e| panic!("{e}: {:?}", e.help())).remove(0))
+}
+
+fn set(site: Site, value: Value) -> Patch {
+    Patch { allow_noop: true, ..Patch::new(site, Edit::Set(value)) }
+}
+
+/// Two prompts of 11 tokens that first differ at position 4.
+fn pair(model: &Model) -> (Tokens, Tokens) {
+    let a: Vec<u32> = vec![17, 200, 33, 90, 150, 61, 12, 250, 77, 301, 8];
+    let mut b = a.clone();
+    (b[4], b[7]) = (151, 40);
+    (id_tokens(model, &a), id_tokens(model, &b))
+}
+
+#[test]
+fn patching_a_run_with_itself_changes_no_bit() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let (prompt, _) = pair(&model);
+        let own = run(&model, &prompt, vec![], &all_sites(model.config()));
+        let plain = run(&model, &prompt, vec![], &[]);
+        assert!(flat(own.logits()) == flat(plain.logits()), "{arch}: watching changes a run");
+        for site in all_sites(model.config()) {
+            for pos in [Pos::All, Pos::Index(3), Pos::List(vec![-1, 0, 5])] {
+                let patch = set(site.clone().at(pos.clone()), Value::Trace(own.clone()));
+                let patched = run(&model, &prompt, vec![patch], &[]);
+                assert!(flat(patched.logits()) == flat(plain.logits()), "{arch} {site} at {pos}");
+                assert_eq!(patched.ledger()[0].max_change, 0.0, "{arch} {site}");
+                assert_eq!(patched.ledger()[0].fired, 1, "{arch} {site}");
+            }
+        }
+    }
+}
+
+#[test]
+fn patching_before_the_first_difference_changes_nothing() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let (prompt, donor) = pair(&model);
+        assert_eq!(prompt.first_diff(&donor), Some(4));
+        let donor = run(&model, &donor, vec![], &[]);
+        let plain = run(&model, &prompt, vec![], &[]);
+        for site in all_sites(model.config()) {
+            for pos in [Pos::Index(0), Pos::Range(0, 4)] {
+                let patch = set(site.clone().at(pos), Value::Trace(donor.clone()));
+                let patched = run(&model, &prompt, vec![patch], &[]);
+                assert!(max_diff(patched.logits(), plain.logits()) < 1e-5, "{arch} {site}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_whole_residual_carries_the_donor() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let (prompt, donor) = pair(&model);
+        let donor = run(&model, &donor, vec![], &[]);
+        for layer in 0..model.config().n_layers {
+            let patch = set(Site::new(Point::ResidPost, layer), Value::Trace(donor.clone()));
+            let patched = run(&model, &prompt, vec![patch], &[]);
+            let diff = max_diff(&patched.last().unwrap(), &donor.last().unwrap());
+            assert!(diff < 1e-5, "{arch} resid_post.{layer}: {diff}");
+        }
+    }
+}
+
+#[test]
+fn all_heads_together_are_the_whole() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let (prompt, donor) = pair(&model);
+        let donor = run(&model, &donor, vec![], &[]);
+        let n_heads = model.config().n_heads;
+        for layer in 0..model.config().n_layers {
+            let z = |heads| Site::new(Point::Z, layer).heads(heads);
+            let patch = |heads| set(z(heads), Value::Trace(donor.clone()));
+            let whole = run(&model, &prompt, vec![patch(Heads::All)], &[]);
+            let one_by_one = (0..n_heads).rev().map(|h| patch(Heads::One(h))).collect();
+            let one_by_one = run(&model, &prompt, one_by_one, &[]);
+            let many = run(&model, &prompt, vec![patch(Heads::Many((0..n_heads).rev().collect()))], &[]);
+            assert!(flat(whole.logits()) == flat(one_by_one.logits()), "{arch} z.{layer}");
+            assert!(flat(whole.logits()) == flat(many.logits()), "{arch} z.{layer}");
+        }
+    }
+}
+
+/// The stream and what is added to it must be consistent, for values read and values patched alike.
+#[test]
+fn the_residual_stream_adds_up() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let (prompt, _) = pair(&model);
+        let run = run(&model, &prompt, vec![], &all_sites(model.config()));
+        let read = |point, layer| run.whole(At { point, layer }).unwrap();
+        for layer in 0..model.config().n_layers {
+            let mid = (read(Point::ResidPre, layer) + read(Point::AttnOut, layer)).unwrap();
+            assert!(max_diff(&mid, &read(Point::ResidMid, layer)) < 1e-5);
+            let post = (read(Point::ResidMid, layer) + read(Point::MlpOut, layer)).unwrap();
+            assert!(max_diff(&post, &read(Point::ResidPost, layer)) < 1e-5);
+            let rows = run.read(&Site::new(Point::Pattern, layer)).unwrap().sum(2).unwrap();
+            assert!(max_diff(&rows, &rows.ones_like().unwrap()) < 1e-5, "{arch}: probabilities sum to 1");
+            let result = run.read(&Site::new(Point::Result, layer)).unwrap().sum(1).unwrap();
+            let without_bias = (read(Point::AttnOutRaw, layer) - result).unwrap();
+            let first = without_bias.get(0).unwrap();
+            let spread = max_diff(&without_bias, &first.broadcast_as(without_bias.dims()).unwrap());
+            assert!(spread < 1e-5, "{arch}: heads' results miss the output by more than a bias: {spread}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_changes_no_result() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let sites = all_sites(model.config());
+        let (a, donor) = pair(&model);
+        let donor = run(&model, &donor, vec![], &[]);
+        let patch = set(Site::new(Point::MlpOut, 1).at(Pos::Index(2)), Value::Trace(donor));
+        let prompts = vec![
+            (a.slice(0..5), vec![]),
+            (a.clone(), vec![patch]),
+            (a.slice(3..4), vec![]),
+            (a.slice(2..9), vec![]),
+            (a.slice(0..7), vec![]),
+        ];
+        let together = trace(&model, &prompts, &sites, &Control::default()).unwrap();
+        for ((tokens, patches), packed) in prompts.iter().zip(&together) {
+            let alone = run(&model, tokens, patches.clone(), &sites);
+            assert!(max_diff(packed.logits(), alone.logits()) < 1e-5);
+            for site in &sites {
+                let alone = alone.read(site).unwrap();
+                let largest =
+                    flat(&alone).into_iter().filter(|x| x.is_finite()).fold(1f32, |m, x| m.max(x.abs()));
+                let diff = max_diff(&packed.read(site).unwrap(), &alone) / largest;
+                assert!(diff < 1e-5, "{arch} {site}: {diff} of its largest entry");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_order_of_patches_never_shows() {
+    let model = tiny("llama");
+    let (prompt, donor) = pair(&model);
+    let donor = run(&model, &donor, vec![], &[]);
+    let width = model.config().d_model;
+    let add = |seed, pos| {
+        let site = Site::new(Point::ResidMid, 1).at(pos);
+        Patch::new(site, Edit::Add(Value::Tensor(random(&[width], seed))))
+    };
+    let patches = vec![
+        add(1, Pos::All),
+        add(2, Pos::Index(3)),
+        add(3, Pos::Range(2, 6)),
+        set(Site::new(Point::Z, 0).heads(Heads::One(2)), Value::Trace(donor.clone())),
+        Patch::new(Site::new(Point::MlpPost, 2).neuron(5), Edit::Scale(3.0)),
+        Patch::new(Site::new(Point::Pattern, 1).heads(Heads::One(0)), Edit::Scale(0.5)),
+    ];
+    let first = run(&model, &prompt, patches.clone(), &[]);
+    for turn in 1..patches.len() {
+        let mut turned = patches.clone();
+        turned.rotate_left(turn);
+        assert!(flat(first.logits()) == flat(run(&model, &prompt, turned, &[]).logits()));
+    }
+}
+
+#[test]
+fn the_future_stays_hidden_whatever_scores_are_set() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let (prompt, _) = pair(&model);
+        let patch = Patch::new(Site::new(Point::AttnScores, 0), Edit::Zero);
+        let run = run(&model, &prompt, vec![patch], &[Site::new(Point::Pattern, 0)]);
+        let pattern = run.read(&Site::new(Point::Pattern, 0).heads(Heads::One(1))).unwrap();
+        for (query, row) in pattern.to_vec2::<f32>().unwrap().iter().enumerate() {
+            for (key, &p) in row.iter().enumerate() {
+                let want = if key <= query { 1.0 / (query + 1) as f32 } else { 0.0 };
+                assert!((p - want).abs() < 1e-6, "{arch}: query {query} reads key {key} with {p}");
+            }
+        }
+    }
+}
+
+/// Every edit against the same arithmetic done by hand on the recorded activation.
+#[test]
+fn edits_do_what_they_say() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let (prompt, _) = pair(&model);
+        let plain = run(&model, &prompt, vec![], &[]);
+        for site in all_sites(model.config()) {
+            if matches!(site.at.point.axes(model.config()), Axes::Scores { .. }) {
+                continue;
+            }
+            let site = site.at(Pos::List(vec![6, 2]));
+            let x = plain.read(&site).unwrap();
+            let v = random(x.dims(), 7);
+            let r = random(&x.dims()[x.rank() - 1..], 8);
+            let unit = r.broadcast_div(&r.sqr().unwrap().sum_all().unwrap().sqrt().unwrap()).unwrap();
+            let along = x.broadcast_mul(&unit).unwrap().sum_keepdim(x.rank() - 1).unwrap();
+            let twice: patchscript::run::patch::EditFn = Arc::new(|x| (x * 2.0).map_err(|e| e.to_string()));
+            let cases = [
+                (Edit::Set(Value::Tensor(v.clone())), v.clone()),
+                (Edit::Add(Value::Tensor(v.clone())), (&x + &v).unwrap()),
+                (Edit::Scale(-1.5), (&x * -1.5).unwrap()),
+                (
+                    Edit::Lerp(Value::Tensor(v.clone()), 0.25),
+                    ((&x * 0.75).unwrap() + (&v * 0.25).unwrap()).unwrap(),
+                ),
+                (Edit::Zero, x.zeros_like().unwrap()),
+                (Edit::ProjectOut(r), (&x - along.broadcast_mul(&unit).unwrap()).unwrap()),
+                (Edit::Func(twice), (&x * 2.0).unwrap()),
+            ];
+            for (edit, want) in cases {
+                let name = edit.name();
+                let patched = run(&model, &prompt, vec![Patch::new(site.clone(), edit)], &[]);
+                let diff = max_diff(&patched.read(&site).unwrap(), &want);
+                assert!(diff < 1e-5, "{arch} {name} {site}: {diff}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sweep_equals_one_full_run_a_cell() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let (prompt, donor) = pair(&model);
+        let donor = run(&model, &donor, vec![], &[]);
+        let metric = Metric::new(Kind::LogitDiff(TokenSet::Ids(vec![5]), TokenSet::Ids(vec![9])));
+        let mut cells = Vec::new();
+        for site in all_sites(model.config()) {
+            for pos in
+                [Pos::Index(0), Pos::Index(4), Pos::Index(8), Pos::Last, Pos::All, Pos::List(vec![9, 5])]
+            {
+                cells.push(vec![set(site.clone().at(pos), Value::Trace(donor.clone()))]);
+            }
+        }
+        let together = |a: Point, b: Point| {
+            let a = set(Site::new(a, 1).at(Pos::Index(6)), Value::Trace(donor.clone()));
+            vec![
+                a,
+                Patch {
+                    allow_noop: true,
+                    ..Patch::new(Site::new(b, 2).at(Pos::Range(3, 8)), Edit::Scale(0.3))
+                },
+            ]
+        };
+        cells.push(together(Point::AttnOut, Point::MlpPost));
+        cells.push(together(Point::Pattern, Point::ResidPost));
+        cells.push(together(Point::K, Point::Result));
+        let centre: patchscript::run::patch::EditFn = Arc::new(|x: Tensor| {
+            let mean = x.mean_keepdim(0).map_err(|e| e.to_string())?;
+            x.broadcast_sub(&mean).map_err(|e| e.to_string())
+        });
+        for point in [Point::ResidPre, Point::LnFinal, Point::Logits, Point::ResidPost] {
+            let layer = if point == Point::ResidPost { model.config().n_layers - 1 } else { 0 };
+            cells.push(vec![Patch::new(Site::new(point, layer), Edit::Func(centre.clone()))]);
+        }
+        let reference: Vec<f64> =
+            cells.iter().map(|cell| metric.of(&run(&model, &prompt, cell.clone(), &[])).unwrap()).collect();
+        let small = Control { memory: Some(1), ..Control::default() };
+        for (shortcuts, control) in
+            [(true, &Control::default()), (false, &Control::default()), (true, &small)]
+        {
+            let found = sweep(&model, &prompt, &cells, &metric, SweepOptions { shortcuts }, control).unwrap();
+            for (i, (found, want)) in found.values.iter().zip(&reference).enumerate() {
+                let diff = (found - want).abs();
+                assert!(
+                    diff < 1e-4,
+                    "{arch} shortcuts {shortcuts} {:?}: {found} instead of {want}",
+                    cells[i]
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Activations, logits and texts against transformers and nnsight (`tests/golden/README.md`).
+
+mod common;
+
+use common::*;
+use patchscript::model::{At, Point};
+use patchscript::run::generate::{GenerateOptions, generate};
+use patchscript::run::{Control, Site, trace};
+
+#[test]
+fn tiny_checkpoints_agree_with_transformers() {
+    for arch in ["llama", "gpt2"] {
+        let model = tiny(arch);
+        let expected = tiny_expected(arch);
+        let n_layers = model.config().n_layers;
+        let prompts = expected["input_ids"].to_vec2::<i64>().unwrap();
+        let prompts = prompts.iter().map(|ids| ids.iter().map(|&id| id as u32).collect::<Vec<_>>());
+        let prompts: Vec<_> = prompts.map(|ids| (id_tokens(&model, &ids), vec![])).collect();
+        let mut sites = vec![Site::new(Point::LnFinal, 0)];
+        for layer in 0..n_layers {
+            sites.extend([Point::ResidPre, Point::ResidPost, Point::Pattern].map(|p| Site::new(p, layer)));
+        }
+        for (i, run) in trace(&model, &prompts, &sites, &Control::default()).unwrap().iter().enumerate() {
+            let close = |name: &str, found: &candle_core::Tensor| {
+                let diff = max_diff(found, &expected[name].get(i).unwrap());
+                assert!(diff < 1e-4, "{arch} prompt {i} {name}: {diff}");
+            };
+            let whole = |point, layer| run.whole(At { point, layer }).unwrap();
+            close("logits", run.logits());
+            for layer in 0..n_layers {
+                close(&format!("hidden_states.{layer}"), &whole(Point::ResidPre, layer));
+                close(&format!("resid_post.{layer}"), &whole(Point::ResidPost, layer));
+                close(&format!("attn.{layer}"), &whole(Point::Pattern, layer));
+            }
+            close(&format!("hidden_states.{n_layers}"), &whole(Point::LnFinal, 0));
+        }
+        let greedy: Vec<u32> = expected["greedy"]
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<i64>()
+            .unwrap()
+            .iter()
+            .map(|&id| id as u32)
+            .collect();
+        let len = prompts[0].0.len();
+        let options = GenerateOptions { max_new_tokens: greedy.len() - len, ..GenerateOptions::default() };
+        let found = generate(&model, &prompts[..1], &options, &Control::default()).unwrap();
+        assert_eq!(found[0].ids, greedy[len..], "{arch}");
+    }
+}
+
+#[test]
+fn both_spellings_of_a_config_are_one_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = "tests/golden/tiny/llama";
+    std::fs::copy(format!("{from}/config_legacy.json"), folder.path().join("config.json")).unwrap();
+    std::fs::copy(format!("{from}/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+    let legacy = load(folder.path().to_str().unwrap());
+    let model = tiny("llama");
+    let prompt = [(id_tokens(&model, &[5, 6, 7, 8]), vec![])];
+    let logits = |m| flat(trace(m, &prompt, &[], &Control::default()).unwrap()[0].logits());
+    assert_eq!(logits(&legacy), logits(&model));
+}
+
+#[test]
+fn smollm2_agrees_with_transformers() {
+    let Some(model) = smollm2() else { return };
+    let golden = golden("smollm2_basic.json");
+    let n_layers = model.config().n_layers;
+    let sites: Vec<Site> = (0..n_layers).map(|layer| Site::new(Point::ResidPost, layer)).collect();
+    for prompt in golden["prompts"].as_array().unwrap() {
+        let text = prompt["text"].as_str().unwrap();
+        let input = [(tokens(&model, text), vec![])];
+        assert_eq!(input[0].0.ids(), ids(&prompt["ids"]), "{text:?}");
+        let run = trace(&model, &input, &sites, &Control::default()).unwrap().remove(0);
+
+        let last = run.last().unwrap().to_vec1::<f32>().unwrap();
+        let mut order: Vec<u32> = (0..last.len() as u32).collect();
+        order.sort_by(|&a, &b| last[b as usize].total_cmp(&last[a as usize]));
+        let top = ids(&prompt["top10_ids"]);
+        assert_eq!(order[..10], top, "{text:?}");
+        let found: Vec<f32> = top.iter().map(|&id| last[id as usize]).collect();
+        let diff = max_diff_of(&found, &floats(&prompt["top10_logits"]));
+        assert!(diff < 2e-3, "{text:?}: top-10 logits differ by {diff}");
+
+        for (layer, want) in floats(&prompt["resid_post_norm"]).into_iter().enumerate() {
+            let whole = run.whole(At { point: Point::ResidPost, layer }).unwrap();
+            let last = whole.get(whole.dim(0).unwrap() - 1).unwrap();
+            let norm = last.sqr().unwrap().sum_all().unwrap().sqrt().unwrap().to_scalar::<f32>().unwrap();
+            assert!((norm / want - 1.0).abs() < 1e-3, "{text:?} layer {layer}: norm {norm}, expected {want}");
+        }
+        points_agree(&run, &prompt["points"]);
+
+        let options = GenerateOptions { max_new_tokens: 24, ..GenerateOptions::default() };
+        let found = generate(&model, &input, &options, &Control::default()).unwrap().remove(0);
+        assert_eq!(found.ids, ids(&prompt["greedy_ids"]), "{text:?}");
+    }
+}
+
+/// Every recorded point of the reference: norm and first 16 entries at the last position.
+fn points_agree(run: &patchscript::run::Trace, points: &serde_json::Value) {
+    for (name, want) in points.as_object().unwrap() {
+        let site = match name.split_once('.') {
+            None if name == "final_norm" => Site::new(Point::LnFinal, 0),
+            None => Site::parse(name).unwrap(),
+            Some((module, layer)) => {
+                let point = match module {
+                    "q_proj" => Point::Q,
+                    "k_proj" => Point::K,
+                    "v_proj" => Point::V,
+                    "o_proj_in" => Point::Z,
+                    "mlp_in" => Point::Ln2,
+                    "mlp_act" => Point::MlpPost,
+                    _ => Site::parse(name).unwrap().at.point,
+                };
+                Site::new(point, layer.parse().unwrap())
+            }
+        };
+        let whole = run.whole(site.at).unwrap();
+        let last = flat(&whole.get(whole.dim(0).unwrap() - 1).unwrap());
+        let norm = last.iter().map(|x| x * x).sum::<f32>().sqrt();
+        let want_norm = want["norm"].as_f64().unwrap() as f32;
+        assert!((norm / want_norm - 1.0).abs() < 1e-3, "{name}: norm {norm}, expected {want_norm}");
+        let diff = max_diff_of(&last[..16], &floats(&want["dims16"]));
+        assert!(diff < 2e-3 * want_norm.max(1.0), "{name}: first entries differ by {diff}");
+    }
+}
