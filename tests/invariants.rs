@@ -153,8 +153,7 @@ fn a_batch_changes_no_result() {
             assert!(max_diff(packed.logits(), alone.logits()) < 1e-5);
             for site in &sites {
                 let alone = alone.read(site).unwrap();
-                let largest =
-                    flat(&alone).into_iter().filter(|x| x.is_finite()).fold(1f32, |m, x| m.max(x.abs()));
+                let largest = flat(&alone).into_iter().filter(|x| x.is_finite()).fold(1f32, |m, x| m.max(x.abs()));
                 let diff = max_diff(&packed.read(site).unwrap(), &alone) / largest;
                 assert!(diff < 1e-5, "{arch} {site}: {diff} of its largest entry");
             }
@@ -227,10 +226,7 @@ fn edits_do_what_they_say() {
                 (Edit::Set(Value::Tensor(v.clone())), v.clone()),
                 (Edit::Add(Value::Tensor(v.clone())), (&x + &v).unwrap()),
                 (Edit::Scale(-1.5), (&x * -1.5).unwrap()),
-                (
-                    Edit::Lerp(Value::Tensor(v.clone()), 0.25),
-                    ((&x * 0.75).unwrap() + (&v * 0.25).unwrap()).unwrap(),
-                ),
+                (Edit::Lerp(Value::Tensor(v.clone()), 0.25), ((&x * 0.75).unwrap() + (&v * 0.25).unwrap()).unwrap()),
                 (Edit::Zero, x.zeros_like().unwrap()),
                 (Edit::ProjectOut(r), (&x - along.broadcast_mul(&unit).unwrap()).unwrap()),
                 (Edit::Func(twice), (&x * 2.0).unwrap()),

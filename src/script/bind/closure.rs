@@ -14,7 +14,7 @@ use super::refusal;
 use super::tensor::Tensor;
 use crate::run::metric::MetricFn;
 use crate::run::patch::EditFn;
-use crate::run::{self};
+use crate::run;
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
 use crate::script::error::ScriptResult;
