@@ -205,7 +205,8 @@ fn logsumexp(logits: &[f32]) -> f64 {
     f64::from(max) + sum.ln()
 }
 
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
+/// Natural log of the softmax.
+pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let total = logsumexp(logits);
     logits.iter().map(|&x| f64::from(x) - total).collect()
 }

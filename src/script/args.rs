@@ -66,7 +66,7 @@ pub fn each<T>(value: &Dynamic, read: impl Fn(&Dynamic) -> ScriptResult<T>) -> S
 }
 
 /// Says where in a larger value the refused one stands.
-fn within(place: &str, mut error: Box<rhai::EvalAltResult>) -> Box<rhai::EvalAltResult> {
+pub fn within(place: &str, mut error: Box<rhai::EvalAltResult>) -> Box<rhai::EvalAltResult> {
     if let rhai::EvalAltResult::ErrorRuntime(payload, _) = error.as_mut()
         && let Some(mut failure) = payload.write_lock::<Failure>()
     {

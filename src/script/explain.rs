@@ -96,6 +96,13 @@ impl Explainer<'_> {
                 (format!("expected `{}`, found `{}`", script_type(expected), script_type(found)), None)
             }
             E::ErrorFor(_) => ("this value cannot be looped over".into(), None),
+            E::ErrorDataRace(..) => (
+                "a closure uses the variable that this call is made on".into(),
+                Some(
+                    "give what stands before the last `.` a name first: `let ids = …; ids.map(|id| …)`"
+                        .into(),
+                ),
+            ),
             E::ErrorTooManyOperations(_) => (
                 format!("the script took more than {} steps", limits.operations),
                 Some(format!(

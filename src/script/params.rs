@@ -101,7 +101,7 @@ fn parse(name: &str, text: &str, default: &Dynamic) -> Result<Dynamic, Failure> 
 }
 
 /// JSON as script values; a whole number becomes an int.
-fn from_json(value: &serde_json::Value) -> Dynamic {
+pub fn from_json(value: &serde_json::Value) -> Dynamic {
     use serde_json::Value;
     match value {
         Value::Null => Dynamic::UNIT,

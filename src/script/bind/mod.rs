@@ -1,11 +1,21 @@
 //! What scripts can call, one file a type; each fills the table through [`Api`].
 
+mod closure;
 mod core;
 mod data;
 mod data_json;
 mod data_numbers;
 mod data_table;
+mod generation;
+mod grid;
+mod metric;
+mod model;
+mod patch;
 mod plot;
+mod prompt;
+mod refusal;
+mod runs;
+mod site;
 pub mod tensor;
 mod tensor_file;
 mod tensor_index;
@@ -14,12 +24,23 @@ mod tensor_reduce;
 mod tensor_show;
 #[cfg(test)]
 mod testing;
+mod tokens;
+mod trace;
 
 use super::api::Api;
 
 /// Registers everything.
 pub fn register(api: &mut Api) {
     core::register(api);
+    model::register(api);
+    runs::register(api);
+    tokens::register(api);
+    site::register(api);
+    patch::register(api);
+    trace::register(api);
+    metric::register(api);
+    generation::register(api);
+    grid::register(api);
     tensor::register(api);
     data::register(api);
     data_table::register(api);

@@ -1,0 +1,102 @@
+//! A script's closures inside a run.
+//!
+//! Only the script's thread has the engine, so a run works on a thread of its own. Where it needs a closure it
+//! asks the script's thread, which waits for such questions until the run is over.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext};
+
+use super::refusal;
+use super::tensor::Tensor;
+use crate::run::metric::MetricFn;
+use crate::run::patch::EditFn;
+use crate::run;
+use crate::script::args::{self, expected};
+use crate::script::context::Context;
+use crate::script::error::ScriptResult;
+
+/// What a run asks the script's thread.
+struct Question {
+    function: FnPtr,
+    argument: Dynamic,
+    answer: Sender<Option<Dynamic>>,
+}
+
+thread_local! {
+    /// Where the run on this thread asks.
+    static SCRIPT: RefCell<Option<Sender<Question>>> = const { RefCell::new(None) };
+}
+
+/// Does the work of a run, and meanwhile calls the closures that it needs. An error inside a closure ends the
+/// run and comes out with its own position.
+pub fn serve<T: Send>(
+    call: &NativeCallContext,
+    work: impl FnOnce() -> run::Result<T> + Send,
+) -> ScriptResult<T> {
+    let (ask, questions) = channel::<Question>();
+    let mut refused: Option<Box<EvalAltResult>> = None;
+    let result = thread::scope(|threads| {
+        let worker = threads.spawn(move || {
+            SCRIPT.set(Some(ask));
+            let result = work();
+            SCRIPT.take();
+            result
+        });
+        // Ends when the worker drops its sender.
+        for question in questions {
+            let answer = match question.function.call_within_context(call, (question.argument,)) {
+                Ok(value) => Some(value),
+                Err(error) => {
+                    refused.get_or_insert(error);
+                    None
+                }
+            };
+            // A worker that gave up needs no answer.
+            let _ = question.answer.send(answer);
+        }
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    match refused {
+        Some(error) => Err(error),
+        None => result.map_err(refusal::run),
+    }
+}
+
+/// Calls a closure from the thread of a run.
+fn ask(function: &FnPtr, argument: Dynamic) -> Result<Dynamic, String> {
+    let failed = || "a closure of the script failed".to_string();
+    let script = SCRIPT.with_borrow(Clone::clone).ok_or_else(failed)?;
+    let (answer, received) = channel();
+    let question = Question { function: function.clone(), argument, answer };
+    script.send(question).map_err(|_| failed())?;
+    received.recv().ok().flatten().ok_or_else(failed)
+}
+
+/// `|x| …` of a patch.
+pub fn edit(context: &Arc<Context>, function: FnPtr) -> EditFn {
+    let context = context.clone();
+    Arc::new(move |x| {
+        let x = Tensor::new(&context, x).map_err(|error| error.to_string())?;
+        let new = ask(&function, Dynamic::from(x))?;
+        match new.read_lock::<Tensor>() {
+            Some(tensor) => Ok(tensor.inner().clone()),
+            None => Err(format!("the closure of `edit`: {}", expected("a Tensor", &new))),
+        }
+    })
+}
+
+/// `|logits| …` of a metric; it sees the last position's logits, `[d_vocab]`.
+pub fn metric(context: &Arc<Context>, function: FnPtr) -> MetricFn {
+    let context = context.clone();
+    Arc::new(move |logits| {
+        let logits =
+            candle_core::Tensor::new(logits, &candle_core::Device::Cpu).map_err(|e| e.to_string())?;
+        let logits = Tensor::new(&context, logits).map_err(|error| error.to_string())?;
+        let value = ask(&function, Dynamic::from(logits))?;
+        args::number(&value).map_err(|_| format!("the closure of a metric: {}", expected("a number", &value)))
+    })
+}

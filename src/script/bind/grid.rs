@@ -1,0 +1,122 @@
+//! Grids: what a sweep over rows and columns found.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+use rhai::{Array, Dynamic, Map, NativeCallContext};
+
+use super::tensor::{self, Tensor};
+use super::{refusal, site};
+use crate::run::RunError;
+use crate::script::api::Api;
+use crate::script::args::{self, expected};
+use crate::script::context::Context;
+use crate::script::error::ScriptResult;
+
+/// The metric of every cell, `[rows, cols]`.
+#[derive(Clone)]
+pub struct Grid {
+    pub values: Vec<f64>,
+    pub rows: Array,
+    pub cols: Array,
+    /// The metric of the unpatched prompt.
+    pub base: f64,
+    pub context: Arc<Context>,
+}
+
+impl Grid {
+    fn tensor(&self) -> ScriptResult<Tensor> {
+        let shape = (self.rows.len(), self.cols.len());
+        let values = self.values.iter().map(|x| *x as f32).collect();
+        let tensor = candle_core::Tensor::from_vec(values, shape, &Device::Cpu).map_err(tensor::refused)?;
+        Tensor::new(&self.context, tensor)
+    }
+
+    /// 0 at the corrupted run's value, 1 at the clean run's.
+    fn normalized(&self, clean: f64, corrupt: f64) -> ScriptResult<Self> {
+        if clean == corrupt {
+            return Err(refusal::run(RunError::NothingToRecover { value: clean }));
+        }
+        let scale = |x: f64| (x - corrupt) / (clean - corrupt);
+        let values = self.values.iter().copied().map(scale).collect();
+        Ok(Self { values, base: scale(self.base), ..self.clone() })
+    }
+
+    /// Calls `heatmap` with the rows and columns as labels where the options name none.
+    fn heatmap(&self, call: &NativeCallContext, mut options: Map) -> ScriptResult<Dynamic> {
+        for (axis, items) in [("x", &self.cols), ("y", &self.rows)] {
+            if !options.contains_key(axis) {
+                let label =
+                    |item: &Dynamic| call.call_native_fn::<Dynamic>(rhai::FUNC_TO_STRING, (item.clone(),));
+                let labels = items.iter().map(label).collect::<ScriptResult<Array>>()?;
+                options.insert(axis.into(), labels.into());
+            }
+        }
+        call.call_native_fn("heatmap", (self.tensor()?, options))
+    }
+}
+
+/// An array, or the ints of a range.
+pub fn axis(value: &Dynamic) -> ScriptResult<Array> {
+    match site::range(value) {
+        Some((from, to)) => Ok((from..to).map(Dynamic::from).collect()),
+        None if value.is_array() => args::array(value),
+        None => Err(expected("an array or a range", value).into()),
+    }
+}
+
+/// Registers Grid.
+pub fn register(api: &mut Api) {
+    api.ty::<Grid>("Grid", "the metric of every cell of a sweep", |grid| {
+        format!("Grid [{}, {}], unpatched {}", grid.rows.len(), grid.cols.len(), grid.base as f32)
+    });
+    api.getter("Grid", "values -> Tensor", "the metric of every cell, [rows, cols]")
+        .example(
+            "let g = load().sweep(\" John gave Mary\", 0..3, [0, 2], |l, p| z(l).at(p).zero(), logit(5)); g.values.shape",
+            "[3, 2]",
+        )
+        .native(|grid: &mut Grid| grid.tensor());
+    api.getter("Grid", "rows -> array", "what the rows stand for")
+        .example(
+            "load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)).rows",
+            "[0, 1, 2]",
+        )
+        .native(|grid: &mut Grid| grid.rows.clone());
+    api.getter("Grid", "cols -> array", "what the columns stand for")
+        .example(
+            "load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)).cols",
+            "[0, 1]",
+        )
+        .native(|grid: &mut Grid| grid.cols.clone());
+    api.getter("Grid", "base -> float", "the metric of the unpatched prompt")
+        .example(
+            "let m = load(); let g = m.sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)); \
+             abs(g.base - logit(5).of(m.trace(\" John gave\"))) < 1e-5",
+            "true",
+        )
+        .native(|grid: &mut Grid| grid.base);
+    api.method(
+        "Grid",
+        "normalized(clean: number, corrupt: number) -> Grid",
+        "the grid as fractions recovered: 0 at the corrupted run's value, 1 at the clean run's",
+    )
+    .example(
+        "let g = load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)); \
+         g.normalized(1.0, g.base).base",
+        "0.0",
+    )
+    .native(|grid: &mut Grid, clean: Dynamic, corrupt: Dynamic| -> ScriptResult<Grid> {
+        grid.normalized(args::number(&clean)?, args::number(&corrupt)?)
+    });
+    api.method(
+        "Grid",
+        "heatmap(options?: map) -> Plot",
+        "the grid as a heatmap, with the options of `heatmap`",
+    )
+    .example(
+        "load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)).heatmap().type_of()",
+        "\"Plot\"",
+    )
+    .native(|call: NativeCallContext, grid: &mut Grid| grid.heatmap(&call, Map::new()))
+    .native(|call: NativeCallContext, grid: &mut Grid, options: Map| grid.heatmap(&call, options));
+}

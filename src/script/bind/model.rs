@@ -1,0 +1,339 @@
+//! Models: loading, sizes, tokens and weights. What a model runs is in [`runs`](super::runs).
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rhai::{Array, Dynamic, Map};
+
+use super::tensor::{self, Tensor};
+use super::tokens::Tokens;
+use super::{prompt, refusal};
+use crate::data::files::FileError;
+use crate::model::chat::{ChatOptions, Message};
+use crate::model::tokenizer::Bos;
+use crate::model::{self, LoadOptions, ModelError, NoHook};
+use crate::script::api::Api;
+use crate::script::args::{self, Options, expected};
+use crate::script::context::Context;
+use crate::script::error::{ScriptResult, fail};
+use crate::script::params::from_json;
+
+/// A model, shared by all values made from it.
+#[derive(Clone)]
+pub struct Model {
+    pub inner: Arc<model::Model>,
+    pub context: Arc<Context>,
+}
+
+impl Model {
+    pub fn tokens(&self, inner: crate::run::Tokens) -> Tokens {
+        Tokens { inner, model: self.inner.clone() }
+    }
+}
+
+/// The models of this run, by id and options: each is loaded once.
+#[derive(Default)]
+struct Loaded(Mutex<HashMap<(String, String, String), Arc<model::Model>>>);
+
+impl Loaded {
+    fn get(&self, context: &Arc<Context>, id: &str, options: Map) -> ScriptResult<Model> {
+        let mut options = Options::new(options, "load");
+        let given = &context.options;
+        let dtype = options.get_string("dtype")?.or(given.dtype.clone()).unwrap_or("f32".into());
+        let device = options.get_string("device")?.or(given.device.clone()).unwrap_or("auto".into());
+        let revision = options.get_string("revision")?;
+        options.finish()?;
+        let id = revision.map_or(id.to_string(), |revision| format!("{id}@{revision}"));
+
+        let key = (id.clone(), dtype.clone(), device.clone());
+        let mut loaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inner) = loaded.get(&key) {
+            return Ok(Model { inner: inner.clone(), context: context.clone() });
+        }
+        let options = LoadOptions { device, dtype, offline: given.offline };
+        let mut inner = model::Model::load(&place(context, &id)?, &options).map_err(refusal::model)?;
+        inner.id = id;
+        let inner = Arc::new(inner);
+        loaded.insert(key, inner.clone());
+        Ok(Model { inner, context: context.clone() })
+    }
+}
+
+/// What to load for an id: a path that the script may read, or the id itself where it names no file.
+fn place(context: &Arc<Context>, id: &str) -> ScriptResult<String> {
+    // The command line decides for itself what it reads.
+    if context.options.model.as_deref() == Some(id) {
+        return Ok(id.into());
+    }
+    match context.files()?.read_path(id) {
+        Ok(path) => Ok(path.display().to_string()),
+        Err(FileError::Missing { .. }) if !Path::new(id).exists() => Ok(id.into()),
+        Err(error) => Err(fail(error.to_string()).maybe_help(error.help()).into()),
+    }
+}
+
+/// Registers Model.
+pub fn register(api: &mut Api) {
+    api.ty::<Model>("Model", "a language model", |model| {
+        let config = model.inner.config();
+        format!(
+            "Model {}: {}, {} layers, d_model {}, {} heads",
+            model.inner.id, config.family.arch, config.n_layers, config.d_model, config.n_heads
+        )
+    });
+    load(api);
+    fields(api);
+    special_ids(api);
+    tokenizer(api);
+    chat(api);
+    weights(api);
+}
+
+fn load(api: &mut Api) {
+    let context = api.context();
+    let loaded = Arc::new(Loaded::default());
+    let default = {
+        let (context, loaded) = (context.clone(), loaded.clone());
+        move || -> ScriptResult<Model> {
+            let id = context.options.model.clone().ok_or_else(|| {
+                fail("no model to load")
+                    .help("pass one: `--model FOLDER`, `--model FILE.gguf` or `--model org/name`")
+            })?;
+            loaded.get(&context, &id, Map::new())
+        }
+    };
+    let by_id = {
+        let (context, loaded) = (context.clone(), loaded.clone());
+        move |id: &str| loaded.get(&context, id, Map::new())
+    };
+    api.function(
+        "load(id?: string, options?: map) -> Model",
+        "the model given by `--model`, or a folder, a `.gguf` file or `org/name`; options: `dtype`, `device`, `revision`",
+    )
+    .example("load().n_layers", "3")
+    .native(default)
+    .native(by_id)
+    .native(move |id: &str, options: Map| loaded.get(&context, id, options));
+}
+
+/// A size of the model.
+type Size = (&'static str, &'static str, fn(&model::Config) -> usize, &'static str, &'static str);
+
+const SIZES: &[Size] = &[
+    ("n_layers -> int", "layers", |c| c.n_layers, "load().n_layers", "3"),
+    ("d_model -> int", "width of the residual stream", |c| c.d_model, "load().d_model", "64"),
+    ("n_heads -> int", "query heads a layer", |c| c.n_heads, "load().n_heads", "4"),
+    ("n_kv_heads -> int", "key and value heads a layer", |c| c.n_kv_heads, "load().n_kv_heads", "2"),
+    ("d_head -> int", "width of a head", |c| c.d_head, "load().d_head", "16"),
+    ("d_mlp -> int", "neurons a layer", |c| c.d_mlp, "load().d_mlp", "128"),
+    ("d_vocab -> int", "tokens in the vocabulary", |c| c.d_vocab, "load().d_vocab", "320"),
+    ("n_ctx -> int", "the longest context, in tokens", |c| c.n_ctx, "load().n_ctx", "256"),
+];
+
+fn fields(api: &mut Api) {
+    for &(signature, summary, size, code, output) in SIZES {
+        api.getter("Model", signature, summary)
+            .example(code, output)
+            .native(move |model: &mut Model| size(model.inner.config()) as i64);
+    }
+    api.getter("Model", "id -> string", "what it was loaded by")
+        .example("load().id.len() > 0", "true")
+        .native(|model: &mut Model| model.inner.id.clone());
+    api.getter("Model", "arch -> string", "the model family")
+        .example("load().arch", "\"llama\"")
+        .native(|model: &mut Model| model.inner.config().family.arch);
+    api.getter("Model", "dtype -> string", "the number type of the weights")
+        .example("load().dtype", "\"f32\"")
+        .native(|model: &mut Model| model.inner.transformer.dtype.as_str());
+    api.getter("Model", "device -> string", "where it runs: \"cpu\" or \"cuda\"")
+        .example("[\"cpu\", \"cuda\"].contains(load().device)", "true")
+        .native(|model: &mut Model| if model.inner.transformer.device.is_cpu() { "cpu" } else { "cuda" });
+    api.getter("Model", "config -> map", "`config.json` as it was read")
+        .example("load().config.rope_parameters.factor", "8.0")
+        .native(|model: &mut Model| from_json(&model.inner.config().raw));
+}
+
+/// A special token's id, if there is one.
+type Special =
+    (&'static str, &'static str, fn(&model::tokenizer::Tokenizer) -> Option<u32>, &'static str, &'static str);
+
+const SPECIALS: &[Special] = &[
+    (
+        "bos_id -> int",
+        "the id that begins a sequence; `()` if there is none",
+        |t| t.bos_id(),
+        "load().bos_id",
+        "1",
+    ),
+    (
+        "eos_id -> int",
+        "the id that ends a sequence; `()` if there is none",
+        |t| t.eos_ids().first().copied(),
+        "load().eos_id",
+        "2",
+    ),
+    ("pad_id -> int", "the padding id; `()` if there is none", |t| t.pad_id(), "load().pad_id", "0"),
+];
+
+fn special_ids(api: &mut Api) {
+    for &(signature, summary, id, code, output) in SPECIALS {
+        api.getter("Model", signature, summary).example(code, output).native(move |model: &mut Model| {
+            let id = model.inner.tokenizer().ok().and_then(id);
+            id.map_or(Dynamic::UNIT, |id| Dynamic::from(i64::from(id)))
+        });
+    }
+}
+
+fn tokenizer(api: &mut Api) {
+    api.method(
+        "Model",
+        "tokens(text: any, options?: map) -> Tokens",
+        "a text, or an array of ids, as tokens; options: `bos` (true, false, \"auto\"), `special` (whether special \
+         tokens in the text are read as such)",
+    )
+    .example("load().tokens(\" John gave\", #{bos: true})", "Tokens[\"<bos>\", \" John\", \" gave\"]")
+    .native(|model: &mut Model, value: Dynamic| -> ScriptResult<Tokens> {
+        Ok(model.tokens(prompt::one(&model.inner, &value)?))
+    })
+    .native(|model: &mut Model, text: &str, options: Map| -> ScriptResult<Tokens> {
+        let mut options = Options::new(options, "tokens");
+        let bos = options.get_with("bos", bos)?.unwrap_or_default();
+        let special = options.get_bool("special")?.unwrap_or(true);
+        options.finish()?;
+        Ok(model.tokens(prompt::text(&model.inner, text, bos, special)?))
+    });
+    api.method("Model", "decode(ids: any) -> string", "the text of ids, of one id or of Tokens")
+        .example("let m = load(); m.decode(m.tokens(\" John gave\").ids)", "\" John gave\"")
+        .native(|model: &mut Model, ids: Dynamic| -> ScriptResult<String> {
+            let ids = match ids.read_lock::<Tokens>() {
+                Some(tokens) => tokens.inner.ids().to_vec(),
+                None => prompt::ids(&model.inner, &ids)?,
+            };
+            Ok(model.inner.tokenizer().map_err(refusal::model)?.decode(&ids))
+        });
+    api.method("Model", "token(text: string) -> int", "the id of a text that is exactly one token")
+        .example("load().token(\" John\")", "265")
+        .native(|model: &mut Model, text: &str| -> ScriptResult<i64> {
+            let tokenizer = model.inner.tokenizer().map_err(refusal::model)?;
+            Ok(i64::from(tokenizer.single(text).map_err(refusal::model)?))
+        });
+    api.method(
+        "Model",
+        "variants(word: string) -> array",
+        "ids of the spellings word, Word, WORD, with and without a space, that are one token",
+    )
+    .example(
+        "let m = load(); let ids = m.variants(\"true\"); ids.map(|id| m.decode(id))",
+        "[\"TRUE\", \" TRUE\"]",
+    )
+    .native(|model: &mut Model, word: &str| -> ScriptResult<Array> {
+        let ids = model.inner.tokenizer().map_err(refusal::model)?.variants(word);
+        Ok(ids.into_iter().map(|id| Dynamic::from(i64::from(id))).collect())
+    });
+}
+
+fn bos(value: &Dynamic) -> ScriptResult<Bos> {
+    match (value.as_bool(), value.is_string()) {
+        (Ok(true), _) => Ok(Bos::Yes),
+        (Ok(false), _) => Ok(Bos::No),
+        (_, true) if args::string(value)? == "auto" => Ok(Bos::Auto),
+        _ => Err(expected("`true`, `false` or \"auto\"", value).into()),
+    }
+}
+
+fn chat(api: &mut Api) {
+    api.method(
+        "Model",
+        "chat(messages: array, options?: map) -> string",
+        "a conversation as the text that the model was trained on; messages are `#{role, content}`; options: \
+         `continue_final`, `add_generation_prompt`, `date`",
+    )
+    .example(
+        "load().chat([#{role: \"user\", content: \"hello\"}], #{add_generation_prompt: true})",
+        "\"<user> hello\\n<assistant> \"",
+    )
+    .native(|model: &mut Model, messages: Array| render(model, messages, Map::new()))
+    .native(|model: &mut Model, messages: Array, options: Map| render(model, messages, options));
+}
+
+fn render(model: &Model, messages: Array, options: Map) -> ScriptResult<String> {
+    let messages = args::each(&messages.into(), |message| {
+        let map = message.read_lock::<Map>().ok_or_else(|| expected("a map `#{role, content}`", message))?;
+        let mut fields = Options::new(map.clone(), "a message");
+        let mut field = |name| -> ScriptResult<String> {
+            let missing = || {
+                fail(format!("a message needs `{name}`")).help("write `#{role: \"user\", content: \"…\"}`")
+            };
+            Ok(fields.get_string(name)?.ok_or_else(missing)?)
+        };
+        let message = Message { role: field("role")?, content: field("content")? };
+        fields.finish()?;
+        Ok(message)
+    })?;
+    let mut options = Options::new(options, "chat");
+    let chat = ChatOptions {
+        continue_final: options.get_bool("continue_final")?.unwrap_or(false),
+        add_generation_prompt: options.get_bool("add_generation_prompt")?.unwrap_or(false),
+        date: options.get_string("date")?,
+    };
+    options.finish()?;
+    model.inner.chat().map_err(refusal::model)?.render(&messages, &chat).map_err(refusal::model)
+}
+
+fn weights(api: &mut Api) {
+    api.method(
+        "Model",
+        "weight(name: string) -> Tensor",
+        "a weight by its TransformerLens name and in its shape",
+    )
+    .example("load().weight(\"blocks.1.attn.W_O\").shape", "[4, 16, 64]")
+    .native(|model: &mut Model, name: &str| -> ScriptResult<Tensor> {
+        Tensor::new(&model.context, model.inner.weight(name).map_err(refusal::model)?)
+    });
+    api.method(
+        "Model",
+        "unembed(resid: Tensor) -> Tensor",
+        "the logit lens: final norm and unembedding of one residual vector, or of one a row",
+    )
+    .example("let m = load(); m.unembed(m.trace(\" John gave\")[resid_post(2)]).shape", "[2, 320]")
+    .native(|model: &mut Model, resid: Tensor| -> ScriptResult<Tensor> {
+        Tensor::new(&model.context, unembed(&model.inner, resid.inner())?)
+    });
+    api.method(
+        "Model",
+        "embed(ids: any) -> Tensor",
+        "the token embeddings of ids or of Tokens, [ids, d_model]",
+    )
+    .example("let m = load(); m.embed(m.tokens(\" John gave\")).shape", "[2, 64]")
+    .native(|model: &mut Model, ids: Dynamic| -> ScriptResult<Tensor> {
+        let ids = match ids.read_lock::<Tokens>() {
+            Some(tokens) => tokens.inner.ids().to_vec(),
+            None => prompt::ids(&model.inner, &ids)?,
+        };
+        let table = model.inner.weight("embed.W_E").map_err(refusal::model)?;
+        let index = candle_core::Tensor::new(ids.as_slice(), table.device());
+        let rows = index.and_then(|index| table.index_select(&index, 0));
+        Tensor::new(&model.context, rows.map_err(tensor::refused)?)
+    });
+}
+
+fn unembed(model: &model::Model, resid: &candle_core::Tensor) -> ScriptResult<candle_core::Tensor> {
+    let d_model = model.config().d_model;
+    let dims = resid.dims();
+    if !(dims.len() == 1 || dims.len() == 2) || dims.last() != Some(&d_model) {
+        return Err(fail(format!(
+            "expected a tensor of shape [{d_model}] or [rows, {d_model}], found {dims:?}"
+        ))
+        .help("read one with `trace[resid_post(l)]`")
+        .into());
+    }
+    let transformer = &model.transformer;
+    let logits = || -> model::Result<candle_core::Tensor> {
+        let rows =
+            resid.reshape(((), d_model))?.to_device(&transformer.device)?.to_dtype(transformer.dtype)?;
+        let logits = transformer.unembed(&transformer.final_norm(&rows, &mut NoHook)?, &mut NoHook)?;
+        Ok(if dims.len() == 1 { logits.get(0)? } else { logits })
+    };
+    logits().map_err(|error: ModelError| refusal::model(error))
+}

@@ -1,0 +1,107 @@
+//! What counts as a prompt: a string, Tokens or an array of ids; an array of these is many prompts.
+
+use std::sync::Arc;
+
+use rhai::Dynamic;
+
+use super::refusal;
+use super::tokens::Tokens;
+use crate::model::tokenizer::Bos;
+use crate::model::{Model, ModelError};
+use crate::run;
+use crate::script::args::{self, expected};
+use crate::script::error::{ScriptResult, fail};
+
+/// One prompt or several; results come back in the same form.
+pub struct Prompts {
+    pub tokens: Vec<run::Tokens>,
+    many: bool,
+}
+
+impl Prompts {
+    pub fn read(model: &Arc<Model>, value: &Dynamic) -> ScriptResult<Self> {
+        let many = value.read_lock::<rhai::Array>().is_some_and(|items| !items.iter().all(Dynamic::is_int));
+        let tokens = match many {
+            true => args::each(value, |item| one(model, item))?,
+            false => vec![one(model, value)?],
+        };
+        Ok(Self { tokens, many })
+    }
+
+    /// One result a prompt: alone for one prompt, as an array for several.
+    pub fn wrap(&self, mut results: Vec<Dynamic>) -> Dynamic {
+        match results.pop() {
+            Some(result) if !self.many => result,
+            last => {
+                results.extend(last);
+                results.into()
+            }
+        }
+    }
+
+    /// Pairs every prompt with its list: one list for all, or one list a prompt.
+    pub fn with_lists<T: Clone>(
+        &self,
+        value: &Dynamic,
+        list: impl Fn(&Dynamic) -> ScriptResult<Vec<T>>,
+    ) -> ScriptResult<Vec<(run::Tokens, Vec<T>)>> {
+        let nested = self.many
+            && value.read_lock::<rhai::Array>().is_some_and(|items| items.iter().any(Dynamic::is_array));
+        let lists = match nested {
+            true => args::each(value, list)?,
+            false => vec![list(value)?; self.tokens.len()],
+        };
+        if lists.len() != self.tokens.len() {
+            let (prompts, lists) = (self.tokens.len(), lists.len());
+            return Err(fail(format!("{lists} patch lists for {prompts} prompts"))
+                .help("give one list for all prompts, or one list a prompt")
+                .into());
+        }
+        Ok(self.tokens.iter().cloned().zip(lists).collect())
+    }
+}
+
+/// Exactly one prompt.
+pub fn one(model: &Arc<Model>, value: &Dynamic) -> ScriptResult<run::Tokens> {
+    if let Some(tokens) = value.read_lock::<Tokens>() {
+        return Ok(tokens.inner.clone());
+    }
+    if value.is_string() {
+        return text(model, &args::string(value)?, Bos::Auto, true);
+    }
+    if value.read_lock::<rhai::Array>().is_some_and(|items| items.iter().all(Dynamic::is_int)) {
+        return Ok(from_ids(model, ids(model, value)?));
+    }
+    Err(expected("a prompt: a string, Tokens or an array of ids", value).into())
+}
+
+/// Encodes a text.
+pub fn text(model: &Arc<Model>, text: &str, bos: Bos, special: bool) -> ScriptResult<run::Tokens> {
+    let tokenizer = model.tokenizer().map_err(refusal::model)?;
+    let ids = tokenizer.encode(text, bos, special).map_err(refusal::model)?;
+    Ok(from_ids(model, ids))
+}
+
+/// Ids with each one's text.
+pub fn from_ids(model: &Arc<Model>, ids: Vec<u32>) -> run::Tokens {
+    let texts = model.texts(&ids);
+    run::Tokens::new(ids, texts)
+}
+
+/// An id, or an array of ids, of the model's vocabulary.
+pub fn ids(model: &Model, value: &Dynamic) -> ScriptResult<Vec<u32>> {
+    match value.is_array() {
+        true => args::each(value, |item| id(model, item)),
+        false => Ok(vec![id(model, value)?]),
+    }
+}
+
+pub fn id(model: &Model, value: &Dynamic) -> ScriptResult<u32> {
+    let int = args::int(value)?;
+    let d_vocab = model.config().d_vocab;
+    match u32::try_from(int) {
+        Ok(id) if (id as usize) < d_vocab => Ok(id),
+        Ok(id) => Err(refusal::model(ModelError::BadToken { id, d_vocab })),
+        Err(_) => Err(fail(format!("{int} is no token id: ids count from 0 to {}", d_vocab - 1)).into()),
+    }
+}

@@ -1,0 +1,250 @@
+//! What a model runs: traces, generations and sweeps.
+
+use std::io::{self, Write};
+use std::sync::{Arc, OnceLock};
+
+use candle_core::Device;
+use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
+
+use super::generation::Generation;
+use super::grid::{self, Grid};
+use super::model::Model;
+use super::prompt::{self, Prompts};
+use super::tensor::{self, Tensor};
+use super::trace::Trace;
+use super::{closure, metric, patch, site};
+use crate::model::Point;
+use crate::run::generate::{self, GenerateOptions};
+use crate::run::sweep::{self, Sweep, SweepOptions};
+use crate::run::{self, Control, Patch, Site};
+use crate::script::api::Api;
+use crate::script::args::{self, Options};
+use crate::script::error::{ScriptResult, fail};
+
+impl Model {
+    /// Stops a run on Ctrl-C.
+    fn control(&self) -> Control {
+        Control { interrupted: self.context.interrupt_flag(), ..Control::default() }
+    }
+
+    /// The same, with a bar that appears with the first report.
+    fn control_with_progress(&self, label: &'static str) -> Control {
+        let (context, bar) = (self.context.clone(), OnceLock::new());
+        let report = move |done: usize, total: usize, _unit: &str| {
+            bar.get_or_init(|| context.progress(label, total as u64)).set(done as u64);
+        };
+        Control { progress: Some(Arc::new(report)), ..self.control() }
+    }
+
+    fn trace(
+        &self,
+        call: &NativeCallContext,
+        prompt: &Dynamic,
+        patches: &Dynamic,
+        sites: &[Site],
+    ) -> ScriptResult<Dynamic> {
+        let prompts = Prompts::read(&self.inner, prompt)?;
+        let runs = prompts.with_lists(patches, patch::list)?;
+        let control = self.control();
+        let traces = closure::serve(call, || run::trace(&self.inner, &runs, sites, &control))?;
+        let value = |trace| Dynamic::from(Trace { inner: Arc::new(trace), context: self.context.clone() });
+        Ok(prompts.wrap(traces.into_iter().map(value).collect()))
+    }
+
+    fn every_resid_post(&self) -> Vec<Site> {
+        (0..self.inner.config().n_layers).map(|layer| Site::new(Point::ResidPost, layer)).collect()
+    }
+
+    fn generate(&self, call: &NativeCallContext, prompt: &Dynamic, options: Map) -> ScriptResult<Dynamic> {
+        let prompts = Prompts::read(&self.inner, prompt)?;
+        let mut options = Options::new(options, "generate");
+        let patches = options.get("patches").unwrap_or_else(|| Array::new().into());
+        let n = options.get_usize("n")?;
+        let settings = settings(&mut options)?;
+        options.finish()?;
+        if n == Some(0) {
+            return Err(fail("`n` must be at least 1").into());
+        }
+        let runs: Vec<_> = prompts.with_lists(&patches, patch::list)?;
+        let copies = n.unwrap_or(1);
+        let runs: Vec<_> = runs.iter().flat_map(|run| std::iter::repeat_n(run.clone(), copies)).collect();
+        let control = self.control_with_progress("generate");
+        let made = closure::serve(call, || generate::generate(&self.inner, &runs, &settings, &control))?;
+        let mut made = made.into_iter().map(|generation| {
+            let (model, context) = (self.inner.clone(), self.context.clone());
+            Dynamic::from(Generation { inner: Arc::new(generation), model, context })
+        });
+        let of_prompt = |_: &run::Tokens| match n {
+            None => made.next().unwrap_or_default(),
+            Some(n) => made.by_ref().take(n).collect::<Array>().into(),
+        };
+        Ok(prompts.wrap(prompts.tokens.iter().map(of_prompt).collect()))
+    }
+
+    fn sweep(
+        &self,
+        call: &NativeCallContext,
+        prompt: &Dynamic,
+        cells: &[Vec<Patch>],
+        metric: &Dynamic,
+    ) -> ScriptResult<Sweep> {
+        let prompt = prompt::one(&self.inner, prompt)?;
+        let metric = metric::read(&self.context, metric)?;
+        let control = self.control_with_progress("sweep");
+        let options = SweepOptions::default();
+        let sweep =
+            closure::serve(call, || sweep::sweep(&self.inner, &prompt, cells, &metric, options, &control))?;
+        drop(control);
+        report_noops(&sweep, cells);
+        Ok(sweep)
+    }
+
+    fn grid(
+        &self,
+        call: &NativeCallContext,
+        prompt: &Dynamic,
+        axes: [&Dynamic; 2],
+        cell: &FnPtr,
+        metric: &Dynamic,
+    ) -> ScriptResult<Grid> {
+        let (rows, cols) = (grid::axis(axes[0])?, grid::axis(axes[1])?);
+        let mut cells = Vec::with_capacity(rows.len() * cols.len());
+        for row in &rows {
+            for col in &cols {
+                let value: Dynamic = cell.call_within_context(call, (row.clone(), col.clone()))?;
+                cells.push(patch::list(&value).map_err(|error| {
+                    args::within(&format!("the cell of row {row} and column {col}"), error)
+                })?);
+            }
+        }
+        let Sweep { values, base, .. } = self.sweep(call, prompt, &cells, metric)?;
+        Ok(Grid { values, rows, cols, base, context: self.context.clone() })
+    }
+}
+
+fn settings(options: &mut Options) -> ScriptResult<GenerateOptions> {
+    let default = GenerateOptions::default();
+    let stop = options.get_with("stop", |value| match value.is_array() {
+        true => args::each(value, args::string),
+        false => Ok(vec![args::string(value)?]),
+    })?;
+    Ok(GenerateOptions {
+        max_new_tokens: options.get_usize("max_new_tokens")?.unwrap_or(default.max_new_tokens),
+        temperature: options.get_f64("temperature")?.unwrap_or(default.temperature),
+        top_k: options.get_usize("top_k")?,
+        top_p: options.get_f64("top_p")?,
+        seed: options.get_usize("seed")?.map_or(default.seed, |seed| seed as u64),
+        stop: stop.unwrap_or_default(),
+        watch: options.get_with("watch", site::list)?.unwrap_or_default(),
+    })
+}
+
+/// Says how many cells put there what the run has anyway, unless their patches may.
+fn report_noops(sweep: &Sweep, cells: &[Vec<Patch>]) {
+    let unchanged =
+        sweep.fates.iter().zip(&sweep.max_change).zip(cells).filter(|((fate, change), patches)| {
+            **change == 0.0
+                && !matches!(fate, run::plan::Fate::Unreachable)
+                && !patches.iter().all(|patch| patch.allow_noop)
+        });
+    match unchanged.count() {
+        0 => {}
+        // Nothing is lost when standard error is closed.
+        n => drop(writeln!(io::stderr().lock(), "note: {n} of {} cells changed nothing", cells.len())),
+    }
+}
+
+/// Registers the methods of Model that run it.
+pub fn register(api: &mut Api) {
+    traces(api);
+    generations(api);
+    sweeps(api);
+}
+
+fn traces(api: &mut Api) {
+    api.method(
+        "Model",
+        "trace(prompt: any, sites?: array) -> Trace",
+        "runs a prompt and records sites, every `resid_post` by default; an array of prompts gives an array of traces",
+    )
+    .example("load().trace(\" John gave Mary\")", "Trace(3 tokens, 3 sites)")
+    .native(|call: NativeCallContext, model: &mut Model, prompt: Dynamic| {
+        model.trace(&call, &prompt, &Array::new().into(), &model.every_resid_post())
+    })
+    .native(|call: NativeCallContext, model: &mut Model, prompt: Dynamic, sites: Dynamic| {
+        model.trace(&call, &prompt, &Array::new().into(), &site::list(&sites)?)
+    });
+    api.method(
+        "Model",
+        "run(prompt: any, patches: any, sites?: array) -> Trace",
+        "runs a prompt with a patch or an array of patches; several prompts may have a list each",
+    )
+    .example(
+        "let m = load(); let mary = m.trace(\" Mary gave\"); \
+         m.run(\" John gave\", resid_post(1).at(0).set(mary)).ledger[0].fired",
+        "1",
+    )
+    .native(|call: NativeCallContext, model: &mut Model, prompt: Dynamic, patches: Dynamic| {
+        model.trace(&call, &prompt, &patches, &[])
+    })
+    .native(
+        |call: NativeCallContext, model: &mut Model, prompt: Dynamic, patches: Dynamic, sites: Dynamic| {
+            model.trace(&call, &prompt, &patches, &site::list(&sites)?)
+        },
+    );
+}
+
+fn generations(api: &mut Api) {
+    api.method(
+        "Model",
+        "generate(prompt: any, options?: map) -> Generation",
+        "new tokens after a prompt, greedy by default; options: `max_new_tokens`, `patches`, `watch`, `temperature`, \
+         `top_k`, `top_p`, `seed`, `stop`, `n`",
+    )
+    .example("load().generate(\" John gave\", #{max_new_tokens: 4}).tokens.len", "4")
+    .native(|call: NativeCallContext, model: &mut Model, prompt: Dynamic| {
+        model.generate(&call, &prompt, Map::new())
+    })
+    .native(|call: NativeCallContext, model: &mut Model, prompt: Dynamic, options: Map| {
+        model.generate(&call, &prompt, options)
+    });
+}
+
+fn sweeps(api: &mut Api) {
+    api.method(
+        "Model",
+        "sweep(prompt: any, cells: array, metric: any) -> Tensor",
+        "the metric under each cell's patches, [cells]; a cell is a patch or an array of patches",
+    )
+    .example(
+        "let m = load(); m.sweep(\" John gave\", [z(1).head(0).zero(), z(1).head(1).zero()], logit(5)).shape",
+        "[2]",
+    )
+    .native(
+        |call: NativeCallContext, model: &mut Model, prompt: Dynamic, cells: Array, metric: Dynamic| {
+            let cells = args::each(&cells.into(), patch::list)?;
+            let values = model.sweep(&call, &prompt, &cells, &metric)?.values;
+            let values = candle_core::Tensor::from_iter(values.into_iter().map(|x| x as f32), &Device::Cpu);
+            Tensor::new(&model.context, values.map_err(tensor::refused)?)
+        },
+    );
+    api.method(
+        "Model",
+        "sweep(prompt: any, rows: any, cols: any, cell: function, metric: any) -> Grid",
+        "the metric for every row and column, arrays or ranges; `|row, col|` gives a patch or an array of patches",
+    )
+    .example(
+        "let m = load(); let mary = m.trace(\" Mary gave half\"); \
+         m.sweep(\" John gave half\", 0..m.n_layers, 0..2, |l, p| z(l).at(p).set(mary), logit(5)).values.shape",
+        "[3, 2]",
+    )
+    .native(
+        |call: NativeCallContext,
+         model: &mut Model,
+         prompt: Dynamic,
+         rows: Dynamic,
+         cols: Dynamic,
+         cell: FnPtr,
+         metric: Dynamic| { model.grid(&call, &prompt, [&rows, &cols], &cell, &metric) },
+    );
+}

@@ -1,0 +1,155 @@
+//! Sites: constructors, one for each point of the forward pass, and narrowing.
+
+use std::ops::{Range, RangeInclusive};
+
+use rhai::{Array, Dynamic};
+
+use super::model::Model;
+use super::refusal;
+use crate::model::Point;
+use crate::run::{Heads, Pos, Site, names};
+use crate::script::api::Api;
+use crate::script::args::{self, expected};
+use crate::script::error::ScriptResult;
+
+/// Constructor, an example, and the canonical text of the example.
+const LAYERED: &[(Point, &str, &str, &str)] = &[
+    (Point::ResidPre, "resid_pre(layer: int) -> Site", "resid_pre(1)", "resid_pre.1"),
+    (Point::Ln1, "ln1(layer: int) -> Site", "ln1(1)", "ln1.1"),
+    (Point::Q, "q(layer: int) -> Site", "q(1).head(0)", "q.1.0"),
+    (Point::K, "k(layer: int) -> Site", "k(1).head(0)", "k.1.0"),
+    (Point::V, "v(layer: int) -> Site", "v(1).head(0)", "v.1.0"),
+    (Point::RotQ, "rot_q(layer: int) -> Site", "rot_q(1)", "rot_q.1"),
+    (Point::RotK, "rot_k(layer: int) -> Site", "rot_k(1)", "rot_k.1"),
+    (Point::AttnScores, "attn_scores(layer: int) -> Site", "attn_scores(1)", "attn_scores.1"),
+    (Point::Pattern, "pattern(layer: int) -> Site", "pattern(1).head(2)", "pattern.1.2"),
+    (Point::Z, "z(layer: int) -> Site", "z(1).head(2)", "z.1.2"),
+    (Point::Result, "result(layer: int) -> Site", "result(1).head(2)", "result.1.2"),
+    (Point::AttnOutRaw, "attn_out_raw(layer: int) -> Site", "attn_out_raw(1)", "attn_out_raw.1"),
+    (Point::AttnOut, "attn_out(layer: int) -> Site", "attn_out(1)", "attn_out.1"),
+    (Point::ResidMid, "resid_mid(layer: int) -> Site", "resid_mid(1)", "resid_mid.1"),
+    (Point::Ln2, "ln2(layer: int) -> Site", "ln2(1)", "ln2.1"),
+    (Point::MlpPre, "mlp_pre(layer: int) -> Site", "mlp_pre(1)", "mlp_pre.1"),
+    (Point::MlpPost, "mlp_post(layer: int) -> Site", "mlp_post(1).neuron(7)", "mlp_post.1.7"),
+    (Point::MlpOutRaw, "mlp_out_raw(layer: int) -> Site", "mlp_out_raw(1)", "mlp_out_raw.1"),
+    (Point::MlpOut, "mlp_out(layer: int) -> Site", "mlp_out(1)", "mlp_out.1"),
+    (Point::ResidPost, "resid_post(layer: int) -> Site", "resid_post(1).at(-1)", "resid_post.1 at -1"),
+];
+
+/// The points that stand once in the model.
+const SINGLE: &[(Point, &str, &str, &str)] = &[
+    (Point::Embed, "embed() -> Site", "embed()", "embed"),
+    (Point::PosEmbed, "pos_embed() -> Site", "pos_embed()", "pos_embed"),
+    (Point::LnFinal, "ln_final() -> Site", "ln_final()", "ln_final"),
+    (Point::Logits, "logits() -> Site", "logits()", "logits"),
+];
+
+/// Registers Site and Position.
+pub fn register(api: &mut Api) {
+    api.ty::<Site>("Site", "an activation of the forward pass, perhaps narrowed", ToString::to_string);
+    api.ty::<Pos>("Position", "a position that is looked up in each prompt", ToString::to_string);
+    for &(point, signature, code, output) in LAYERED {
+        api.function(signature, names::meaning(point)).example(code, output).native(
+            move |layer: i64| -> ScriptResult<Site> { Ok(Site::new(point, args::size(&layer.into())?)) },
+        );
+    }
+    for &(point, signature, code, output) in SINGLE {
+        api.function(signature, names::meaning(point))
+            .example(code, output)
+            .native(move || Site::new(point, 0));
+    }
+    api.function("site(name: string) -> Site", "a site by any of its names")
+        .example("site(\"model.layers.1.self_attn.o_proj.input\")", "z.1")
+        .native(parse);
+    positions(api);
+    narrowing(api);
+}
+
+fn parse(name: &str) -> ScriptResult<Site> {
+    Site::parse(name).map_err(refusal::run)
+}
+
+/// A Site, or a string that names one.
+pub fn read(value: &Dynamic) -> ScriptResult<Site> {
+    match value.read_lock::<Site>() {
+        Some(site) => Ok(site.clone()),
+        None if value.is_string() => parse(&args::string(value)?),
+        None => Err(expected("a Site", value).into()),
+    }
+}
+
+/// One site or an array of sites.
+pub fn list(value: &Dynamic) -> ScriptResult<Vec<Site>> {
+    if value.is_array() { args::each(value, read) } else { Ok(vec![read(value)?]) }
+}
+
+/// A half-open range of ints, if it is one.
+pub fn range(value: &Dynamic) -> Option<(i64, i64)> {
+    let half_open = value.read_lock::<Range<i64>>().map(|range| (range.start, range.end));
+    half_open.or_else(|| {
+        value.read_lock::<RangeInclusive<i64>>().map(|range| (*range.start(), range.end().saturating_add(1)))
+    })
+}
+
+fn pos(value: &Dynamic) -> ScriptResult<Pos> {
+    if let Some(pos) = value.read_lock::<Pos>() {
+        return Ok(pos.clone());
+    }
+    if let Some((from, to)) = range(value) {
+        return Ok(Pos::Range(from, to));
+    }
+    match value.as_int() {
+        Ok(index) => Ok(Pos::Index(index)),
+        Err(_) if value.is_array() => Ok(Pos::List(args::each(value, args::int)?)),
+        Err(_) => {
+            Err(expected("a position: an int, a range, an array, `tok`, `span` or `last`", value).into())
+        }
+    }
+}
+
+fn positions(api: &mut Api) {
+    api.function("tok(text: string) -> Position", "the first token that contains the text")
+        .example("resid_post(1).at(tok(\"gave\"))", "resid_post.1 at tok(\"gave\")")
+        .native(|text: &str| Pos::Token(text.into()));
+    api.function("span(text: string) -> Position", "the tokens that cover the text")
+        .example("resid_post(1).at(span(\"John gave\"))", "resid_post.1 at span(\"John gave\")")
+        .native(|text: &str| Pos::Span(text.into()));
+    api.function("last() -> Position", "the last token")
+        .example("load().trace(\" John gave\")[resid_post(1).at(last())].shape", "[64]")
+        .native(|| Pos::Last);
+}
+
+fn narrowing(api: &mut Api) {
+    api.method(
+        "Site",
+        "at(position: any) -> Site",
+        "at one position (negative from the end), a range, an array of positions, `tok`, `span` or `last`",
+    )
+    .example("load().trace(\" John gave Mary\")[resid_post(1).at(0..2)].shape", "[2, 64]")
+    .native(|site: &mut Site, position: Dynamic| -> ScriptResult<Site> {
+        Ok(site.clone().at(pos(&position)?))
+    });
+    api.method("Site", "head(head: int) -> Site", "one attention head; reading drops the axis")
+        .example("load().trace(\" John gave\")[z(1).head(3)].shape", "[2, 16]")
+        .native(|site: &mut Site, head: i64| -> ScriptResult<Site> {
+            Ok(site.clone().heads(Heads::One(args::size(&head.into())?)))
+        });
+    api.method("Site", "heads(heads: array) -> Site", "several attention heads")
+        .example("load().trace(\" John gave\")[z(1).heads([0, 3])].shape", "[2, 2, 16]")
+        .native(|site: &mut Site, heads: Array| -> ScriptResult<Site> {
+            Ok(site.clone().heads(Heads::Many(args::each(&heads.into(), args::size)?)))
+        });
+    api.method("Site", "neuron(neuron: int) -> Site", "one neuron of an MLP; reading drops the axis")
+        .example("load().trace(\" John gave\")[mlp_post(1).neuron(7)].shape", "[2]")
+        .native(|site: &mut Site, neuron: i64| -> ScriptResult<Site> {
+            Ok(site.clone().neuron(args::size(&neuron.into())?))
+        });
+    api.method("Site", "info(model: Model) -> string", "shape, other names and meaning on this architecture")
+        .example(
+            "pattern(1).info(load())",
+            "\"pattern.1: [4, query, key]\\nattention probabilities\\nalso: blocks.1.attn.hook_pattern\"",
+        )
+        .native(|site: &mut Site, model: Model| -> ScriptResult<String> {
+            site.info(model.inner.config()).map_err(refusal::run)
+        });
+}

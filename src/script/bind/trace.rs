@@ -1,0 +1,103 @@
+//! Traces: what a run recorded.
+
+use std::sync::Arc;
+
+use rhai::{Array, Dynamic, Map, NativeCallContext};
+
+use super::tensor::Tensor;
+use super::tokens::Tokens;
+use super::{closure, refusal, site};
+use crate::run::{self, LedgerEntry, Site};
+use crate::script::api::Api;
+use crate::script::args;
+use crate::script::context::Context;
+use crate::script::error::ScriptResult;
+
+/// A recorded run.
+#[derive(Clone)]
+pub struct Trace {
+    pub inner: Arc<run::Trace>,
+    pub context: Arc<Context>,
+}
+
+impl Trace {
+    fn read(&self, call: &NativeCallContext, site: &Site) -> ScriptResult<Tensor> {
+        let value = closure::serve(call, || self.inner.read(site))?;
+        Tensor::new(&self.context, value)
+    }
+
+    /// The `k` most probable next tokens.
+    fn top(&self, k: usize) -> ScriptResult<Array> {
+        let logits = self.inner.last().and_then(|last| Ok(last.to_vec1::<f32>()?)).map_err(refusal::run)?;
+        let logprobs = run::metric::log_softmax(&logits);
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+        let entry = |&id: &usize| {
+            let text = self.inner.model().texts(&[id as u32]).concat();
+            let entry: [(&str, Dynamic); 4] = [
+                ("token", text.into()),
+                ("id", (id as i64).into()),
+                ("prob", logprobs[id].exp().into()),
+                ("logit", f64::from(logits[id]).into()),
+            ];
+            Dynamic::from(entry.into_iter().map(|(key, value)| (key.into(), value)).collect::<Map>())
+        };
+        Ok(order.iter().take(k).map(entry).collect())
+    }
+}
+
+/// What each patch did, as maps.
+pub fn ledger(entries: &[LedgerEntry]) -> Array {
+    let entry = |entry: &LedgerEntry| {
+        let fields: [(&str, Dynamic); 3] = [
+            ("patch", entry.patch.clone().into()),
+            ("fired", (entry.fired as i64).into()),
+            ("max_change", f64::from(entry.max_change).into()),
+        ];
+        Dynamic::from(fields.into_iter().map(|(key, value)| (key.into(), value)).collect::<Map>())
+    };
+    entries.iter().map(entry).collect()
+}
+
+/// Registers Trace.
+pub fn register(api: &mut Api) {
+    api.ty::<Trace>("Trace", "what a run recorded", |trace| format!("{:?}", trace.inner));
+    api.indexer("Trace", "[site: Site] -> Tensor", "the activation at a site, a Site or its name")
+        .example("load().trace(\" John gave Mary\")[\"blocks.1.hook_resid_post\"].shape", "[3, 64]")
+        .native(|call: NativeCallContext, trace: &mut Trace, site: Site| trace.read(&call, &site))
+        .native(|call: NativeCallContext, trace: &mut Trace, name: &str| -> ScriptResult<Tensor> {
+            trace.read(&call, &site::read(&name.into())?)
+        });
+    api.getter("Trace", "logits -> Tensor", "logits at every position, [pos, d_vocab]")
+        .example("load().trace(\" John gave Mary\").logits.shape", "[3, 320]")
+        .native(|trace: &mut Trace| Tensor::new(&trace.context, trace.inner.logits().clone()));
+    api.getter("Trace", "last -> Tensor", "logits at the last position, [d_vocab]")
+        .example("load().trace(\" John gave Mary\").last.shape", "[320]")
+        .native(|trace: &mut Trace| -> ScriptResult<Tensor> {
+            Tensor::new(&trace.context, trace.inner.last().map_err(refusal::run)?)
+        });
+    api.getter("Trace", "tokens -> Tokens", "the prompt")
+        .example("load().trace(\" John gave\").tokens", "Tokens[\" John\", \" gave\"]")
+        .native(|trace: &mut Trace| Tokens {
+            inner: trace.inner.tokens().clone(),
+            model: trace.inner.model().clone(),
+        });
+    api.getter("Trace", "sites -> array", "what is recorded; other sites are recorded when they are read")
+        .example("load().trace(\" John gave\").sites", "[resid_post.0, resid_post.1, resid_post.2]")
+        .native(|trace: &mut Trace| -> Array {
+            trace.inner.sites().into_iter().map(Dynamic::from).collect()
+        });
+    api.getter("Trace", "ledger -> array", "what each patch did: `patch`, times `fired`, `max_change`")
+        .example(
+            "load().run(\" John gave\", mlp_post(1).neuron(7).set(3.0)).ledger[0].patch",
+            "\"mlp_post.1.7\"",
+        )
+        .native(|trace: &mut Trace| ledger(trace.inner.ledger()));
+    api.method(
+        "Trace",
+        "top(k: int) -> array",
+        "the k likeliest next tokens: `token`, `id`, `prob`, `logit`",
+    )
+    .example("load().trace(\" John gave\").top(2).map(|t| t.token)", "[\"\\u{7}\", \"C\"]")
+    .native(|trace: &mut Trace, k: i64| -> ScriptResult<Array> { trace.top(args::size(&k.into())?) });
+}

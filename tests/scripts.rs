@@ -1,0 +1,256 @@
+//! The shipped scripts through the real binary, against the reference values of `tests/golden`; and scripts that must
+//! be refused, word for word.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+const TOLERANCE: f64 = 5e-3;
+const TINY: &str = "tests/fixtures/tiny";
+
+/// Runs a script from the root of the repository; results go to the folder that comes back.
+fn run(script: &str, args: &[&str]) -> (Output, TempDir) {
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_patchscript"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["run", script, "--offline", "--out"])
+        .arg(out.path().join("results"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary starts");
+    (output, out)
+}
+
+/// Asserts that the script is refused with exactly this text and leaves nothing behind.
+#[track_caller]
+fn refused(script: &str, args: &[&str], expected: &str) {
+    let (output, out) = run(script, args);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), expected, "{script}");
+    assert!(output.status.code().is_some_and(|code| code == 1 || code == 2), "{script}: {}", output.status);
+    assert_eq!(fs::read_dir(out.path()).expect("the folder").count(), 0, "{script} left a file");
+}
+
+/// The model that `tests/fetch-smollm2.sh` fetches. Without it a test that needs it is skipped, but fails under CI.
+fn smollm2() -> Option<String> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache = variable("PATCHSCRIPT_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("patchscript")))
+        .or_else(|| std::env::home_dir().map(|folder| folder.join(".cache/patchscript")))
+        .expect("a home folder");
+    let path = cache.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    if !path.exists() {
+        let missing = format!("{} is missing: run tests/fetch-smollm2.sh", path.display());
+        assert!(std::env::var_os("CI").is_none(), "{missing}");
+        eprintln!("SKIPPED: {missing}");
+        return None;
+    }
+    Some(path.display().to_string())
+}
+
+/// Runs a shipped script with the real model; gives its JSON and what it printed.
+fn results(script: &str, args: &[&str], json: &str) -> Option<(Json, String)> {
+    let model = smollm2()?;
+    let (output, out) = run(script, &[&["--model", &model], args].concat());
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    assert_eq!(err, "");
+    let folder = out.path().join("results");
+    for entry in fs::read_dir(&folder).expect("results") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "png") {
+            assert!(fs::read(&path).expect("a picture").starts_with(b"\x89PNG"), "{}", path.display());
+        }
+    }
+    let text = fs::read_to_string(folder.join(json)).expect("the script's JSON");
+    Some((serde_json::from_str(&text).expect("JSON"), String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+fn golden(name: &str) -> Json {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    serde_json::from_str(&fs::read_to_string(path).expect("reference values")).expect("JSON")
+}
+
+/// Numbers within the tolerance, everything else equal.
+#[track_caller]
+fn close(found: &Json, expected: &Json, place: &str) {
+    match (found, expected) {
+        (Json::Array(a), Json::Array(b)) => {
+            assert_eq!(a.len(), b.len(), "{place}");
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                close(a, b, &format!("{place}[{i}]"));
+            }
+        }
+        (Json::Number(a), Json::Number(b)) => {
+            let (a, b) = (a.as_f64().expect("a number"), b.as_f64().expect("a number"));
+            assert!((a - b).abs() <= TOLERANCE, "{place}: {a}, expected {b}");
+        }
+        _ => assert_eq!(found, expected, "{place}"),
+    }
+}
+
+#[test]
+fn power_heatmap_equals_the_reference() {
+    let Some((found, printed)) = results("scripts/power_heatmap.rhai", &[], "power_heatmap.json") else {
+        return;
+    };
+    let golden = golden("smollm2_heatmap.json");
+    for (key, reference) in [
+        ("entity", "entity"),
+        ("source_prompt", "source_prompt"),
+        ("base_prompt", "base_prompt"),
+        ("source_sentence", "source_sentence"),
+        ("base_sentence", "base_sentence"),
+        ("sentence_start", "sentence_start"),
+        ("token_labels", "labels"),
+        ("num_layers", "layers"),
+        ("patching_results", "grid"),
+    ] {
+        close(&found[key], &golden[reference], key);
+    }
+    for run in ["source", "base"] {
+        let values = &golden[run];
+        let number = |key: &str| values[key].as_f64().expect("a number");
+        let line = format!(
+            "{run}: P(TRUE) {:.4}, P(FALSE) {:.4}, log difference {:.3}",
+            number("p_true"),
+            number("p_false"),
+            number("log_diff")
+        );
+        assert!(printed.contains(&line), "{printed}\nlacks\n{line}");
+    }
+}
+
+#[test]
+fn ioi_patching_equals_the_reference() {
+    let Some((found, _)) = results("scripts/ioi_patching.rhai", &[], "ioi.json") else { return };
+    let golden = golden("smollm2_ioi.json");
+    for key in [
+        "clean_prompt",
+        "corrupted_prompt",
+        "clean_diff",
+        "corrupted_diff",
+        "layer_raw",
+        "layer_norm",
+        "noising_raw",
+        "noising_norm",
+        "position_raw",
+        "position_norm",
+        "head_raw",
+        "head_norm",
+    ] {
+        close(&found[key], &golden[key], key);
+    }
+}
+
+#[test]
+fn patchscope_reads_every_layer_that_was_asked_for() {
+    let args = ["--set", "layers=[8, 20, 29]", "--set", "tokens=4"];
+    let Some((found, printed)) = results("scripts/patchscope.rhai", &args, "patchscope.json") else { return };
+    let texts = found["texts"].as_array().expect("an array");
+    assert_eq!(texts.len(), 3);
+    assert!(texts.iter().any(|text| *text != found["unpatched"]), "no vector changed the text: {printed}");
+    assert_eq!(found["source_token"], " Paris");
+    assert_eq!(found["replaced_token"], " x");
+    assert!(printed.contains("unpatched"), "{printed}");
+}
+
+#[test]
+fn patchscope_decodes_the_next_token_of_its_source() {
+    let args = [
+        "--set",
+        "layers=[29]",
+        "--set",
+        "tokens=1",
+        "--set",
+        "target=identity",
+        "--set",
+        "source=The capital of France is",
+    ];
+    let Some((found, _)) = results("scripts/patchscope.rhai", &args, "patchscope.json") else { return };
+    // The last layer's vector alone decides the next token.
+    assert_eq!(found["texts"][0], " Paris");
+}
+
+#[test]
+fn mistakes_are_refused_before_anything_is_written() {
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite");
+    let mut cases = 0;
+    for entry in fs::read_dir(&suite).expect("the suite") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "rhai") {
+            continue;
+        }
+        let script = format!("tests/suite/{}", path.file_name().expect("a name").to_string_lossy());
+        let expected = fs::read_to_string(path.with_extension("stderr")).expect("the expected text");
+        refused(&script, &["--model", TINY], &expected);
+        cases += 1;
+    }
+    assert!(cases > 10, "{cases} cases");
+}
+
+/// A folder with a copy of the tiny model.
+fn tiny_copy() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join(TINY);
+    for entry in fs::read_dir(tiny).expect("the tiny model") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("a copy");
+    }
+    folder
+}
+
+/// A refusal of `load` in `tests/suite/load.txt`.
+fn refusal(message: &str, help: &str) -> String {
+    format!(
+        "error: {message}\n  --> tests/suite/load.txt:1:9\n  |\n1 | let m = load();\n  |         ^^^^\n  |\n  = help: {help}\n"
+    )
+}
+
+/// What a script that only loads its model says about this one.
+fn load_error(model: &Path) -> String {
+    let (output, out) = run("tests/suite/load.txt", &["--model", &model.display().to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(fs::read_dir(out.path()).expect("the folder").count(), 0);
+    String::from_utf8_lossy(&output.stderr).replace(&model.display().to_string(), "MODEL")
+}
+
+#[test]
+fn models_that_cannot_be_read_are_refused() {
+    let folder = tiny_copy();
+    let weights = folder.path().join("model.safetensors");
+    let bytes = fs::read(&weights).expect("the weights");
+    fs::write(&weights, &bytes[..bytes.len() / 2]).expect("half the weights");
+    assert_eq!(
+        load_error(folder.path()),
+        refusal(
+            "`MODEL/model.safetensors` cannot be read as safetensors: tensor operation failed: \
+             path: \"MODEL/model.safetensors\" incomplete metadata, file not fully covered",
+            "the file may have been cut short: fetch it again"
+        )
+    );
+
+    let gguf = folder.path().join("cut.gguf");
+    fs::write(&gguf, b"GGUF\x03\0\0\0\x10\0\0\0\0\0\0\0").expect("the head of a file");
+    assert_eq!(
+        load_error(&gguf),
+        refusal(
+            "`MODEL` is truncated: the header ends at byte 24, the file has 16",
+            "download `MODEL` again and compare its checksum"
+        )
+    );
+
+    assert_eq!(
+        load_error(&folder.path().join("nothing")),
+        refusal(
+            "no model at `MODEL`",
+            "give a folder in Hugging Face layout, a `.gguf` file, or `org/name` on the Hub"
+        )
+    );
+    let none =
+        refusal("no model to load", "pass one: `--model FOLDER`, `--model FILE.gguf` or `--model org/name`");
+    refused("tests/suite/load.txt", &[], &none);
+}
