@@ -7,7 +7,7 @@ use super::ops;
 use super::weights::Loader;
 use candle_core::Tensor;
 
-/// `y = x Wᵀ + b`, with `weight` `[out, in]`.
+/// `y = x W + b`, with `weight` `[in, out]`.
 #[derive(Debug)]
 pub struct Linear {
     pub weight: Tensor,
@@ -15,15 +15,15 @@ pub struct Linear {
 }
 
 impl Linear {
-    fn load(loader: &mut Loader, name: &str, out: usize, inp: usize, bias: bool) -> Result<Linear> {
-        let weight = loader.matrix(&format!("{name}.weight"), out, inp)?;
+    fn load(loader: &mut Loader, name: &str, inp: usize, out: usize, bias: bool) -> Result<Linear> {
+        let weight = loader.matrix(&format!("{name}.weight"), inp, out)?;
         let bias = if bias { Some(loader.vector(&format!("{name}.bias"), out)?) } else { None };
         Ok(Linear { weight, bias })
     }
 
     /// `x` is `[rows, in]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.matmul(&self.weight.t()?)?;
+        let y = ops::product(x, &self.weight)?;
         match &self.bias {
             Some(bias) => ops::add_bias(&y, bias),
             None => Ok(y),
@@ -78,14 +78,14 @@ impl Layer {
         let ln1 = Norm::load(loader, config, &name(loader, names.ln1))?;
         let [q, k, v] = loader.qkv(layer, attn_bias)?.map(|(weight, bias)| Linear { weight, bias });
         let attn_out =
-            Linear::load(loader, &name(loader, names.attn_out), d_model, n_heads * d_head, attn_bias)?;
+            Linear::load(loader, &name(loader, names.attn_out), n_heads * d_head, d_model, attn_bias)?;
         let ln2 = Norm::load(loader, config, &name(loader, names.ln2))?;
         let gate = match names.mlp_gate {
-            Some(role) => Some(Linear::load(loader, &name(loader, role), d_mlp, d_model, mlp_bias)?),
+            Some(role) => Some(Linear::load(loader, &name(loader, role), d_model, d_mlp, mlp_bias)?),
             None => None,
         };
-        let mlp_in = Linear::load(loader, &name(loader, names.mlp_in), d_mlp, d_model, mlp_bias)?;
-        let mlp_out = Linear::load(loader, &name(loader, names.mlp_out), d_model, d_mlp, mlp_bias)?;
+        let mlp_in = Linear::load(loader, &name(loader, names.mlp_in), d_model, d_mlp, mlp_bias)?;
+        let mlp_out = Linear::load(loader, &name(loader, names.mlp_out), d_mlp, d_model, mlp_bias)?;
         Ok(Layer { ln1, q, k, v, attn_out, ln2, gate, mlp_in, mlp_out })
     }
 }

@@ -100,19 +100,16 @@ impl Model {
             name.strip_prefix("blocks.").and_then(|rest| rest.split_once('.')).ok_or_else(missing)?;
         let layer = layer.parse::<usize>().ok().and_then(|l| t.layers.get(l)).ok_or_else(missing)?;
         let per_head = |w: &Tensor, heads: usize| -> Result<Tensor> {
-            Ok(w.reshape((heads, d_head, d_model))?.transpose(1, 2)?.contiguous()?)
+            Ok(w.reshape((d_model, heads, d_head))?.transpose(0, 1)?.contiguous()?)
         };
         match role {
             "attn.W_Q" => per_head(&layer.q.weight, n_heads),
             "attn.W_K" => per_head(&layer.k.weight, n_kv_heads),
             "attn.W_V" => per_head(&layer.v.weight, n_kv_heads),
-            "attn.W_O" => {
-                let w = layer.attn_out.weight.reshape((d_model, n_heads, d_head))?;
-                Ok(w.permute((1, 2, 0))?.contiguous()?)
-            }
-            "mlp.W_in" => Ok(layer.mlp_in.weight.t()?.contiguous()?),
-            "mlp.W_out" => Ok(layer.mlp_out.weight.t()?.contiguous()?),
-            "mlp.W_gate" => Ok(layer.gate.as_ref().ok_or_else(missing)?.weight.t()?.contiguous()?),
+            "attn.W_O" => Ok(layer.attn_out.weight.reshape((n_heads, d_head, d_model))?),
+            "mlp.W_in" => Ok(layer.mlp_in.weight.clone()),
+            "mlp.W_out" => Ok(layer.mlp_out.weight.clone()),
+            "mlp.W_gate" => Ok(layer.gate.as_ref().ok_or_else(missing)?.weight.clone()),
             _ => Err(missing()),
         }
     }

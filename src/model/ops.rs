@@ -8,6 +8,23 @@ use super::error::Result;
 use candle_core::{D, Tensor};
 use candle_nn::{ops, rotary_emb};
 
+/// `x W`: `x` `[rows, in]`, `weight` `[in, out]`.
+pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let one = x.dim(0)? == 1 && cpu::applies(&[x, weight]);
+    Ok(if one { cpu::few::row_product(x, weight)? } else { x.matmul(weight)? })
+}
+
+/// `x Wᵀ`: `x` `[rows, in]`, `weight` `[out, in]`.
+pub fn product_transposed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let few = x.dim(0)? <= cpu::few::MOST_ROWS && cpu::applies(&[x, weight]);
+    Ok(if few { cpu::few::product_transposed(x, weight)? } else { x.matmul(&weight.t()?)? })
+}
+
+/// A contiguous copy of `x`'s transpose.
+pub fn transpose(x: &Tensor) -> Result<Tensor> {
+    Ok(if cpu::applies(&[x]) { cpu::transpose::transpose(x)? } else { x.t()?.contiguous()? })
+}
+
 /// `a + b`, of equal shapes.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     Ok(if cpu::applies(&[a, b]) { elementwise::add(a, b)? } else { (a + b)? })
@@ -101,13 +118,14 @@ mod tests {
 
     /// The kernel and the differentiable form of an operation, on the same random input.
     fn both_agree(f: impl Fn(&Tensor) -> Tensor) {
-        for rows in [1, 3, 700] {
+        for rows in [1, 2, 3, 4, 7, 700] {
             let x = random((rows, 96));
             let tracked = Var::from_tensor(&x).unwrap();
             let (kernel, plain) = (f(&x), f(tracked.as_tensor()));
             assert!(!kernel.track_op() && plain.track_op());
             let diff = (&kernel - plain.detach()).unwrap().abs().unwrap().max_all().unwrap();
-            assert!(diff.to_scalar::<f32>().unwrap() < 5e-6, "{diff}");
+            let largest = kernel.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            assert!(diff.to_scalar::<f32>().unwrap() < 1e-6 * largest.max(1.0), "{rows} rows: {diff}");
             let gradient = plain.sum_all().unwrap().backward().unwrap();
             let gradient = gradient.get(&tracked).expect("a gradient");
             assert!(gradient.abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap() > 0.0);
@@ -119,6 +137,9 @@ mod tests {
         let vector =
             |seed: f64| (Tensor::arange(0f32, 96.0, &Device::Cpu).unwrap() * seed).unwrap().sin().unwrap();
         let (gain, bias) = (vector(0.3), vector(0.7));
+        let weight = random((300, 96));
+        both_agree(|x| product_transposed(x, &weight).unwrap());
+        both_agree(|x| product(x, &transpose(&weight).unwrap()).unwrap());
         both_agree(|x| add(x, &x.detach()).unwrap());
         both_agree(|x| add_bias(x, &bias).unwrap());
         both_agree(|x| rms_norm(x, &gain, 1e-5).unwrap());

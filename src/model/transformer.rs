@@ -165,8 +165,7 @@ impl Transformer {
         let (heads, d_head, d_model) = (self.config.n_heads, self.config.d_head, self.config.d_model);
         let rows = z.dim(0)?;
         let z = z.reshape((rows, heads, d_head))?.transpose(0, 1)?.contiguous()?; // [head, rows, d_head]
-        let w_o = weights.attn_out.weight.reshape((d_model, heads, d_head))?;
-        let w_o = w_o.permute((1, 2, 0))?.contiguous()?; // [head, d_head, d_model]
+        let w_o = weights.attn_out.weight.reshape((heads, d_head, d_model))?;
         let result = z.matmul(&w_o)?.transpose(0, 1)?.contiguous()?.reshape((rows, heads * d_model))?;
         let seen = pass.see(Point::Result, result.clone())?;
         let change = (seen - result)?.reshape((rows, heads, d_model))?.sum(1)?;
@@ -197,13 +196,13 @@ impl Transformer {
 
     /// Logits of normed rows, `[rows, d_vocab]`.
     pub fn unembed(&self, normed: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        Pass { layer: 0, hook }.see(Point::Logits, normed.matmul(&self.unembed.t()?)?)
+        Pass { layer: 0, hook }.see(Point::Logits, ops::product_transposed(normed, &self.unembed)?)
     }
 
     /// Logits of some tokens only, `[rows, ids]`.
     pub fn unembed_columns(&self, normed: &Tensor, ids: &[u32]) -> Result<Tensor> {
         let columns = self.unembed.index_select(&Tensor::new(ids, &self.device)?, 0)?;
-        Ok(normed.matmul(&columns.t()?)?)
+        ops::product_transposed(normed, &columns)
     }
 }
 

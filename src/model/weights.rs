@@ -4,6 +4,7 @@ use super::config::{Config, Rotary, RotaryScaling};
 use super::error::{ModelError, Result};
 use super::family::{MlpKind, Names, NormKind, PositionKind, QkvNames};
 use super::gguf::{Gguf, optional};
+use super::ops;
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeSet;
@@ -141,16 +142,16 @@ impl<'a> Loader<'a> {
         self.tensor(name, &[len])
     }
 
-    /// A weight matrix as `[out, in]`, whichever way the checkpoint stores it.
-    pub fn matrix(&mut self, name: &str, out: usize, inp: usize) -> Result<Tensor> {
+    /// A weight matrix as `[in, out]`, whichever way the checkpoint stores it.
+    pub fn matrix(&mut self, name: &str, inp: usize, out: usize) -> Result<Tensor> {
         if self.names.in_out {
-            Ok(self.tensor(name, &[inp, out])?.t()?.contiguous()?)
+            self.tensor(name, &[inp, out])
         } else {
-            self.tensor(name, &[out, inp])
+            ops::transpose(&self.tensor(name, &[out, inp])?.contiguous()?)
         }
     }
 
-    /// `W_Q`, `W_K`, `W_V` as `[out, in]`, and their biases, of one layer.
+    /// `W_Q`, `W_K`, `W_V` as `[in, out]`, and their biases, of one layer.
     pub fn qkv(&mut self, layer: usize, biases: bool) -> Result<[(Tensor, Option<Tensor>); 3]> {
         let Config { d_model, d_head, n_heads, n_kv_heads, .. } = *self.config;
         let heads = [n_heads, n_kv_heads, n_kv_heads];
@@ -160,7 +161,7 @@ impl<'a> Loader<'a> {
                 let mut parts = Vec::with_capacity(3);
                 for (name, width) in names.into_iter().zip(widths) {
                     let name = self.in_layer(layer, name);
-                    let weight = self.matrix(&format!("{name}.weight"), width, d_model)?;
+                    let weight = self.matrix(&format!("{name}.weight"), d_model, width)?;
                     let bias = if biases { Some(self.vector(&format!("{name}.bias"), width)?) } else { None };
                     parts.push((weight, bias));
                 }
@@ -169,14 +170,14 @@ impl<'a> Loader<'a> {
             QkvNames::Fused(name) => {
                 let name = self.in_layer(layer, name);
                 let total = widths.iter().sum();
-                let weight = self.matrix(&format!("{name}.weight"), total, d_model)?;
+                let weight = self.matrix(&format!("{name}.weight"), d_model, total)?;
                 let bias = if biases { Some(self.vector(&format!("{name}.bias"), total)?) } else { None };
                 let mut start = 0;
                 let mut parts = Vec::with_capacity(3);
                 for width in widths {
-                    // Copies, so that each part owns its rows and the fused tensor can go.
+                    // Copies, so that each part owns its entries and the fused tensor can go.
                     let bias = bias.as_ref().map(|b| b.narrow(0, start, width)?.copy()).transpose()?;
-                    parts.push((weight.narrow(0, start, width)?.copy()?, bias));
+                    parts.push((weight.narrow(1, start, width)?.contiguous()?, bias));
                     start += width;
                 }
                 parts
@@ -191,12 +192,12 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Undoes GGUF's row order of `W_Q` and `W_K`: there the two halves of a head alternate (for interleaved
-/// rotary), here they follow one another.
+/// Undoes GGUF's order of the columns of `W_Q` and `W_K` `[in, out]`: there the two halves of a head alternate
+/// (for interleaved rotary), here they follow one another.
 fn unpermute(weight: &Tensor, heads: usize) -> Result<Tensor> {
     let (rows, cols) = weight.dims2()?;
-    let half = rows / heads / 2;
-    Ok(weight.reshape((heads, half, 2, cols))?.transpose(1, 2)?.contiguous()?.reshape((rows, cols))?)
+    let half = cols / heads / 2;
+    Ok(weight.reshape((rows, heads, half, 2))?.transpose(2, 3)?.contiguous()?.reshape((rows, cols))?)
 }
 
 /// A `Config` from GGUF metadata.

@@ -213,7 +213,7 @@ fn prefill(
         *fired += 1;
         *max = max.max(*change);
     }
-    for (_, (segment, index, write)) in writes.iter().enumerate() {
+    for (segment, index, write) in &writes {
         if sequences[*segment].changes[*index].1 == 0.0 && !write.allow_noop {
             return Err(RunError::Noop { site: write.selection.site.clone() });
         }

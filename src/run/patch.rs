@@ -6,8 +6,8 @@ use super::select::Selection;
 use super::site::Site;
 use super::tokens::Tokens;
 use super::trace::Trace;
-use crate::model::Config;
-use candle_core::Tensor;
+use crate::model::{At, Config};
+use candle_core::{DType, Tensor};
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -232,13 +232,22 @@ pub fn order(patches: &[Patch], writes: Vec<Write>) -> Result<Vec<Write>> {
     Ok(keyed.into_iter().map(|(_, write)| write).collect())
 }
 
-/// Place, kind and value of a write. Only sums and products can meet at one place, so only their values count.
-fn sort_key(write: &Write) -> Result<(crate::model::At, Vec<usize>, Vec<(usize, usize)>, Vec<f32>)> {
+/// What decides the order of writes: place, then value. Only sums and products can meet at one place, so only
+/// their values count.
+#[derive(PartialEq, PartialOrd)]
+struct SortKey {
+    at: At,
+    rows: Vec<usize>,
+    columns: Vec<(usize, usize)>,
+    value: Vec<f32>,
+}
+
+fn sort_key(write: &Write) -> Result<SortKey> {
     let value = match &write.op {
-        Op::Add(value) => value.flatten_all()?.to_dtype(candle_core::DType::F32)?.to_vec1()?,
+        Op::Add(value) => value.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?,
         Op::Scale(a) => vec![*a as f32],
         _ => Vec::new(),
     };
-    let s = &write.selection;
-    Ok((s.at, s.rows.clone(), s.column_ranges(), value))
+    let selection = &write.selection;
+    Ok(SortKey { at: selection.at, rows: selection.rows.clone(), columns: selection.column_ranges(), value })
 }

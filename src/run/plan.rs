@@ -49,8 +49,10 @@ pub fn plan(model: &Arc<Model>, prompt: &Tokens, cells: &[Vec<Patch>], shortcuts
     let mut plan = Plan { work: Vec::new(), fates: Vec::with_capacity(cells.len()) };
     let mut seen: HashMap<Vec<Key>, usize> = HashMap::new();
     for (cell, patches) in cells.iter().enumerate() {
-        let patches: Vec<Patch> = patches.iter().map(|p| canonical(p, config)).collect();
-        let resolved = patches.iter().map(|p| p.resolve(config, prompt)).collect::<Result<Vec<_>>>()?;
+        let mut resolved = patches.iter().map(|p| p.resolve(config, prompt)).collect::<Result<Vec<_>>>()?;
+        for write in &mut resolved {
+            write.selection.at = canonical(write.selection.at, config);
+        }
         let mut keys: Vec<Key> = patches.iter().zip(&resolved).map(|(p, w)| Key::new(p, w)).collect();
         keys.sort();
         let all = patches.iter().zip(&resolved);
@@ -60,7 +62,7 @@ pub fn plan(model: &Arc<Model>, prompt: &Tokens, cells: &[Vec<Patch>], shortcuts
         }
         let reaches = |w: &Write| !shortcuts || reaches_last(w, config, prompt.len());
         let writes: Vec<Write> =
-            patch::order(&patches, resolved)?.into_iter().filter(|write| reaches(write)).collect();
+            patch::order(patches, resolved)?.into_iter().filter(|write| reaches(write)).collect();
         if writes.is_empty() {
             plan.fates.push(Fate::Unreachable);
         } else if let Some(&work) = seen.get(&keys).filter(|_| shortcuts) {
@@ -111,13 +113,13 @@ fn donors(edit: &Edit) -> &[Arc<Trace>] {
 }
 
 /// `resid_post.l` is `resid_pre.l+1`, so that equal cells look equal.
-fn canonical(patch: &Patch, config: &Config) -> Patch {
-    let mut patch = patch.clone();
-    let at = &mut patch.site.at;
-    if at.point == Point::ResidPost && at.layer + 1 < config.n_layers {
-        *at = At { point: Point::ResidPre, layer: at.layer + 1 };
+fn canonical(at: At, config: &Config) -> At {
+    match at.point {
+        Point::ResidPost if at.layer + 1 < config.n_layers => {
+            At { point: Point::ResidPre, layer: at.layer + 1 }
+        }
+        _ => at,
     }
-    patch
 }
 
 /// Does the patch set what the base run has there? True of a donor without patches of its own, at positions up to
@@ -209,9 +211,13 @@ impl Key {
             Cols::Heads { heads, .. } => heads.clone(),
             Cols::Neuron(neuron) => vec![*neuron],
         };
-        // A symbolic position may name another one in the donor.
+        // In the donor, a symbolic position may be another one, and its own patches may stand between two sites
+        // that are one here.
         let mut values = values;
-        if !donors(&patch.edit).is_empty() {
+        let donors = donors(&patch.edit);
+        if donors.iter().any(|donor| !donor.patches().is_empty()) {
+            values.push(ValueKey::Tensor(patch.site.to_string()));
+        } else if !donors.is_empty() {
             values.push(ValueKey::Tensor(patch.site.pos.to_string()));
         }
         let rows = selection.rows.clone();

@@ -332,6 +332,9 @@ fn place<'a>(
     }
 }
 
+/// Rows of one walk: enough for products at full speed, few enough that memory once touched is used again.
+const CHUNK_ROWS: usize = 2048;
+
 /// Splits the cells so that one chunk's rows fit the memory budget. Cells that enter late come last, so that a
 /// chunk's cells share their layers.
 fn chunks(model: &Model, len: usize, work: &[Work], control: &Control) -> Vec<Vec<usize>> {
@@ -339,7 +342,7 @@ fn chunks(model: &Model, len: usize, work: &[Work], control: &Control) -> Vec<Ve
     let width = 8 * config.d_model + 4 * config.d_mlp + 4 * config.n_heads * (config.d_head + len);
     let bytes_per_row = width * model.transformer.dtype.size_in_bytes();
     let budget = control.memory.unwrap_or_else(|| free_memory() / 2);
-    let max_rows = (budget / bytes_per_row).max(1);
+    let max_rows = (budget / bytes_per_row).clamp(1, CHUNK_ROWS);
     let mut order: Vec<usize> = (0..work.len()).collect();
     order.sort_by_key(|&i| (work[i].entry, work[i].first, i));
     let mut chunks: Vec<Vec<usize>> = Vec::new();

@@ -146,7 +146,7 @@ fn silu(x: f32) -> f32 {
 /// `x Φ(x)` by the tanh formula, written as `x σ(2u)` since `(1 + tanh u) / 2 = σ(2u)`.
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
-    const SQRT_8_OVER_PI: f32 = 1.595_769_1;
+    const SQRT_8_OVER_PI: f32 = 1.595_769;
     x / (1.0 + exp(-SQRT_8_OVER_PI * (x + 0.044_715 * x * x * x)))
 }
 

@@ -12,9 +12,9 @@ use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext};
 
 use super::refusal;
 use super::tensor::Tensor;
+use crate::run;
 use crate::run::metric::MetricFn;
 use crate::run::patch::EditFn;
-use crate::run;
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
 use crate::script::error::ScriptResult;
