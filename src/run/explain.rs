@@ -220,6 +220,12 @@ fn scaled(mut x: f64, base: f64, prefixes: [&str; 6]) -> String {
         x /= base;
         step += 1;
     }
-    let decimals = if step == 0 || x >= 100.0 { 0 } else if x >= 10.0 { 1 } else { 2 };
+    let decimals = if step == 0 || x >= 100.0 {
+        0
+    } else if x >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{x:.decimals$} {}", prefixes[step])
 }

@@ -98,7 +98,8 @@ pub fn plan(model: &Arc<Model>, prompt: &Tokens, cells: &[Vec<Patch>], shortcuts
 impl Plan {
     /// Rows that go through each layer, all cells together.
     pub fn rows(&self, len: usize, n_layers: usize) -> Vec<usize> {
-        let rows = |layer| self.work.iter().filter(|work| work.entry <= layer).map(|work| work.rows(len)).sum();
+        let rows =
+            |layer| self.work.iter().filter(|work| work.entry <= layer).map(|work| work.rows(len)).sum();
         (0..n_layers).map(rows).collect()
     }
 

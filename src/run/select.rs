@@ -147,7 +147,8 @@ impl Selection {
         let shape = self.shape(keys);
         let one_position = if self.single_pos { &shape[..] } else { &shape[1..] };
         let width = self.packed_width();
-        let one = || dims == one_position || dims == [width] || (width == 1 && dims.iter().product::<usize>() == 1);
+        let one =
+            || dims == one_position || dims == [width] || (width == 1 && dims.iter().product::<usize>() == 1);
         if dims == shape || (!self.is_scores() && one()) {
             return Ok(());
         }

@@ -29,6 +29,15 @@ pub struct Sweep {
     pub max_change: Vec<f32>,
 }
 
+impl Sweep {
+    /// Of each cell: did its patches put there what the run has anyway? Not known, and so no, of cells whose patches
+    /// the metric cannot see.
+    pub fn unchanged(&self) -> impl Iterator<Item = bool> {
+        let cells = self.fates.iter().zip(&self.max_change);
+        cells.map(|(fate, change)| *change == 0.0 && *fate != Fate::Unreachable)
+    }
+}
+
 /// How to compute.
 #[derive(Debug, Clone, Copy)]
 pub struct SweepOptions {
@@ -289,7 +298,8 @@ impl Walk<'_> {
             changes[i].push(change);
         }
         let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-        let result = |(row, changes): (&Vec<f32>, &Vec<Tensor>)| Ok((self.metric.eval(row)?, largest(changes)?));
+        let result =
+            |(row, changes): (&Vec<f32>, &Vec<Tensor>)| Ok((self.metric.eval(row)?, largest(changes)?));
         logits.iter().zip(&changes).map(result).collect()
     }
 

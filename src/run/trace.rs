@@ -176,7 +176,8 @@ pub fn trace(
     let ats: Vec<At> = sites.iter().map(|site| site.at).collect();
     let writes = resolve(model, prompts)?;
     let mut pass = Pass::run(model, prompts, &writes, &ats, model.config().n_layers, control)?;
-    let normed = pass.normed.take().ok_or_else(|| ModelError::Tensor("a pass did not reach its end".into()))?;
+    let normed =
+        pass.normed.take().ok_or_else(|| ModelError::Tensor("a pass did not reach its end".into()))?;
     let logits = model.transformer.unembed(&normed, &mut pass.recorder)?;
     let ledgers = pass.ledgers()?;
     let trace = |(segment, ((tokens, patches), ledger)): (usize, (&(Tokens, Vec<Patch>), _))| {
@@ -284,4 +285,3 @@ impl<'a> Pass<'a> {
 fn own_rows(x: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
     if rows.len() == x.dim(0)? { Ok(x.clone()) } else { Ok(x.narrow(0, rows.start, rows.len())?.copy()?) }
 }
-
