@@ -50,6 +50,9 @@ pub struct Run {
     /// List the script's parameters and stop
     #[arg(long)]
     pub params: bool,
+    /// Before each sweep, print its plan to standard error: cells, rows, arithmetic, memory, time
+    #[arg(long)]
+    pub explain: bool,
     #[command(flatten)]
     pub settings: Settings,
 }
@@ -84,6 +87,10 @@ pub struct Settings {
     /// Let the script write to this folder too
     #[arg(long, value_name = "DIR")]
     allow_write: Vec<PathBuf>,
+    /// What one step of a run may hold beyond the weights, like `2GiB`, `512MiB` or bytes [default: half of what is
+    /// free]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    memory: Option<usize>,
     /// Never use the network
     #[arg(long)]
     offline: bool,
@@ -141,6 +148,8 @@ impl Settings {
             allow_read: self.allow_read,
             allow_write: self.allow_write,
             offline: self.offline,
+            memory: self.memory,
+            explain: false,
             sets: Vec::new(),
             script: None,
         }
@@ -154,6 +163,17 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A size: bytes, or a number with a binary unit.
+fn bytes(text: &str) -> Result<usize, String> {
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+    let (number, unit) = units
+        .iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?.trim_end(), *unit)))
+        .unwrap_or((text, 1usize));
+    let size = number.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    size.filter(|&size| size > 0).ok_or_else(|| "write it like `2GiB`, `512MiB` or `800000000`".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +182,18 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_binary_units() {
+        for (text, size) in
+            [("2GiB", Some(2 << 30)), ("512 MiB", Some(512 << 20)), ("1KiB", Some(1024)), ("77", Some(77))]
+        {
+            assert_eq!(bytes(text).ok(), size, "{text}");
+        }
+        for text in ["", "GiB", "2GB", "-1", "0", "1.5GiB", "99999999999999TiB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod data;
 mod data_json;
 mod data_numbers;
 mod data_table;
+mod explanation;
 mod generation;
 mod grid;
 mod metric;
@@ -41,6 +42,7 @@ pub fn register(api: &mut Api) {
     metric::register(api);
     generation::register(api);
     grid::register(api);
+    explanation::register(api);
     tensor::register(api);
     data::register(api);
     data_table::register(api);
