@@ -10,7 +10,7 @@ use super::patch::{Patch, Write};
 use super::plan::{Fate, Plan, Work, plan};
 use super::recorder::Recorder;
 use super::tokens::Tokens;
-use crate::model::{At, Batch, Hook, Kv, Model, ModelError, Point, Segment};
+use crate::model::{At, Batch, Hook, Kv, Model, ModelError, Point, Prepared, Segment};
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -132,18 +132,21 @@ impl Walk<'_> {
         order.sort_by_key(|&i| (work[i].first, work[i].entry, i));
         let mut active: Vec<usize> = Vec::new();
         let mut x: Option<Tensor> = None;
+        let mut shape: Option<Prepared> = None;
         for layer in 0..n_layers {
             let now: Vec<usize> = order.iter().copied().filter(|&i| work[i].entry <= layer).collect();
             if now.is_empty() {
                 continue;
             }
-            let batch = self.batch(work, &now);
+            let prepared = match shape {
+                Some(prepared) if active.len() == now.len() => prepared,
+                _ => transformer.prepare(self.batch(work, &now))?,
+            };
             let mut hook = Recorder::new(self.control, BTreeSet::new());
-            place(&mut hook, work, &now, &batch, |at| match at.point.in_layer() {
+            place(&mut hook, work, &now, &prepared.batch, |at| match at.point.in_layer() {
                 true => at.layer == layer,
                 false => layer == 0 && matches!(at.point, Point::Embed | Point::PosEmbed),
             });
-            let prepared = transformer.prepare(batch)?;
             let entered = if layer == 0 {
                 let ids: Vec<u32> =
                     now.iter().flat_map(|&i| &self.prompt.ids()[work[i].first..]).copied().collect();
@@ -157,6 +160,7 @@ impl Walk<'_> {
                 changes[i].push(change);
             }
             x = Some(next);
+            shape = Some(prepared);
             active = now;
             self.control.report(done * n_layers + (layer + 1) * chunk.len(), work.len() * n_layers, "cells");
         }
