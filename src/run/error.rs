@@ -1,6 +1,7 @@
 //! Why a run is refused. Every refusal comes before anything is computed, except that a patch which turns out to
 //! change nothing can only be noticed afterwards.
 
+use crate::count::count;
 use crate::model::ModelError;
 
 pub type Result<T> = std::result::Result<T, RunError>;
@@ -15,13 +16,13 @@ pub enum RunError {
     NeedsLayer { site: &'static str },
     #[error("`{site}` stands once in the model and takes no layer")]
     TakesNoLayer { site: &'static str },
-    #[error("layer {layer} does not exist: this model has {n_layers} layers")]
+    #[error("layer {layer} does not exist: this model has {}", count(*.n_layers, "layer"))]
     LayerRange { layer: usize, n_layers: usize },
     #[error("`{site}` does not exist in `{arch}` models: {why}")]
     Absent { site: String, arch: &'static str, why: &'static str },
     #[error("`{site}` has no heads")]
     NoHeads { site: String },
-    #[error("head {head} does not exist: `{site}` has {heads} heads")]
+    #[error("head {head} does not exist: `{site}` has {}", count(*.heads, "head"))]
     HeadRange { site: String, head: usize, heads: usize },
     #[error("head {head} is listed twice")]
     HeadTwice { head: usize },
@@ -29,7 +30,7 @@ pub enum RunError {
     NoNeurons { site: String },
     #[error("neuron {neuron} does not exist: `{site}` has {width}")]
     NeuronRange { site: String, neuron: usize, width: usize },
-    #[error("position {pos} is out of range: the prompt has {len} tokens")]
+    #[error("position {pos} is out of range: the prompt has {}", count(*.len, "token"))]
     PosRange { pos: i64, len: usize },
     #[error("position {pos} is listed twice")]
     PosTwice { pos: usize },
@@ -41,7 +42,7 @@ pub enum RunError {
     SpanNotFound { text: String, tokens: Vec<String> },
     #[error("`{site}` selects {want:?}, but the value is {found:?}")]
     ValueShape { site: String, want: Vec<usize>, found: Vec<usize> },
-    #[error("`{site}`: the trace has {found} positions there, the prompt {want}")]
+    #[error("`{site}`: the trace has {} there, the prompt {want}", count(*.found, "position"))]
     TraceLength { site: String, want: usize, found: usize },
     #[error("a mean over no traces")]
     NoTraces,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rhai::{Array, Dynamic, Map};
 
 use super::data::{read, refused_data, write};
+use crate::count::count;
 use crate::data::{self, Separator};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected, type_of};
@@ -48,7 +49,7 @@ fn strings<'a>(texts: impl IntoIterator<Item = &'a (impl AsRef<str> + 'a + ?Size
 /// Registers the type, and reading and writing it.
 pub fn register(api: &mut Api) {
     api.ty::<Table>("Table", "text cells under named columns", |table: &Table| {
-        format!("Table of {} rows: {}", table.0.rows.len(), table.0.columns.join(", "))
+        format!("Table of {}: {}", count(table.0.rows.len(), "row"), table.0.columns.join(", "))
     });
     files(api);
     fields(api);
