@@ -40,7 +40,7 @@ pub enum RunError {
     TokenNotFound { text: String, tokens: Vec<String> },
     #[error("the prompt does not contain `{text}`")]
     SpanNotFound { text: String, tokens: Vec<String> },
-    #[error("`{site}` selects {want:?}, but the value is {found:?}")]
+    #[error("`{site}` selects {want:?}, but the value is {}", shape(.found))]
     ValueShape { site: String, want: Vec<usize>, found: Vec<usize> },
     #[error("`{site}`: the trace has {} there, the prompt {want}", count(*.found, "position"))]
     TraceLength { site: String, want: usize, found: usize },
@@ -80,6 +80,10 @@ impl From<candle_core::Error> for RunError {
     }
 }
 
+fn shape(found: &[usize]) -> String {
+    if found.is_empty() { "one number".into() } else { format!("{found:?}") }
+}
+
 impl RunError {
     pub fn is_interrupt(&self) -> bool {
         matches!(self, RunError::Model(ModelError::Interrupted))
@@ -110,6 +114,10 @@ impl RunError {
             RunError::NoHeads { .. } => Some("sites with heads: `q k v rot_q rot_k attn_scores pattern z result`".into()),
             RunError::NoNeurons { .. } => Some("sites with neurons: `mlp_pre`, `mlp_post`".into()),
             RunError::TokenNotFound { tokens, .. } | RunError::SpanNotFound { tokens, .. } => listing(tokens),
+            RunError::ValueShape { want, found, .. } if found.is_empty() => {
+                let width = want.last().copied().unwrap_or(1);
+                Some(format!("give a vector, like `zeros([{width}]) + 1.0`; for 0 there is `.zero()`"))
+            }
             RunError::ValueShape { .. } => {
                 Some("give a tensor of the selected shape, or one position's vector for all of them".into())
             }

@@ -60,7 +60,7 @@ impl Model {
         let mut options = Options::new(options, "generate");
         let patches = options.get("patches").unwrap_or_else(|| Array::new().into());
         let n = options.get_usize("n")?;
-        let settings = settings(&mut options)?;
+        let settings = settings(&mut options, self.context.options.seed)?;
         options.finish()?;
         if n == Some(0) {
             return Err(fail("`n` must be at least 1").into());
@@ -122,7 +122,8 @@ impl Model {
     }
 }
 
-fn settings(options: &mut Options) -> ScriptResult<GenerateOptions> {
+/// `seed` is the one of `--seed`.
+fn settings(options: &mut Options, seed: Option<u64>) -> ScriptResult<GenerateOptions> {
     let default = GenerateOptions::default();
     let stop = options.get_with("stop", |value| match value.is_array() {
         true => args::each(value, args::string),
@@ -133,7 +134,7 @@ fn settings(options: &mut Options) -> ScriptResult<GenerateOptions> {
         temperature: options.get_f64("temperature")?.unwrap_or(default.temperature),
         top_k: options.get_usize("top_k")?,
         top_p: options.get_f64("top_p")?,
-        seed: options.get_usize("seed")?.map_or(default.seed, |seed| seed as u64),
+        seed: options.get_usize("seed")?.map(|seed| seed as u64).or(seed).unwrap_or(default.seed),
         stop: stop.unwrap_or_default(),
         watch: options.get_with("watch", site::list)?.unwrap_or_default(),
     })
