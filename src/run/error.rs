@@ -108,6 +108,7 @@ impl RunError {
             RunError::LayerRange { n_layers, .. } => Some(format!("layers count from 0 to {}", n_layers - 1)),
             RunError::HeadRange { heads, .. } => Some(format!("heads count from 0 to {}", heads - 1)),
             RunError::NeuronRange { width, .. } => Some(format!("neurons count from 0 to {}", width - 1)),
+            RunError::PosRange { len: 1, .. } => Some("the only position is 0".into()),
             RunError::PosRange { len, .. } => {
                 Some(format!("positions count from 0 to {}, or from the end with -1 to -{len}", len - 1))
             }
