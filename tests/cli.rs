@@ -298,7 +298,7 @@ fn slips_of_other_languages_are_explained() {
     for (text, message, help) in [
         ("print('hello')", "single quotes hold one character", "write text in double quotes: `\"hello\"`"),
         (
-            "for i in 3 {}",
+            "let n = 3; for i in n {}",
             "this value cannot be looped over",
             "loop over an array, or over a range: `for i in 0..n`",
         ),
@@ -517,16 +517,4 @@ error: `int` has no field `y`
   |   ^
 ",
     );
-}
-
-#[test]
-fn one_print_starts_and_ends_quickly() {
-    let folder = folder(&[("a.rhai", "print(1);")]);
-    let quickest = (0..5).map(|_| {
-        let start = Instant::now();
-        prints(&patchscript(folder.path(), &["run", "a.rhai"]), "1\n");
-        start.elapsed()
-    });
-    let quickest = quickest.min().expect("five runs");
-    assert!(quickest < Duration::from_millis(100), "{quickest:?}");
 }

@@ -7,7 +7,6 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use common::{golden, smollm2_path};
 use serde_json::Value as Json;
@@ -139,17 +138,6 @@ fn patchscope_reads_every_layer_that_was_asked_for() {
     assert_eq!(found["source_token"], " Paris");
     assert_eq!(found["replaced_token"], " x");
     assert!(printed.contains("unpatched"), "{printed}");
-}
-
-#[test]
-fn patchscope_of_all_layers_is_quick() {
-    // Other tests run beside this one, so the best of a few counts.
-    let quickest = (0..3).map_while(|_| {
-        let start = Instant::now();
-        results("scripts/patchscope.rhai", &[], "patchscope.json").map(|_| start.elapsed())
-    });
-    let Some(quickest) = quickest.min() else { return };
-    assert!(quickest < Duration::from_secs(10), "{quickest:?}");
 }
 
 #[test]

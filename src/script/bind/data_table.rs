@@ -64,7 +64,7 @@ fn files(api: &mut Api) {
     )
     .example(
         "write_text(\"t.tsv\", \"name\\tage\\nAda\\t36\\n\"); read_tsv(\"t.tsv\")",
-        "Table of 1 rows: name, age",
+        "Table of 1 row: name, age",
     )
     .native(move |path: &str| parse(path, &read(&context, path)?, Separator::Tab));
     let context = api.context();
