@@ -112,6 +112,23 @@ impl Point {
         !matches!(self, Embed | PosEmbed | LnFinal | Logits)
     }
 
+    /// Stands where the rows of a layer no longer read each other: from `z` on.
+    pub fn row_by_row(self) -> bool {
+        matches!(
+            self,
+            Z | Result
+                | AttnOutRaw
+                | AttnOut
+                | ResidMid
+                | Ln2
+                | MlpPre
+                | MlpPost
+                | MlpOutRaw
+                | MlpOut
+                | ResidPost
+        )
+    }
+
     pub fn axes(self, config: &Config) -> Axes {
         let Config { d_model, n_heads, n_kv_heads, d_head, .. } = *config;
         match self {

@@ -91,8 +91,11 @@ pub fn explain(
 
     let mut flops = run_flops(config, len, 0) * config.n_layers as f64 + unembed_flops(config, columns);
     for work in &plan.work {
-        let layers = config.n_layers - work.entry;
-        flops += run_flops(config, len, work.first) * layers as f64 + unembed_flops(config, columns);
+        let layers = (config.n_layers - work.entry) as f64;
+        let tails = if work.entry < config.n_layers { work.tail - work.first } else { 0 };
+        // In the last layer, rows before the tail are only read.
+        flops += run_flops(config, len, work.first) * layers - write_flops(config, tails);
+        flops += unembed_flops(config, columns);
     }
     let mut donors = 0;
     for (trace, ats) in plan.donors(cells) {
@@ -125,15 +128,22 @@ pub fn explain(
 
 /// One layer for the positions `first..len` of a sequence.
 fn run_flops(config: &Config, len: usize, first: usize) -> f64 {
-    let Config { d_model, d_head, d_mlp, n_heads, n_kv_heads, .. } = *config;
+    let Config { d_model, d_head, n_heads, n_kv_heads, .. } = *config;
+    let qkv = d_model * (n_heads + 2 * n_kv_heads) * d_head;
+    // Position p reads p + 1 keys, once for the scores and once for the values.
+    let keys: usize = (first..len).map(|position| position + 1).sum();
+    let read = 2.0 * ((len - first) * qkv) as f64 + 4.0 * (keys * n_heads * d_head) as f64;
+    read + write_flops(config, len - first)
+}
+
+/// The part of a layer that is row by row: `W_O` and the MLP.
+fn write_flops(config: &Config, rows: usize) -> f64 {
+    let Config { d_model, d_head, d_mlp, n_heads, .. } = *config;
     let maps = match config.family.mlp {
         MlpKind::Gated => 3,
         MlpKind::Plain => 2,
     };
-    let weights = 2 * d_model * (n_heads + n_kv_heads) * d_head + maps * d_model * d_mlp;
-    // Position p reads p + 1 keys, once for the scores and once for the values.
-    let keys: usize = (first..len).map(|position| position + 1).sum();
-    2.0 * ((len - first) * weights) as f64 + 4.0 * (keys * n_heads * d_head) as f64
+    2.0 * (rows * d_model * (n_heads * d_head + maps * d_mlp)) as f64
 }
 
 fn unembed_flops(config: &Config, columns: usize) -> f64 {

@@ -19,7 +19,7 @@ pub struct Work {
     pub entry: usize,
     /// Its first row that can differ from the base run.
     pub first: usize,
-    /// The first row that goes on after the last layer: the last one, or all that a closure there sees at once.
+    /// The first row that goes on once rows meet no more: the last one, or all that a closure there sees at once.
     pub tail: usize,
 }
 
@@ -128,15 +128,6 @@ impl Work {
         patch::sorted(writes.collect::<Result<_>>()?)
     }
 
-    /// Is a patch there applied after the walk, on the rows from `tail` on?
-    pub fn is_after_layers(&self, at: At, config: &Config) -> bool {
-        match at.point {
-            Point::LnFinal | Point::Logits => true,
-            Point::ResidPost => at.layer + 1 == config.n_layers && self.entry == config.n_layers,
-            _ => false,
-        }
-    }
-
     /// Rows that leave the base run, of a prompt of `len` tokens.
     pub fn rows(&self, len: usize) -> usize {
         len - self.first
@@ -218,9 +209,15 @@ fn place(
     if entry == config.n_layers {
         work.first = len - 1;
     }
-    let after = work.acts.iter().filter(|act| work.is_after_layers(act.selection.at, config));
+    let after = work.acts.iter().filter(|act| acts_on_tail(act.selection.at, config));
     work.tail = after.filter(|act| !last_alone(act)).filter_map(rows).min().unwrap_or(len - 1);
     work
+}
+
+/// Does a patch there act on tails: where rows meet no more before the metric reads the last one?
+pub fn acts_on_tail(at: At, config: &Config) -> bool {
+    matches!(at.point, Point::LnFinal | Point::Logits)
+        || (at.layer + 1 == config.n_layers && at.point.row_by_row())
 }
 
 fn entry(at: At, config: &Config) -> usize {

@@ -1,18 +1,18 @@
 //! The sweep: one walk down the layers for all cells. A cell enters at the layer of its patch with the base run's
 //! rows from the patched position on; earlier positions are read from the base run's keys and values.
 
-use super::apply::Placed;
+use super::apply::{Change, Placed};
 use super::control::Control;
 use super::error::Result;
 use super::memory;
 use super::metric::{Metric, Resolved};
 use super::patch::{Patch, Write};
-use super::plan::{Fate, Plan, Work, plan};
+use super::plan::{Fate, Plan, Work, acts_on_tail, plan};
 use super::recorder::Recorder;
 use super::tokens::Tokens;
 use super::trace;
 use crate::model::{At, Batch, Config, Hook, Kv, Model, Point, Prepared, Segment};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::cell::Cell as Counter;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -179,12 +179,13 @@ impl Walk<'_> {
     /// Computes the cells: value and `max |Δ|` of each.
     fn run(&self, cells: &[Cell]) -> Result<Vec<(f64, f32)>> {
         let transformer = &self.model.transformer;
+        let last = self.model.config().n_layers - 1;
         let mut changes = vec![Vec::new(); cells.len()];
         // Indices into `cells` of those that have entered.
         let mut active: Vec<usize> = Vec::new();
         let mut x: Option<Tensor> = None;
         let mut shape: Option<Prepared> = None;
-        for layer in 0..self.model.config().n_layers {
+        for layer in 0..=last {
             let now: Vec<usize> = (0..cells.len()).filter(|&i| cells[i].work.entry <= layer).collect();
             if now.is_empty() {
                 continue;
@@ -193,9 +194,8 @@ impl Walk<'_> {
                 Some(prepared) if active.len() == now.len() => prepared,
                 _ => transformer.prepare(self.batch(cells, &now))?,
             };
-            let rows = prepared.batch.rows();
             let mut hook = Recorder::new(self.progress.control, BTreeSet::new());
-            place(&mut hook, cells, &now, &prepared.batch, |at| match at.point.in_layer() {
+            self.place(&mut hook, cells, &now, &prepared.batch, |at| match at.point.in_layer() {
                 true => at.layer == layer,
                 false => layer == 0 && matches!(at.point, Point::Embed | Point::PosEmbed),
             });
@@ -207,16 +207,77 @@ impl Walk<'_> {
                 self.enter(x, &self.base.resid[layer], cells, &active, &now)?
             };
             let past = std::slice::from_ref(&self.base.kv[layer]);
-            let (next, _) = transformer.layer(layer, entered, &prepared, past, &mut hook)?;
-            for (i, change) in hook.changes {
-                changes[i].push(change);
-            }
-            x = Some(next);
+            x = Some(if layer < last {
+                transformer.layer(layer, entered, &prepared, past, &mut hook)?.0
+            } else {
+                // From here on only the tails are wanted.
+                let rows = tail_rows(cells, &now, self.prompt.len(), entered.device())?;
+                let tails = self.tails(cells, &now)?;
+                let mut writes = self.tail_hook(cells, &now, &tails, |at| at.point.in_layer());
+                let hooks: [&mut dyn Hook; 2] = [&mut hook, &mut writes];
+                let x = transformer.layer_at_rows(layer, entered, &prepared, past, &rows, hooks)?;
+                note(&mut changes, writes.changes);
+                x
+            });
+            note(&mut changes, hook.changes);
+            self.progress.passed(prepared.batch.rows());
             shape = Some(prepared);
             active = now;
-            self.progress.passed(rows);
         }
-        self.read_out(x, cells, &active, changes)
+        // Those that enter only after the last layer.
+        let late: Vec<usize> = (0..cells.len()).filter(|&i| cells[i].work.entry > last).collect();
+        let values = self.read_out(x.filter(|_| !active.is_empty()), cells, &active, &late, &mut changes)?;
+        let value = |(value, changes): (f64, &Vec<Tensor>)| Ok((value, largest(changes)?));
+        values.into_iter().zip(&changes).map(value).collect()
+    }
+
+    /// Registers the writes that belong to a step before tails.
+    fn place<'c>(
+        &self,
+        hook: &mut Recorder<'c>,
+        cells: &'c [Cell],
+        now: &[usize],
+        batch: &Batch,
+        here: impl Fn(At) -> bool,
+    ) {
+        let config = self.model.config();
+        for (segment, &i) in now.iter().enumerate() {
+            let start = batch.rows_of(segment).start;
+            for write in &cells[i].writes {
+                let at = write.selection.at;
+                if here(at) && !acts_on_tail(at, config) {
+                    hook.write(Placed { write, entry: i, segment, start, first: cells[i].work.first });
+                }
+            }
+        }
+    }
+
+    /// What each of these cells still changes on its tail.
+    fn tails(&self, cells: &[Cell], of: &[usize]) -> Result<Vec<Vec<Write>>> {
+        let (config, len) = (self.model.config(), self.prompt.len());
+        of.iter().map(|&i| cells[i].tail(len, config)).collect()
+    }
+
+    /// A hook for the packed tails of these cells.
+    fn tail_hook<'t>(
+        &self,
+        cells: &[Cell],
+        of: &[usize],
+        tails: &'t [Vec<Write>],
+        here: impl Fn(At) -> bool,
+    ) -> Recorder<'t>
+    where
+        Self: 't,
+    {
+        let mut hook = Recorder::new(self.progress.control, BTreeSet::new());
+        let batch = tail_batch(cells, of, self.prompt.len());
+        for (segment, (tail, &entry)) in tails.iter().zip(of).enumerate() {
+            let start = batch.rows_of(segment).start;
+            for write in tail.iter().filter(|write| here(write.selection.at)) {
+                hook.write(Placed { write, entry, segment, start, first: cells[entry].work.tail });
+            }
+        }
+        hook
     }
 
     fn batch(&self, cells: &[Cell], now: &[usize]) -> Batch {
@@ -253,37 +314,37 @@ impl Walk<'_> {
         Ok(all.index_select(&Tensor::new(source, base.device())?, 0)?)
     }
 
-    /// After the last layer rows no longer meet: only the tails go on. Final norm, the logits the metric needs,
-    /// and the metric.
+    /// After the last layer: final norm, the logits the metric needs, and the metric, in the order of `cells`.
+    /// `x` holds the tails of `active`; those of `late` come from the base run.
     fn read_out(
         &self,
         x: Option<Tensor>,
         cells: &[Cell],
         active: &[usize],
-        mut changes: Vec<Vec<Tensor>>,
-    ) -> Result<Vec<(f64, f32)>> {
+        late: &[usize],
+        changes: &mut [Vec<Tensor>],
+    ) -> Result<Vec<f64>> {
         self.progress.control.check()?;
-        let config = self.model.config();
-        let len = self.prompt.len();
-        let tails = cells.iter().map(|cell| cell.tail(len, config)).collect::<Result<Vec<_>>>()?;
-        let segment = |cell: &Cell| Segment { len: len - cell.work.tail, past: 0, past_len: 0 };
-        let batch = Batch::new(cells.iter().map(segment).collect());
-        let mut hook = Recorder::new(self.progress.control, BTreeSet::new());
-        for (i, (tail, cell)) in tails.iter().zip(cells).enumerate() {
-            let start = batch.rows_of(i).start;
-            for write in tail {
-                hook.write(Placed { write, entry: i, segment: i, start, first: cell.work.tail });
-            }
-        }
         let transformer = &self.model.transformer;
-        let mut rows = self.tail_rows(x, cells, active)?;
-        let last = At { point: Point::ResidPost, layer: config.n_layers - 1 };
-        if hook.wants(last) {
-            rows = hook.rows(last, rows)?;
+        let n_layers = self.model.config().n_layers;
+        let order: Vec<usize> = active.iter().chain(late).copied().collect();
+        let tails = self.tails(cells, &order)?;
+        let last = At { point: Point::ResidPost, layer: n_layers - 1 };
+        let mut parts: Vec<Tensor> = x.into_iter().collect();
+        if !late.is_empty() {
+            let base = &self.base.resid[n_layers];
+            let rows = late.iter().flat_map(|&i| cells[i].work.tail as u32..self.prompt.len() as u32);
+            let rows = base.index_select(&Tensor::from_iter(rows, base.device())?, 0)?;
+            let mut hook = self.tail_hook(cells, late, &tails[active.len()..], |at| at == last);
+            parts.push(if hook.wants(last) { hook.rows(last, rows)? } else { rows });
+            note(changes, hook.changes);
         }
+        let rows = Tensor::cat(&parts, 0)?;
+        let mut hook = self.tail_hook(cells, &order, &tails, |at| !at.point.in_layer());
         let normed = transformer.final_norm(&rows, &mut hook)?;
         let logits_patched = hook.wants(At { point: Point::Logits, layer: 0 });
-        let ends = (0..cells.len()).map(|segment| batch.rows_of(segment).end as u32 - 1);
+        let batch = tail_batch(cells, &order, self.prompt.len());
+        let ends = (0..order.len()).map(|segment| batch.rows_of(segment).end as u32 - 1);
         let ends = Tensor::from_iter(ends, rows.device())?;
         // Patches on logits may reach the metric's columns from any other.
         let columns = self.metric.columns();
@@ -298,36 +359,43 @@ impl Walk<'_> {
             }
             _ => logits,
         };
-        for (i, change) in hook.changes {
-            changes[i].push(change);
-        }
+        note(changes, hook.changes);
         let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-        let result =
-            |(row, changes): (&Vec<f32>, &Vec<Tensor>)| Ok((self.metric.eval(row)?, largest(changes)?));
-        logits.iter().zip(&changes).map(result).collect()
-    }
-
-    fn tail_rows(&self, x: Option<Tensor>, cells: &[Cell], active: &[usize]) -> Result<Tensor> {
-        let len = self.prompt.len();
-        let base = &self.base.resid[self.model.config().n_layers];
-        let (all, base_row) = match x {
-            Some(x) => (Tensor::cat(&[&x, base], 0)?, x.dim(0)?),
-            None => (base.clone(), 0),
-        };
-        let starts = starts(cells, active, len);
-        let mut source: Vec<u32> = Vec::new();
-        for (i, Cell { work, .. }) in cells.iter().enumerate() {
-            let (start, first) = starts.get(&i).map_or((base_row, 0), |&start| (start, work.first));
-            source.extend((start + work.tail - first..start + len - first).map(|row| row as u32));
+        let mut values = vec![0.0; cells.len()];
+        for (&i, row) in order.iter().zip(&logits) {
+            values[i] = self.metric.eval(row)?;
         }
-        Ok(all.index_select(&Tensor::new(source, base.device())?, 0)?)
+        Ok(values)
+    }
+}
+
+/// The packed rows, among those of the cells `of`, that are tails.
+fn tail_rows(cells: &[Cell], of: &[usize], len: usize, device: &Device) -> Result<Tensor> {
+    let starts = starts(cells, of, len);
+    let rows = of.iter().flat_map(|i| {
+        let Work { first, tail, .. } = *cells[*i].work;
+        let start = starts.get(i).copied().unwrap_or_default();
+        (start + tail - first) as u32..(start + len - first) as u32
+    });
+    Ok(Tensor::from_iter(rows, device)?)
+}
+
+/// The tails of these cells, one segment each.
+fn tail_batch(cells: &[Cell], of: &[usize], len: usize) -> Batch {
+    let segment = |&i: &usize| Segment { len: len - cells[i].work.tail, past: 0, past_len: 0 };
+    Batch::new(of.iter().map(segment).collect())
+}
+
+fn note(changes: &mut [Vec<Tensor>], of_cells: Vec<Change>) {
+    for (i, change) in of_cells {
+        changes[i].push(change);
     }
 }
 
 impl Cell<'_> {
-    /// What it still changes after the last layer.
+    /// What it still changes where rows meet no more.
     fn tail(&self, len: usize, config: &Config) -> Result<Vec<Write>> {
-        let after = self.writes.iter().filter(|write| self.work.is_after_layers(write.selection.at, config));
+        let after = self.writes.iter().filter(|write| acts_on_tail(write.selection.at, config));
         // A closure that sees several rows at once has them all in the tail.
         after.map(|write| Ok(write.only_row(len - 1)?.unwrap_or_else(|| write.clone()))).collect()
     }
@@ -345,20 +413,4 @@ fn largest(changes: &[Tensor]) -> Result<f32> {
         max = max.max(change.to_dtype(DType::F32)?.to_scalar::<f32>()?);
     }
     Ok(max)
-}
-
-/// Registers the writes that belong to this step.
-fn place<'a>(
-    hook: &mut Recorder<'a>,
-    cells: &'a [Cell],
-    now: &[usize],
-    batch: &Batch,
-    here: impl Fn(At) -> bool,
-) {
-    for (segment, &i) in now.iter().enumerate() {
-        let start = batch.rows_of(segment).start;
-        for write in cells[i].writes.iter().filter(|w| here(w.selection.at)) {
-            hook.write(Placed { write, entry: i, segment, start, first: cells[i].work.first });
-        }
-    }
 }
