@@ -9,7 +9,12 @@ use super::{report, warn};
 
 /// Runs a script, or lists its parameters; gives the exit code.
 pub fn run(run: Run) -> u8 {
-    let options = HostOptions { script: Some(run.file.clone()), sets: run.sets, ..run.settings.options() };
+    let options = HostOptions {
+        script: Some(run.file.clone()),
+        sets: run.sets,
+        explain: run.explain,
+        ..run.settings.options()
+    };
     let host = Host::new(options);
     if let Err(error) = interrupt::install(host.context().interrupt_flag()) {
         warn(&format!("warning: Ctrl-C will not stop the run cleanly: {error}"));

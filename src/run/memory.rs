@@ -1,11 +1,34 @@
-//! How much memory a run may take.
+//! How much memory a run may take, and how much a sweep takes: its cells are split so that it stays within.
+
+use super::control::Control;
+use super::plan::Work;
+use super::select::Cols;
+use crate::model::family::MlpKind;
+use crate::model::{Axes, Config, Model, Point};
+use candle_core::{DType, Device};
 
 /// Rows of one pass: enough for products at full speed, few enough that memory once touched is used again.
 pub const PASS_ROWS: usize = 2048;
 
-/// Bytes that one step of a run may hold beyond weights: half of what is free.
+/// Bytes that one step of a run may hold beyond weights: half of what main memory has free.
 pub fn default_budget() -> usize {
     free() / 2
+}
+
+/// Bytes that one step of a run may hold on `device`: what `control` says, else half of what is free.
+pub fn budget(control: &Control, device: &Device) -> usize {
+    control.memory.unwrap_or_else(|| free_on_card(device).map_or_else(default_budget, |free| free / 2))
+}
+
+#[cfg(feature = "cuda")]
+fn free_on_card(device: &Device) -> Option<usize> {
+    let stream = device.as_cuda_device().ok()?.cuda_stream();
+    stream.context().mem_get_info().ok().map(|(free, _)| free)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn free_on_card(_: &Device) -> Option<usize> {
+    None
 }
 
 /// Bytes of main memory that are free, 2 GiB where that cannot be known.
@@ -16,4 +39,161 @@ fn free() -> usize {
         line.split_whitespace().nth(1)?.parse::<usize>().ok()
     };
     read().map_or(2 << 30, |kib| kib * 1024)
+}
+
+/// Cells that walk down the layers together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Indices into the plan's work.
+    pub cells: Vec<usize>,
+    /// The most that it holds at once, estimated.
+    pub bytes: usize,
+}
+
+/// Splits the cells so that a chunk's rows fit `budget` bytes; a single cell is never split. Cells that enter
+/// late come last, so that a chunk's cells share their layers. `columns` are the logits that the metric reads.
+pub fn chunks(model: &Model, len: usize, columns: usize, work: &[Work], budget: usize) -> Vec<Chunk> {
+    let sizes = Sizes::new(model, len, columns);
+    let mut order: Vec<usize> = (0..work.len()).collect();
+    order.sort_by_key(|&i| (work[i].entry, work[i].first, i));
+    let mut chunks: Vec<Chunk> = Vec::new();
+    let mut load = Load::default();
+    for i in order {
+        let more = load.with(&work[i], &sizes);
+        let bytes = sizes.bytes(&more);
+        match chunks.last_mut() {
+            Some(chunk) if more.rows <= PASS_ROWS && bytes <= budget => {
+                chunk.cells.push(i);
+                chunk.bytes = bytes;
+                load = more;
+            }
+            _ => {
+                load = Load::default().with(&work[i], &sizes);
+                chunks.push(Chunk { cells: vec![i], bytes: sizes.bytes(&load) });
+            }
+        }
+    }
+    chunks
+}
+
+/// Bytes of the base run: what it keeps, and one layer's work beyond that.
+pub fn base_run(model: &Model, len: usize) -> usize {
+    let sizes = Sizes::new(model, len, 1);
+    let Config { n_layers, d_model, n_kv_heads, d_head, .. } = sizes.config;
+    let kept = len * (d_model + n_layers * (d_model + 2 * n_kv_heads * d_head));
+    (kept + len * sizes.layer()) * sizes.element
+}
+
+/// What the cells of a chunk add up to. Numbers are counted, not bytes.
+#[derive(Debug, Clone, Default)]
+struct Load {
+    cells: usize,
+    rows: usize,
+    /// Rows that go on after the last layer.
+    tails: usize,
+    /// Numbers that patches bring.
+    values: usize,
+    /// Numbers a row at the widest patch.
+    patched: usize,
+    logits_patched: bool,
+}
+
+impl Load {
+    fn with(&self, work: &Work, sizes: &Sizes) -> Load {
+        let mut load = self.clone();
+        load.cells += 1;
+        load.rows += work.rows(sizes.len);
+        load.tails += sizes.len - work.tail;
+        for act in &work.acts {
+            let selection = &act.selection;
+            load.values += selection.values(sizes.len);
+            load.patched = load.patched.max(sizes.patch(selection.at.point, selection.cols == Cols::All));
+            load.logits_patched |= selection.at.point == Point::Logits;
+        }
+        load
+    }
+}
+
+/// The sizes that decide how much a sweep holds.
+struct Sizes<'a> {
+    config: &'a Config,
+    /// Bytes of a number.
+    element: usize,
+    /// Does attention run as one kernel, which never holds all scores?
+    kernel: bool,
+    len: usize,
+    columns: usize,
+}
+
+impl Sizes<'_> {
+    fn new(model: &Model, len: usize, columns: usize) -> Sizes<'_> {
+        let transformer = &model.transformer;
+        Sizes {
+            config: &transformer.config,
+            element: transformer.dtype.size_in_bytes(),
+            kernel: transformer.device.is_cpu() && transformer.dtype == DType::F32,
+            len,
+            columns,
+        }
+    }
+
+    /// What a row holds all the way through a layer: the stream before and after attention, norms, what attention
+    /// added, rotary tables, queries, keys and values.
+    fn stream(&self) -> usize {
+        let Config { d_model, d_head, n_heads, n_kv_heads, .. } = *self.config;
+        4 * d_model + (2 * n_heads + 2 * n_kv_heads + 1) * d_head
+    }
+
+    /// Numbers a row at the widest moment of a layer without patches.
+    fn layer(&self) -> usize {
+        let Config { d_head, d_mlp, n_heads, .. } = *self.config;
+        let attention = match self.kernel {
+            // Each thread works on one head.
+            true => rayon::current_num_threads().min(n_heads) * (self.len + d_head),
+            false => self.scores(),
+        };
+        let mlp = match self.config.family.mlp {
+            MlpKind::Gated => 3 * d_mlp,
+            MlpKind::Plain => 2 * d_mlp,
+        };
+        self.stream() + attention.max(mlp)
+    }
+
+    /// Numbers a row where scores exist as tensors: theirs, masked, their softmax, patched copies of both, and the
+    /// operands laid out head by head.
+    fn scores(&self) -> usize {
+        let Config { d_head, n_heads, .. } = *self.config;
+        7 * n_heads * self.len + 4 * n_heads * d_head
+    }
+
+    /// Numbers a row at the moment of a patch: besides the activation, the copy with the new rows and the result.
+    fn patch(&self, point: Point, whole: bool) -> usize {
+        let Config { d_model, d_mlp, .. } = *self.config;
+        let width = match point.axes(self.config) {
+            Axes::Row { width } => width,
+            Axes::Heads { heads, width } => heads * width,
+            Axes::Scores { .. } => return self.stream() + self.scores(),
+        };
+        // A part of the columns is cut out and put back.
+        let copies = if whole { 4 } else { 6 };
+        match point {
+            // After the last layer only the tails' rows are left: see `bytes`.
+            Point::LnFinal | Point::Logits => 0,
+            Point::MlpPre | Point::MlpPost => self.stream() + d_mlp + copies * width,
+            Point::Result => self.stream() + 2 * d_model + (copies + 1) * width,
+            _ => self.stream() + copies * width,
+        }
+    }
+
+    fn bytes(&self, load: &Load) -> usize {
+        let Config { d_model, d_vocab, .. } = *self.config;
+        let layers = (load.rows + self.len) * self.layer().max(load.patched);
+        let stream = (2 * load.rows + self.len + 6 * load.tails) * d_model;
+        // The logits, as float32, and as they are read.
+        let logits = match load.logits_patched {
+            true => load.tails * 5 * d_vocab,
+            false => load.cells * 3 * self.columns,
+        };
+        (layers.max(stream + logits) + load.values) * self.element
+    }
 }

@@ -1,13 +1,14 @@
 //! What a run is: where to stand ([`site`], [`names`], [`select`]), what to change there ([`patch`], [`apply`]),
 //! what to record ([`recorder`], [`trace`]), how to judge it ([`metric`]), how many runs become one walk down the
-//! layers ([`plan`], [`sweep`]), and how a run goes on beyond its prompt ([`generate`]). [`tokens`] is the prompt;
-//! [`control`] stops and watches all of it, [`memory`] bounds it.
+//! layers ([`plan`], [`sweep`]; [`explain`] says what that takes), and how a run goes on beyond its prompt
+//! ([`generate`]). [`tokens`] is the prompt; [`control`] stops and watches all of it, [`memory`] bounds it.
 
 pub mod apply;
 mod choose;
 pub mod control;
 mod decode;
 pub mod error;
+pub mod explain;
 pub mod generate;
 pub mod memory;
 pub mod metric;
@@ -23,6 +24,7 @@ pub mod trace;
 
 pub use control::Control;
 pub use error::{Result, RunError};
+pub use explain::{Explanation, explain};
 pub use metric::Metric;
 pub use patch::{Edit, Patch, Steps, Value};
 pub use site::{Heads, Pos, Site};

@@ -1,5 +1,5 @@
-//! A patch: a site and what to do there. Resolving it for a prompt reads its values and checks every shape,
-//! before anything is computed.
+//! A patch: a site and what to do there. For a prompt it is first checked, by shapes alone, and then resolved, which
+//! reads its values (and so runs donors that have not recorded them yet).
 
 use super::error::{Result, RunError};
 use super::select::Selection;
@@ -102,6 +102,23 @@ impl Edit {
             Edit::Func(_) => "edit",
         }
     }
+
+    /// Do both orders give the same?
+    fn commutes(&self, other: &Edit) -> bool {
+        use Edit::{Add, Scale, Zero};
+        matches!((self, other), (Add(_), Add(_)) | (Scale(_) | Zero, Scale(_) | Zero))
+    }
+
+    /// The runs it reads.
+    pub fn donors(&self) -> &[Arc<Trace>] {
+        match self {
+            Edit::Set(Value::Trace(t)) | Edit::Add(Value::Trace(t)) | Edit::Lerp(Value::Trace(t), _) => {
+                std::slice::from_ref(t)
+            }
+            Edit::Mean(traces) => traces,
+            _ => &[],
+        }
+    }
 }
 
 /// What a resolved patch does to its packed rows.
@@ -148,25 +165,68 @@ impl Patch {
         Patch { site, edit, steps: Steps::Prompt, allow_noop: false }
     }
 
+    /// Checks all that can be known before a value is read: positions, heads and every shape.
+    pub fn check(&self, config: &Config, tokens: &Tokens) -> Result<Selection> {
+        let selection = Selection::new(&self.site, config, tokens)?;
+        self.check_values(&selection, tokens.len())?;
+        Ok(selection)
+    }
+
     /// Resolves the patch for the rows of a prompt.
     pub fn resolve(&self, config: &Config, tokens: &Tokens) -> Result<Write> {
-        let selection = Selection::new(&self.site, config, tokens)?;
-        self.write(selection, tokens.len())
+        self.write(self.check(config, tokens)?, tokens.len())
     }
 
     /// Resolves the patch for one new token, whose row is `row` of its segment.
     pub fn resolve_step(&self, config: &Config, row: usize, keys: usize) -> Result<Write> {
         let mut selection = Selection::at_rows(&self.site, config, vec![row]);
         selection.site = self.site.to_string();
+        self.check_values(&selection, keys)?;
         self.write(selection, keys)
     }
 
-    fn write(&self, selection: Selection, keys: usize) -> Result<Write> {
-        let pack = |value: &Value| -> Result<Tensor> {
-            match value {
-                Value::Tensor(tensor) => selection.pack(tensor, keys),
-                Value::Trace(trace) => self.read_trace(trace, &selection, keys),
+    fn check_values(&self, selection: &Selection, keys: usize) -> Result<()> {
+        match &self.edit {
+            Edit::Set(value) | Edit::Add(value) | Edit::Lerp(value, _) => match value {
+                Value::Tensor(tensor) => selection.accepts(tensor.dims(), keys),
+                Value::Trace(trace) => self.check_trace(trace, selection, keys),
+            },
+            Edit::Mean(traces) if traces.is_empty() => Err(RunError::NoTraces),
+            Edit::Mean(traces) => traces.iter().try_for_each(|t| self.check_trace(t, selection, keys)),
+            Edit::ProjectOut(direction) => {
+                let site = selection.site.clone();
+                if norm(direction)? == 0.0 {
+                    return Err(RunError::ZeroDirection { site });
+                }
+                let want = selection.shape(keys).last().map_or(vec![], |&n| vec![n]);
+                if direction.dims() != want {
+                    return Err(RunError::ValueShape { site, want, found: direction.dims().to_vec() });
+                }
+                Ok(())
             }
+            Edit::Scale(_) | Edit::Zero | Edit::Func(_) => Ok(()),
+        }
+    }
+
+    /// Would the trace's value fit? Its shape follows from its tokens alone.
+    fn check_trace(&self, trace: &Trace, selection: &Selection, keys: usize) -> Result<()> {
+        let their_keys = trace.tokens().len();
+        let theirs = Selection::new(&self.site, trace.model().config(), trace.tokens())?;
+        let (rows, their_rows) = (selection.rows.len(), theirs.rows.len());
+        let refuse = |want, found| RunError::TraceLength { site: selection.site.clone(), want, found };
+        match selection.accepts(&theirs.shape(their_keys), keys) {
+            Err(_) if their_rows != rows => Err(refuse(rows, their_rows)),
+            Err(_) if selection.is_scores() && their_keys != keys => Err(refuse(keys, their_keys)),
+            fits => fits,
+        }
+    }
+
+    /// Reads the values for a selection that [`check`](Self::check) gave.
+    pub fn write(&self, selection: Selection, keys: usize) -> Result<Write> {
+        let read = |trace: &Trace| selection.pack(&trace.read(&self.site)?, keys);
+        let pack = |value: &Value| match value {
+            Value::Tensor(tensor) => selection.pack(tensor, keys),
+            Value::Trace(trace) => read(trace),
         };
         let op = match &self.edit {
             Edit::Set(value) => Op::Set(pack(value)?),
@@ -175,58 +235,44 @@ impl Patch {
             Edit::Scale(a) => Op::Scale(*a),
             Edit::Zero => Op::Scale(0.0),
             Edit::Mean(traces) => {
-                let values = traces.iter().map(|t| self.read_trace(t, &selection, keys));
-                let values = values.collect::<Result<Vec<_>>>()?;
-                if values.is_empty() {
-                    return Err(RunError::NoTraces);
-                }
+                let values = traces.iter().map(|trace| read(trace)).collect::<Result<Vec<_>>>()?;
                 Op::Set(Tensor::stack(&values, 0)?.mean(0)?)
             }
-            Edit::ProjectOut(direction) => {
-                let norm = direction.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()?;
-                let site = selection.site.clone();
-                if norm == 0.0 {
-                    return Err(RunError::ZeroDirection { site });
-                }
-                let want = selection.shape(keys).last().map_or(vec![], |&n| vec![n]);
-                if direction.dims() != want {
-                    return Err(RunError::ValueShape { site, want, found: direction.dims().to_vec() });
-                }
-                Op::ProjectOut((direction / f64::from(norm))?)
-            }
+            Edit::ProjectOut(direction) => Op::ProjectOut((direction / norm(direction)?)?),
             Edit::Func(f) => Op::Func(f.clone()),
         };
         Ok(Write { selection, op, allow_noop: self.allow_noop, index: 0 })
     }
-
-    fn read_trace(&self, trace: &Trace, selection: &Selection, keys: usize) -> Result<Tensor> {
-        let value = trace.read(&self.site)?;
-        let refuse = |found: usize| RunError::TraceLength {
-            site: selection.site.clone(),
-            want: selection.rows.len(),
-            found,
-        };
-        match selection.pack(&value, keys) {
-            Err(RunError::ValueShape { .. }) if !self.site.pos.is_single() => {
-                Err(refuse(value.dim(if selection.is_scores() { value.rank() - 2 } else { 0 })?))
-            }
-            packed => packed,
-        }
-    }
 }
 
-/// Refuses patches whose order would matter, and sorts the others so that the order in which they were written
-/// cannot show, not even in rounding.
-pub fn order(patches: &[Patch], writes: Vec<Write>) -> Result<Vec<Write>> {
-    for (i, a) in writes.iter().enumerate() {
-        for (j, b) in writes.iter().enumerate().take(i) {
-            let commute = matches!((&a.op, &b.op), (Op::Add(_), Op::Add(_)) | (Op::Scale(_), Op::Scale(_)));
-            let together = patches.get(i).zip(patches.get(j)).is_none_or(|(p, q)| p.steps.overlaps(q.steps));
-            if !commute && together && a.selection.overlaps(&b.selection) {
-                return Err(RunError::Overlap { a: b.selection.site.clone(), b: a.selection.site.clone() });
+fn norm(x: &Tensor) -> Result<f64> {
+    Ok(f64::from(x.sqr()?.sum_all()?.sqrt()?.to_dtype(DType::F32)?.to_scalar::<f32>()?))
+}
+
+/// Refuses patches of one prompt whose order would matter; `selections` has one entry a patch.
+pub fn check_overlaps<'a>(
+    patches: &[Patch],
+    selections: impl Iterator<Item = &'a Selection> + Clone,
+) -> Result<()> {
+    let placed = patches.iter().zip(selections);
+    for (i, (p, a)) in placed.clone().enumerate() {
+        for (q, b) in placed.clone().take(i) {
+            if !p.edit.commutes(&q.edit) && p.steps.overlaps(q.steps) && a.overlaps(b) {
+                return Err(RunError::Overlap { a: b.site.clone(), b: a.site.clone() });
             }
         }
     }
+    Ok(())
+}
+
+/// Refuses patches whose order would matter, and sorts the others.
+pub fn order(patches: &[Patch], writes: Vec<Write>) -> Result<Vec<Write>> {
+    check_overlaps(patches, writes.iter().map(|write| &write.selection))?;
+    sorted(writes)
+}
+
+/// Sorts writes so that the order in which they were written cannot show, not even in rounding.
+pub fn sorted(writes: Vec<Write>) -> Result<Vec<Write>> {
     let mut keyed = writes.into_iter().map(|w| Ok((sort_key(&w)?, w))).collect::<Result<Vec<_>>>()?;
     keyed.sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(Ordering::Equal));
     Ok(keyed.into_iter().map(|(_, write)| write).collect())

@@ -3,21 +3,32 @@
 
 use super::error::{Result, RunError};
 use super::patch::{self, Edit, Patch, Steps, Value, Write};
-use super::select::Cols;
+use super::select::{Cols, Selection};
 use super::tokens::Tokens;
-use super::trace::{Trace, record_together};
-use crate::model::{At, Config, Model, Point};
+use super::trace::Trace;
+use crate::model::{At, Config, Model, ModelError, Point};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// One cell that must be computed.
+#[derive(Debug)]
 pub struct Work {
     pub cell: usize,
-    pub writes: Vec<Write>,
+    pub acts: Vec<Act>,
     /// The layer at which its rows leave the base run; `n_layers` if only after the last one.
     pub entry: usize,
     /// Its first row that can differ from the base run.
     pub first: usize,
+    /// The first row that goes on after the last layer: the last one, or all that a closure there sees at once.
+    pub tail: usize,
+}
+
+/// A patch of a cell, and where it acts.
+#[derive(Debug)]
+pub struct Act {
+    /// Its index in the cell.
+    pub patch: usize,
+    pub selection: Selection,
 }
 
 /// How each cell gets its value.
@@ -33,37 +44,44 @@ pub enum Fate {
     Unreachable,
 }
 
+/// What a sweep has to compute. Nothing is computed to make it: donors are known by their tokens and shapes.
+#[derive(Debug)]
 pub struct Plan {
     pub work: Vec<Work>,
+    /// One a cell.
     pub fates: Vec<Fate>,
 }
 
 /// Decides the fate of every cell. `shortcuts` off computes every cell.
+///
+/// # Errors
+/// Whatever is wrong with any cell.
 pub fn plan(model: &Arc<Model>, prompt: &Tokens, cells: &[Vec<Patch>], shortcuts: bool) -> Result<Plan> {
+    if prompt.is_empty() {
+        return Err(ModelError::EmptyPrompt.into());
+    }
     if cells.is_empty() {
         return Err(RunError::NoCells);
     }
     let config = model.config();
-    check_cells(config, cells)?;
-    record_donors(cells)?;
     let mut plan = Plan { work: Vec::new(), fates: Vec::with_capacity(cells.len()) };
     let mut seen: HashMap<Vec<Key>, usize> = HashMap::new();
     for (cell, patches) in cells.iter().enumerate() {
-        let mut resolved = patches.iter().map(|p| p.resolve(config, prompt)).collect::<Result<Vec<_>>>()?;
-        for write in &mut resolved {
-            write.selection.at = canonical(write.selection.at, config);
-        }
-        let mut keys: Vec<Key> = patches.iter().zip(&resolved).map(|(p, w)| Key::new(p, w)).collect();
-        keys.sort();
-        let all = patches.iter().zip(&resolved);
-        if shortcuts && all.clone().all(|(p, w)| equals_base(p, w, model, prompt)) {
+        let selections = check(config, prompt, patches)?;
+        let all = || patches.iter().zip(&selections);
+        if shortcuts && all().all(|(p, s)| equals_base(p, s, model, prompt)) {
             plan.fates.push(Fate::EqualsBase);
             continue;
         }
-        let reaches = |w: &Write| !shortcuts || reaches_last(w, config, prompt.len());
-        let writes: Vec<Write> =
-            patch::order(patches, resolved)?.into_iter().filter(|write| reaches(write)).collect();
-        if writes.is_empty() {
+        let mut keys: Vec<Key> = all().map(|(p, s)| Key::new(p, s)).collect();
+        keys.sort();
+        let acts: Vec<Act> = selections
+            .into_iter()
+            .enumerate()
+            .map(|(patch, selection)| Act { patch, selection })
+            .filter(|act| !shortcuts || reaches_last(&act.selection, config, prompt.len()))
+            .collect();
+        if acts.is_empty() {
             plan.fates.push(Fate::Unreachable);
         } else if let Some(&work) = seen.get(&keys).filter(|_| shortcuts) {
             plan.fates.push(Fate::Merged(work));
@@ -71,45 +89,73 @@ pub fn plan(model: &Arc<Model>, prompt: &Tokens, cells: &[Vec<Patch>], shortcuts
             let work = plan.work.len();
             seen.insert(keys, work);
             plan.fates.push(Fate::Computed(work));
-            plan.work.push(place(cell, writes, config, prompt.len(), shortcuts));
+            plan.work.push(place(cell, patches, acts, config, prompt.len(), shortcuts));
         }
     }
     Ok(plan)
 }
 
-fn check_cells(config: &Config, cells: &[Vec<Patch>]) -> Result<()> {
-    for patch in cells.iter().flatten() {
-        patch.site.validate(config)?;
+impl Plan {
+    /// Rows that go through each layer, all cells together.
+    pub fn rows(&self, len: usize, n_layers: usize) -> Vec<usize> {
+        let rows =
+            |layer| self.work.iter().filter(|work| work.entry <= layer).map(|work| work.rows(len)).sum();
+        (0..n_layers).map(rows).collect()
+    }
+
+    /// Which sites the cells to compute read from which runs.
+    pub fn donors(&self, cells: &[Vec<Patch>]) -> Vec<(Arc<Trace>, BTreeSet<At>)> {
+        let mut wanted: BTreeMap<*const Trace, (Arc<Trace>, BTreeSet<At>)> = BTreeMap::new();
+        for work in &self.work {
+            for act in &work.acts {
+                let patch = &cells[work.cell][act.patch];
+                for trace in patch.edit.donors() {
+                    let entry = wanted.entry(Arc::as_ptr(trace));
+                    let (_, ats) = entry.or_insert_with(|| (trace.clone(), BTreeSet::new()));
+                    ats.insert(patch.site.at);
+                }
+            }
+        }
+        wanted.into_values().collect()
+    }
+}
+
+impl Work {
+    /// Reads what its patches bring, in the order in which they are applied.
+    pub fn writes(&self, cells: &[Vec<Patch>], len: usize) -> Result<Vec<Write>> {
+        let patches = &cells[self.cell];
+        let writes = self.acts.iter().map(|act| patches[act.patch].write(act.selection.clone(), len));
+        patch::sorted(writes.collect::<Result<_>>()?)
+    }
+
+    /// Is a patch there applied after the walk, on the rows from `tail` on?
+    pub fn is_after_layers(&self, at: At, config: &Config) -> bool {
+        match at.point {
+            Point::LnFinal | Point::Logits => true,
+            Point::ResidPost => at.layer + 1 == config.n_layers && self.entry == config.n_layers,
+            _ => false,
+        }
+    }
+
+    /// Rows that leave the base run, of a prompt of `len` tokens.
+    pub fn rows(&self, len: usize) -> usize {
+        len - self.first
+    }
+}
+
+/// Checks one cell and says where its patches act.
+fn check(config: &Config, prompt: &Tokens, patches: &[Patch]) -> Result<Vec<Selection>> {
+    let mut selections = Vec::with_capacity(patches.len());
+    for patch in patches {
         if patch.steps != Steps::Prompt {
             return Err(RunError::SweepSteps { site: patch.site.to_string() });
         }
+        let mut selection = patch.check(config, prompt)?;
+        selection.at = canonical(selection.at, config);
+        selections.push(selection);
     }
-    Ok(())
-}
-
-/// Runs each donor once for all the sites that cells read from it.
-fn record_donors(cells: &[Vec<Patch>]) -> Result<()> {
-    let mut wanted: BTreeMap<*const Trace, (Arc<Trace>, BTreeSet<At>)> = BTreeMap::new();
-    for patch in cells.iter().flatten() {
-        for trace in donors(&patch.edit) {
-            let entry = wanted.entry(Arc::as_ptr(trace)).or_insert_with(|| (trace.clone(), BTreeSet::new()));
-            entry.1.insert(patch.site.at);
-        }
-    }
-    for (trace, ats) in wanted.into_values() {
-        record_together(&[trace], &ats)?;
-    }
-    Ok(())
-}
-
-fn donors(edit: &Edit) -> &[Arc<Trace>] {
-    match edit {
-        Edit::Set(Value::Trace(t)) | Edit::Add(Value::Trace(t)) | Edit::Lerp(Value::Trace(t), _) => {
-            std::slice::from_ref(t)
-        }
-        Edit::Mean(traces) => traces,
-        _ => &[],
-    }
+    patch::check_overlaps(patches, selections.iter())?;
+    Ok(selections)
 }
 
 /// `resid_post.l` is `resid_pre.l+1`, so that equal cells look equal.
@@ -124,22 +170,22 @@ fn canonical(at: At, config: &Config) -> At {
 
 /// Does the patch set what the base run has there? True of a donor without patches of its own, at positions up to
 /// which both prompts are the same.
-fn equals_base(patch: &Patch, write: &Write, model: &Arc<Model>, prompt: &Tokens) -> bool {
+fn equals_base(patch: &Patch, selection: &Selection, model: &Arc<Model>, prompt: &Tokens) -> bool {
     let Edit::Set(Value::Trace(donor)) = &patch.edit else { return false };
     let same = donor.tokens().ids().iter().zip(prompt.ids()).take_while(|(a, b)| a == b).count();
     let donor_rows = patch.site.pos.resolve(donor.tokens()).unwrap_or_default();
-    let rows = &write.selection.rows;
+    let rows = &selection.rows;
     Arc::ptr_eq(donor.model(), model)
         && donor.patches().is_empty()
         && donor_rows == *rows
         && rows.iter().all(|&row| row < same)
-        && (!write.selection.is_scores() || donor.tokens().len() == prompt.len())
+        && (!selection.is_scores() || donor.tokens().len() == prompt.len())
 }
 
 /// Can a causal model carry this change to the last position?
-fn reaches_last(write: &Write, config: &Config, len: usize) -> bool {
-    let At { point, layer } = write.selection.at;
-    if write.selection.rows.contains(&(len - 1)) {
+fn reaches_last(selection: &Selection, config: &Config, len: usize) -> bool {
+    let At { point, layer } = selection.at;
+    if selection.rows.contains(&(len - 1)) {
         return true;
     }
     match point {
@@ -151,14 +197,30 @@ fn reaches_last(write: &Write, config: &Config, len: usize) -> bool {
     }
 }
 
-fn place(cell: usize, writes: Vec<Write>, config: &Config, len: usize, shortcuts: bool) -> Work {
-    if !shortcuts {
-        return Work { cell, writes, entry: 0, first: 0 };
-    }
-    let entry = writes.iter().map(|w| entry(w.selection.at, config)).min().unwrap_or(0);
-    let first = writes.iter().flat_map(|w| w.selection.rows.iter().copied()).min().unwrap_or(0);
+fn place(
+    cell: usize,
+    patches: &[Patch],
+    acts: Vec<Act>,
+    config: &Config,
+    len: usize,
+    shortcuts: bool,
+) -> Work {
+    let entry = acts.iter().map(|act| entry(act.selection.at, config)).min();
+    let entry = entry.filter(|_| shortcuts).unwrap_or(0);
+    let rows = |act: &Act| act.selection.rows.iter().copied().min();
+    let first = acts.iter().filter_map(rows).min().filter(|_| shortcuts).unwrap_or(0);
+    let last_alone = |act: &&Act| {
+        let rows = &act.selection.rows;
+        rows.contains(&(len - 1)) && !(rows.len() > 1 && matches!(patches[act.patch].edit, Edit::Func(_)))
+    };
+    let mut work = Work { cell, acts, entry, first, tail: len - 1 };
     // After the last layer rows no longer meet, and the metric reads the last one.
-    Work { cell, writes, entry, first: if entry == config.n_layers { len - 1 } else { first } }
+    if entry == config.n_layers {
+        work.first = len - 1;
+    }
+    let after = work.acts.iter().filter(|act| work.is_after_layers(act.selection.at, config));
+    work.tail = after.filter(|act| !last_alone(act)).filter_map(rows).min().unwrap_or(len - 1);
+    work
 }
 
 fn entry(at: At, config: &Config) -> usize {
@@ -189,7 +251,7 @@ enum ValueKey {
 }
 
 impl Key {
-    fn new(patch: &Patch, write: &Write) -> Key {
+    fn new(patch: &Patch, selection: &Selection) -> Key {
         let value = |value: &Value| match value {
             Value::Trace(trace) => ValueKey::Trace(Arc::as_ptr(trace) as usize),
             Value::Tensor(tensor) => ValueKey::Tensor(format!("{:?}", tensor.id())),
@@ -205,7 +267,6 @@ impl Key {
             Edit::ProjectOut(r) => (vec![ValueKey::Tensor(format!("{:?}", r.id()))], 0.0),
             Edit::Func(f) => (vec![ValueKey::Func(Arc::as_ptr(f) as *const () as usize)], 0.0),
         };
-        let selection = &write.selection;
         let cols = match &selection.cols {
             Cols::All => vec![],
             Cols::Heads { heads, .. } => heads.clone(),
@@ -214,7 +275,7 @@ impl Key {
         // In the donor, a symbolic position may be another one, and its own patches may stand between two sites
         // that are one here.
         let mut values = values;
-        let donors = donors(&patch.edit);
+        let donors = patch.edit.donors();
         if donors.iter().any(|donor| !donor.patches().is_empty()) {
             values.push(ValueKey::Tensor(patch.site.to_string()));
         } else if !donors.is_empty() {

@@ -142,34 +142,36 @@ impl Selection {
         Ok(Tensor::cat(&parts, 1)?.contiguous()?)
     }
 
+    /// Is a value of shape `dims` the selection's own, or one position's for all of them?
+    pub fn accepts(&self, dims: &[usize], keys: usize) -> Result<()> {
+        let shape = self.shape(keys);
+        let one_position = if self.single_pos { &shape[..] } else { &shape[1..] };
+        let width = self.packed_width();
+        let one =
+            || dims == one_position || dims == [width] || (width == 1 && dims.iter().product::<usize>() == 1);
+        if dims == shape || (!self.is_scores() && one()) {
+            return Ok(());
+        }
+        Err(RunError::ValueShape { site: self.site.clone(), want: shape, found: dims.to_vec() })
+    }
+
     /// A script's value as packed rows: the selection's own shape, or one position's for all of them.
     pub fn pack(&self, value: &Tensor, keys: usize) -> Result<Tensor> {
-        let shape = self.shape(keys);
-        let refuse = || RunError::ValueShape {
-            site: self.site.clone(),
-            want: shape.clone(),
-            found: value.dims().to_vec(),
-        };
+        self.accepts(value.dims(), keys)?;
         let (heads, _) = self.heads();
-        let rows = self.rows.len();
+        let (rows, width) = (self.rows.len(), self.packed_width());
         if self.is_scores() {
-            if value.dims() != shape {
-                return Err(refuse());
-            }
             return Ok(value.reshape((heads, rows, keys))?);
         }
-        let width = self.packed_width();
-        if value.dims() == shape {
+        if value.elem_count() == rows * width {
             return Ok(value.reshape((rows, width))?);
         }
-        let one_position = if self.single_pos { &shape[..] } else { &shape[1..] };
-        let fits = value.dims() == one_position
-            || value.dims() == [width]
-            || (width == 1 && value.elem_count() == 1);
-        if !fits {
-            return Err(refuse());
-        }
         Ok(value.reshape((1, width))?.broadcast_as((rows, width))?.contiguous()?)
+    }
+
+    /// How many values a patch brings here at most. `keys` is the length of the key axis of scores.
+    pub fn values(&self, keys: usize) -> usize {
+        self.shape(keys).iter().product()
     }
 
     /// Do two selections of the same prompt share a value?

@@ -10,8 +10,10 @@ use super::patch::{Patch, Write};
 use super::plan::{Fate, Plan, Work, plan};
 use super::recorder::Recorder;
 use super::tokens::Tokens;
-use crate::model::{At, Batch, Hook, Kv, Model, ModelError, Point, Prepared, Segment};
+use super::trace;
+use crate::model::{At, Batch, Config, Hook, Kv, Model, Point, Prepared, Segment};
 use candle_core::{DType, Tensor};
+use std::cell::Cell as Counter;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -25,6 +27,15 @@ pub struct Sweep {
     pub fates: Vec<Fate>,
     /// `max |Δ|` over each cell's patches; 0 where the value was known without computing.
     pub max_change: Vec<f32>,
+}
+
+impl Sweep {
+    /// Of each cell: did its patches put there what the run has anyway? Not known, and so no, of cells whose patches
+    /// the metric cannot see.
+    pub fn unchanged(&self) -> impl Iterator<Item = bool> {
+        let cells = self.fates.iter().zip(&self.max_change);
+        cells.map(|(fate, change)| *change == 0.0 && *fate != Fate::Unreachable)
+    }
 }
 
 /// How to compute.
@@ -52,30 +63,49 @@ pub fn sweep(
     options: SweepOptions,
     control: &Control,
 ) -> Result<Sweep> {
-    if prompt.is_empty() {
-        return Err(ModelError::EmptyPrompt.into());
-    }
     let metric = metric.resolve(model)?;
-    let Plan { work, fates } = plan(model, prompt, cells, options.shortcuts)?;
+    let plan = plan(model, prompt, cells, options.shortcuts)?;
+    let chunks = chunks(model, prompt, &plan, &metric, control);
+    trace::record(&plan.donors(cells))?;
     let base = Base::run(model, prompt, control)?;
     let base_value = base.metric(model, &metric)?;
-    let walk = Walk { model, prompt, metric: &metric, base: &base, control };
+    let Plan { work, fates } = &plan;
+    let total: usize = plan.rows(prompt.len(), model.config().n_layers).iter().sum();
+    let progress = Progress { control, cells: work.len(), rows: Counter::new(0), total };
+    let walk = Walk { model, prompt, metric: &metric, base: &base, progress };
     let mut values = vec![0.0; work.len()];
     let mut changes = vec![0f32; work.len()];
-    let mut done = 0;
-    for chunk in chunks(model, prompt.len(), &work, control) {
-        for (index, value, change) in walk.run(&work, &chunk, done)? {
-            values[index] = value;
-            changes[index] = change;
+    for chunk in chunks {
+        let cell = |&index: &usize| {
+            Ok(Cell { index, work: &work[index], writes: work[index].writes(cells, prompt.len())? })
+        };
+        let mut chunk = chunk.cells.iter().map(cell).collect::<Result<Vec<_>>>()?;
+        // Equal shapes become neighbours and one batched product.
+        chunk.sort_by_key(|cell| (cell.work.first, cell.work.entry, cell.index));
+        for (cell, (value, change)) in chunk.iter().zip(walk.run(&chunk)?) {
+            values[cell.index] = value;
+            changes[cell.index] = change;
         }
-        done += chunk.len();
     }
     let by_fate = |fate: &Fate| match *fate {
         Fate::Computed(work) | Fate::Merged(work) => (values[work], changes[work]),
         Fate::EqualsBase | Fate::Unreachable => (base_value, 0.0),
     };
     let (values, max_change) = fates.iter().map(by_fate).unzip();
-    Ok(Sweep { values, base: base_value, fates, max_change })
+    Ok(Sweep { values, base: base_value, fates: plan.fates, max_change })
+}
+
+/// The plan's cells, split to fit the memory budget.
+pub fn chunks(
+    model: &Model,
+    prompt: &Tokens,
+    plan: &Plan,
+    metric: &Resolved,
+    control: &Control,
+) -> Vec<memory::Chunk> {
+    let columns = metric.columns().map_or(model.config().d_vocab, |ids| ids.len());
+    let budget = memory::budget(control, &model.transformer.device);
+    memory::chunks(model, prompt.len(), columns, &plan.work, budget)
 }
 
 /// The unpatched run: every layer's residual stream, keys and values.
@@ -113,46 +143,68 @@ impl Base {
     }
 }
 
+/// A cell on its way down.
+struct Cell<'a> {
+    /// Among the plan's work.
+    index: usize,
+    work: &'a Work,
+    writes: Vec<Write>,
+}
+
+/// Reports in cells, in proportion to the rows that have passed a layer, so that the time left is right.
+struct Progress<'a> {
+    control: &'a Control,
+    cells: usize,
+    rows: Counter<usize>,
+    total: usize,
+}
+
+impl Progress<'_> {
+    fn passed(&self, rows: usize) {
+        let rows = self.rows.get() + rows;
+        self.rows.set(rows);
+        self.control.report(self.cells * rows / self.total, self.cells, "cells");
+    }
+}
+
 struct Walk<'a> {
     model: &'a Arc<Model>,
     prompt: &'a Tokens,
     metric: &'a Resolved,
     base: &'a Base,
-    control: &'a Control,
+    progress: Progress<'a>,
 }
 
 impl Walk<'_> {
-    /// Computes the cells `chunk` (indices into `work`): index, value and `max |Δ|` of each.
-    fn run(&self, work: &[Work], chunk: &[usize], done: usize) -> Result<Vec<(usize, f64, f32)>> {
-        let n_layers = self.model.config().n_layers;
+    /// Computes the cells: value and `max |Δ|` of each.
+    fn run(&self, cells: &[Cell]) -> Result<Vec<(f64, f32)>> {
         let transformer = &self.model.transformer;
-        let mut changes = vec![Vec::new(); work.len()];
-        // Cells lie by first row, so that equal shapes are neighbours and one batched product.
-        let mut order = chunk.to_vec();
-        order.sort_by_key(|&i| (work[i].first, work[i].entry, i));
+        let mut changes = vec![Vec::new(); cells.len()];
+        // Indices into `cells` of those that have entered.
         let mut active: Vec<usize> = Vec::new();
         let mut x: Option<Tensor> = None;
         let mut shape: Option<Prepared> = None;
-        for layer in 0..n_layers {
-            let now: Vec<usize> = order.iter().copied().filter(|&i| work[i].entry <= layer).collect();
+        for layer in 0..self.model.config().n_layers {
+            let now: Vec<usize> = (0..cells.len()).filter(|&i| cells[i].work.entry <= layer).collect();
             if now.is_empty() {
                 continue;
             }
             let prepared = match shape {
                 Some(prepared) if active.len() == now.len() => prepared,
-                _ => transformer.prepare(self.batch(work, &now))?,
+                _ => transformer.prepare(self.batch(cells, &now))?,
             };
-            let mut hook = Recorder::new(self.control, BTreeSet::new());
-            place(&mut hook, work, &now, &prepared.batch, |at| match at.point.in_layer() {
+            let rows = prepared.batch.rows();
+            let mut hook = Recorder::new(self.progress.control, BTreeSet::new());
+            place(&mut hook, cells, &now, &prepared.batch, |at| match at.point.in_layer() {
                 true => at.layer == layer,
                 false => layer == 0 && matches!(at.point, Point::Embed | Point::PosEmbed),
             });
             let entered = if layer == 0 {
                 let ids: Vec<u32> =
-                    now.iter().flat_map(|&i| &self.prompt.ids()[work[i].first..]).copied().collect();
+                    now.iter().flat_map(|&i| &self.prompt.ids()[cells[i].work.first..]).copied().collect();
                 transformer.embed(&ids, &prepared, &mut hook)?
             } else {
-                self.enter(x, &self.base.resid[layer], work, &active, &now)?
+                self.enter(x, &self.base.resid[layer], cells, &active, &now)?
             };
             let past = std::slice::from_ref(&self.base.kv[layer]);
             let (next, _) = transformer.layer(layer, entered, &prepared, past, &mut hook)?;
@@ -162,15 +214,18 @@ impl Walk<'_> {
             x = Some(next);
             shape = Some(prepared);
             active = now;
-            self.control.report(done * n_layers + (layer + 1) * chunk.len(), work.len() * n_layers, "cells");
+            self.progress.passed(rows);
         }
-        self.read_out(x, work, &active, &order, changes)
+        self.read_out(x, cells, &active, changes)
     }
 
-    fn batch(&self, work: &[Work], cells: &[usize]) -> Batch {
+    fn batch(&self, cells: &[Cell], now: &[usize]) -> Batch {
         let len = self.prompt.len();
-        let segment = |&i: &usize| Segment { len: len - work[i].first, past: 0, past_len: work[i].first };
-        Batch::new(cells.iter().map(segment).collect())
+        let segment = |&i: &usize| {
+            let first = cells[i].work.first;
+            Segment { len: len - first, past: 0, past_len: first }
+        };
+        Batch::new(now.iter().map(segment).collect())
     }
 
     /// Rows of the cells `now`: those already active from `x`, those that enter from the base run.
@@ -178,7 +233,7 @@ impl Walk<'_> {
         &self,
         x: Option<Tensor>,
         base: &Tensor,
-        work: &[Work],
+        cells: &[Cell],
         active: &[usize],
         now: &[usize],
     ) -> Result<Tensor> {
@@ -188,129 +243,100 @@ impl Walk<'_> {
             Some(x) => (Tensor::cat(&[&x, base], 0)?, x.dim(0)?),
             None => (base.clone(), 0),
         };
-        let starts = starts(work, active, len);
+        let starts = starts(cells, active, len);
         let mut source: Vec<u32> = Vec::new();
         for &i in now {
-            let first = work[i].first;
+            let first = cells[i].work.first;
             let from = starts.get(&i).copied().unwrap_or(base_row + first);
             source.extend((from..from + len - first).map(|row| row as u32));
         }
         Ok(all.index_select(&Tensor::new(source, base.device())?, 0)?)
     }
 
-    /// After the last layer rows no longer meet: only the last one of each cell goes on (all that a closure
-    /// wants to see at once, where one is set there). Final norm, the logits the metric needs, and the metric.
+    /// After the last layer rows no longer meet: only the tails go on. Final norm, the logits the metric needs,
+    /// and the metric.
     fn read_out(
         &self,
         x: Option<Tensor>,
-        work: &[Work],
+        cells: &[Cell],
         active: &[usize],
-        order: &[usize],
         mut changes: Vec<Vec<Tensor>>,
-    ) -> Result<Vec<(usize, f64, f32)>> {
+    ) -> Result<Vec<(f64, f32)>> {
+        self.progress.control.check()?;
+        let config = self.model.config();
         let len = self.prompt.len();
-        let tails: Vec<Tail> =
-            order.iter().map(|&i| Tail::new(&work[i], len, self.model)).collect::<Result<_>>()?;
-        let batch =
-            Batch::new(tails.iter().map(|t| Segment { len: len - t.first, past: 0, past_len: 0 }).collect());
-        let mut hook = Recorder::new(self.control, BTreeSet::new());
-        for (segment, (tail, &entry)) in tails.iter().zip(order).enumerate() {
-            let start = batch.rows_of(segment).start;
-            for write in &tail.writes {
-                hook.write(Placed { write, entry, segment, start, first: tail.first });
+        let tails = cells.iter().map(|cell| cell.tail(len, config)).collect::<Result<Vec<_>>>()?;
+        let segment = |cell: &Cell| Segment { len: len - cell.work.tail, past: 0, past_len: 0 };
+        let batch = Batch::new(cells.iter().map(segment).collect());
+        let mut hook = Recorder::new(self.progress.control, BTreeSet::new());
+        for (i, (tail, cell)) in tails.iter().zip(cells).enumerate() {
+            let start = batch.rows_of(i).start;
+            for write in tail {
+                hook.write(Placed { write, entry: i, segment: i, start, first: cell.work.tail });
             }
         }
         let transformer = &self.model.transformer;
-        let mut rows = self.tail_rows(x, work, active, order, &tails)?;
-        let last = At { point: Point::ResidPost, layer: self.model.config().n_layers - 1 };
+        let mut rows = self.tail_rows(x, cells, active)?;
+        let last = At { point: Point::ResidPost, layer: config.n_layers - 1 };
         if hook.wants(last) {
             rows = hook.rows(last, rows)?;
         }
         let normed = transformer.final_norm(&rows, &mut hook)?;
         let logits_patched = hook.wants(At { point: Point::Logits, layer: 0 });
-        let columns = self.metric.columns().filter(|_| !logits_patched);
-        let ends = Tensor::from_iter(
-            (0..order.len()).map(|segment| batch.rows_of(segment).end as u32 - 1),
-            rows.device(),
-        )?;
-        let logits = match (&columns, logits_patched) {
-            (_, true) => transformer.unembed(&normed, &mut hook)?.index_select(&ends, 0)?,
-            (Some(ids), _) => transformer.unembed_columns(&normed.index_select(&ends, 0)?, ids)?,
-            (None, _) => transformer.unembed(&normed.index_select(&ends, 0)?, &mut hook)?,
+        let ends = (0..cells.len()).map(|segment| batch.rows_of(segment).end as u32 - 1);
+        let ends = Tensor::from_iter(ends, rows.device())?;
+        // Patches on logits may reach the metric's columns from any other.
+        let columns = self.metric.columns();
+        let logits = match &columns {
+            _ if logits_patched => transformer.unembed(&normed, &mut hook)?.index_select(&ends, 0)?,
+            Some(ids) => transformer.unembed_columns(&normed.index_select(&ends, 0)?, ids)?,
+            None => transformer.unembed(&normed.index_select(&ends, 0)?, &mut hook)?,
         };
-        let wanted = self.metric.columns().filter(|_| logits_patched);
+        let logits = match &columns {
+            Some(ids) if logits_patched => {
+                logits.index_select(&Tensor::new(ids.as_slice(), logits.device())?, 1)?
+            }
+            _ => logits,
+        };
         for (i, change) in hook.changes {
             changes[i].push(change);
         }
         let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-        let mut results = Vec::with_capacity(order.len());
-        for (&i, row) in order.iter().zip(&logits) {
-            let value = match &wanted {
-                Some(ids) => self.metric.eval(&ids.iter().map(|&id| row[id as usize]).collect::<Vec<_>>())?,
-                None => self.metric.eval(row)?,
-            };
-            results.push((i, value, largest(&changes[i])?));
-        }
-        Ok(results)
+        let result =
+            |(row, changes): (&Vec<f32>, &Vec<Tensor>)| Ok((self.metric.eval(row)?, largest(changes)?));
+        logits.iter().zip(&changes).map(result).collect()
     }
 
-    fn tail_rows(
-        &self,
-        x: Option<Tensor>,
-        work: &[Work],
-        active: &[usize],
-        order: &[usize],
-        tails: &[Tail],
-    ) -> Result<Tensor> {
+    fn tail_rows(&self, x: Option<Tensor>, cells: &[Cell], active: &[usize]) -> Result<Tensor> {
         let len = self.prompt.len();
         let base = &self.base.resid[self.model.config().n_layers];
         let (all, base_row) = match x {
             Some(x) => (Tensor::cat(&[&x, base], 0)?, x.dim(0)?),
             None => (base.clone(), 0),
         };
-        let starts = starts(work, active, len);
+        let starts = starts(cells, active, len);
         let mut source: Vec<u32> = Vec::new();
-        for (i, tail) in order.iter().zip(tails) {
-            let (start, first) = starts.get(i).map_or((base_row, 0), |&start| (start, work[*i].first));
-            source.extend((start + tail.first - first..start + len - first).map(|row| row as u32));
+        for (i, Cell { work, .. }) in cells.iter().enumerate() {
+            let (start, first) = starts.get(&i).map_or((base_row, 0), |&start| (start, work.first));
+            source.extend((start + work.tail - first..start + len - first).map(|row| row as u32));
         }
         Ok(all.index_select(&Tensor::new(source, base.device())?, 0)?)
     }
 }
 
-/// The packed row at which each active cell starts.
-fn starts(work: &[Work], active: &[usize], len: usize) -> HashMap<usize, usize> {
-    let rows = crate::model::batch::starts(active.iter().map(|&i| len - work[i].first));
-    active.iter().copied().zip(rows).collect()
-}
-
-/// What is left of a cell after the last layer.
-struct Tail {
-    first: usize,
-    writes: Vec<Write>,
-}
-
-impl Tail {
-    fn new(work: &Work, len: usize, model: &Model) -> Result<Tail> {
-        let n_layers = model.config().n_layers;
-        let mut tail = Tail { first: len - 1, writes: Vec::new() };
-        for write in &work.writes {
-            let at = write.selection.at;
-            let here = matches!(at.point, Point::LnFinal | Point::Logits)
-                || (at.point == Point::ResidPost && at.layer + 1 == n_layers && work.entry == n_layers);
-            if !here {
-                continue;
-            }
-            match write.only_row(len - 1)? {
-                Some(write) => tail.writes.push(write),
-                None => {
-                    tail.first = write.selection.rows.iter().copied().fold(tail.first, usize::min);
-                    tail.writes.push(write.clone());
-                }
-            }
-        }
-        Ok(tail)
+impl Cell<'_> {
+    /// What it still changes after the last layer.
+    fn tail(&self, len: usize, config: &Config) -> Result<Vec<Write>> {
+        let after = self.writes.iter().filter(|write| self.work.is_after_layers(write.selection.at, config));
+        // A closure that sees several rows at once has them all in the tail.
+        after.map(|write| Ok(write.only_row(len - 1)?.unwrap_or_else(|| write.clone()))).collect()
     }
+}
+
+/// The packed row at which each active cell starts.
+fn starts(cells: &[Cell], active: &[usize], len: usize) -> HashMap<usize, usize> {
+    let rows = crate::model::batch::starts(active.iter().map(|&i| cells[i].work.rows(len)));
+    active.iter().copied().zip(rows).collect()
 }
 
 fn largest(changes: &[Tensor]) -> Result<f32> {
@@ -324,43 +350,15 @@ fn largest(changes: &[Tensor]) -> Result<f32> {
 /// Registers the writes that belong to this step.
 fn place<'a>(
     hook: &mut Recorder<'a>,
-    work: &'a [Work],
-    cells: &[usize],
+    cells: &'a [Cell],
+    now: &[usize],
     batch: &Batch,
     here: impl Fn(At) -> bool,
 ) {
-    for (segment, &i) in cells.iter().enumerate() {
+    for (segment, &i) in now.iter().enumerate() {
         let start = batch.rows_of(segment).start;
-        for write in work[i].writes.iter().filter(|w| here(w.selection.at)) {
-            hook.write(Placed { write, entry: i, segment, start, first: work[i].first });
+        for write in cells[i].writes.iter().filter(|w| here(w.selection.at)) {
+            hook.write(Placed { write, entry: i, segment, start, first: cells[i].work.first });
         }
     }
-}
-
-/// Splits the cells so that one chunk's rows fit the memory budget. Cells that enter late come last, so that a
-/// chunk's cells share their layers.
-fn chunks(model: &Model, len: usize, work: &[Work], control: &Control) -> Vec<Vec<usize>> {
-    let config = model.config();
-    let width = 8 * config.d_model + 4 * config.d_mlp + 4 * config.n_heads * (config.d_head + len);
-    let bytes_per_row = width * model.transformer.dtype.size_in_bytes();
-    let budget = control.memory.unwrap_or_else(memory::default_budget);
-    let max_rows = (budget / bytes_per_row).clamp(1, memory::PASS_ROWS);
-    let mut order: Vec<usize> = (0..work.len()).collect();
-    order.sort_by_key(|&i| (work[i].entry, work[i].first, i));
-    let mut chunks: Vec<Vec<usize>> = Vec::new();
-    let mut rows = 0;
-    for i in order {
-        let more = len - work[i].first;
-        match chunks.last_mut() {
-            Some(chunk) if rows + more <= max_rows => {
-                rows += more;
-                chunk.push(i);
-            }
-            _ => {
-                rows = more;
-                chunks.push(vec![i]);
-            }
-        }
-    }
-    chunks
 }

@@ -31,6 +31,10 @@ pub struct HostOptions {
     pub allow_write: Vec<PathBuf>,
     /// Refuse all network access.
     pub offline: bool,
+    /// Bytes that one step of a run may hold beyond the weights; half of what is free if none.
+    pub memory: Option<usize>,
+    /// Print the plan of each sweep to standard error before it runs.
+    pub explain: bool,
     pub limits: Limits,
 }
 
@@ -112,9 +116,9 @@ impl Context {
         self.interrupt.store(false, Ordering::Relaxed);
     }
 
-    /// A bar on standard error, when that is a terminal. `total` counts steps.
-    pub fn progress(&self, label: &str, total: u64) -> Progress {
-        Progress::new(label, total)
+    /// A bar on standard error, when that is a terminal. `total` counts steps, whose plural is `unit`.
+    pub fn progress(&self, label: &str, total: u64, unit: &str) -> Progress {
+        Progress::new(label, total, unit)
     }
 
     /// Whether `_` is the last value of the REPL.

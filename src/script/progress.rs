@@ -8,9 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    pub(super) fn new(label: &str, total: u64) -> Self {
-        let bar = ProgressBar::new(total).with_message(label.to_string());
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} eta {eta}");
+    pub(super) fn new(label: &str, total: u64, unit: &str) -> Self {
+        let bar = ProgressBar::new(total).with_prefix(label.to_string()).with_message(unit.to_string());
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} left");
         Self(match style {
             Ok(style) => bar.with_style(style),
             Err(_) => bar,

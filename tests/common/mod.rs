@@ -3,8 +3,8 @@
 
 use candle_core::{DType, Tensor};
 use patchscript::model::tokenizer::Bos;
-use patchscript::model::{LoadOptions, Model};
-use patchscript::run::Tokens;
+use patchscript::model::{Config, LoadOptions, Model, Point};
+use patchscript::run::{Control, Edit, Patch, Site, Tokens, Trace, Value, trace};
 use serde_json::Value as Json;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -97,4 +97,33 @@ pub fn random(shape: &[usize], seed: u64) -> Tensor {
     let mut rng = rand::rngs::StdRng::seed_from_u64(seed);
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
     Tensor::from_vec(values, shape, &candle_core::Device::Cpu).unwrap()
+}
+
+/// The families that have a tiny checkpoint.
+pub const ARCHS: [&str; 2] = ["llama", "gpt2"];
+
+/// Every site that exists.
+pub fn all_sites(config: &Config) -> Vec<Site> {
+    let layers = |point: Point| if point.in_layer() { config.n_layers } else { 1 };
+    let sites = Point::ALL.into_iter().flat_map(|p| (0..layers(p)).map(move |layer| Site::new(p, layer)));
+    sites.filter(|site| site.validate(config).is_ok()).collect()
+}
+
+/// One prompt, run alone.
+pub fn run(model: &Arc<Model>, prompt: &Tokens, patches: Vec<Patch>, sites: &[Site]) -> Arc<Trace> {
+    let runs = trace(model, &[(prompt.clone(), patches)], sites, &Control::default());
+    Arc::new(runs.unwrap_or_else(|e| panic!("{e}: {:?}", e.help())).remove(0))
+}
+
+/// A patch that may change nothing.
+pub fn set(site: Site, value: Value) -> Patch {
+    Patch { allow_noop: true, ..Patch::new(site, Edit::Set(value)) }
+}
+
+/// Two prompts of 11 tokens that first differ at position 4.
+pub fn pair(model: &Model) -> (Tokens, Tokens) {
+    let a: Vec<u32> = vec![17, 200, 33, 90, 150, 61, 12, 250, 77, 301, 8];
+    let mut b = a.clone();
+    (b[4], b[7]) = (151, 40);
+    (id_tokens(model, &a), id_tokens(model, &b))
 }

@@ -8,6 +8,8 @@ use rhai::{Array, Dynamic, Map, NativeCallContext};
 use super::tensor::{self, Tensor};
 use super::{refusal, site};
 use crate::run::RunError;
+use crate::run::explain::Fates;
+use crate::run::sweep::Sweep;
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
@@ -16,18 +18,21 @@ use crate::script::error::ScriptResult;
 /// The metric of every cell, `[rows, cols]`.
 #[derive(Clone)]
 pub struct Grid {
-    pub values: Vec<f64>,
     pub rows: Array,
     pub cols: Array,
-    /// The metric of the unpatched prompt.
-    pub base: f64,
+    /// Cell by cell, row after row.
+    pub sweep: Sweep,
     pub context: Arc<Context>,
 }
 
 impl Grid {
-    fn tensor(&self) -> ScriptResult<Tensor> {
+    fn values(&self) -> ScriptResult<Tensor> {
+        self.tensor(self.sweep.values.iter().map(|x| *x as f32).collect())
+    }
+
+    /// A number a cell, `[rows, cols]`.
+    fn tensor(&self, values: Vec<f32>) -> ScriptResult<Tensor> {
         let shape = (self.rows.len(), self.cols.len());
-        let values = self.values.iter().map(|x| *x as f32).collect();
         let tensor = candle_core::Tensor::from_vec(values, shape, &Device::Cpu).map_err(tensor::refused)?;
         Tensor::new(&self.context, tensor)
     }
@@ -38,8 +43,27 @@ impl Grid {
             return Err(refusal::run(RunError::NothingToRecover { value: clean }));
         }
         let scale = |x: f64| (x - corrupt) / (clean - corrupt);
-        let values = self.values.iter().copied().map(scale).collect();
-        Ok(Self { values, base: scale(self.base), ..self.clone() })
+        let mut grid = self.clone();
+        grid.sweep.values.iter_mut().for_each(|x| *x = scale(*x));
+        grid.sweep.base = scale(grid.sweep.base);
+        Ok(grid)
+    }
+
+    /// What the patches did, as a map.
+    fn ledger(&self) -> ScriptResult<Map> {
+        let Fates { computed, merged, known, unreachable } = Fates::count(&self.sweep.fates);
+        let unchanged = self.sweep.unchanged().filter(|unchanged| *unchanged).count();
+        let counts = [
+            ("computed", computed),
+            ("merged", merged),
+            ("known", known),
+            ("unreachable", unreachable),
+            ("unchanged", unchanged),
+        ];
+        let mut ledger: Map =
+            counts.into_iter().map(|(name, count)| (name.into(), Dynamic::from(count as i64))).collect();
+        ledger.insert("max_change".into(), Dynamic::from(self.tensor(self.sweep.max_change.clone())?));
+        Ok(ledger)
     }
 
     /// Calls `heatmap` with the rows and columns as labels where the options name none.
@@ -52,7 +76,7 @@ impl Grid {
                 options.insert(axis.into(), labels.into());
             }
         }
-        call.call_native_fn("heatmap", (self.tensor()?, options))
+        call.call_native_fn("heatmap", (self.values()?, options))
     }
 }
 
@@ -68,14 +92,14 @@ pub fn axis(value: &Dynamic) -> ScriptResult<Array> {
 /// Registers Grid.
 pub fn register(api: &mut Api) {
     api.ty::<Grid>("Grid", "the metric of every cell of a sweep", |grid| {
-        format!("Grid [{}, {}], unpatched {}", grid.rows.len(), grid.cols.len(), grid.base as f32)
+        format!("Grid [{}, {}], unpatched {}", grid.rows.len(), grid.cols.len(), grid.sweep.base as f32)
     });
     api.getter("Grid", "values -> Tensor", "the metric of every cell, [rows, cols]")
         .example(
             "let g = load().sweep(\" John gave Mary\", 0..3, [0, 2], |l, p| z(l).at(p).zero(), logit(5)); g.values.shape",
             "[3, 2]",
         )
-        .native(|grid: &mut Grid| grid.tensor());
+        .native(|grid: &mut Grid| grid.values());
     api.getter("Grid", "rows -> array", "what the rows stand for")
         .example(
             "load().sweep(\" John gave\", 0..3, [0, 1], |l, p| z(l).at(p).zero(), logit(5)).rows",
@@ -94,7 +118,19 @@ pub fn register(api: &mut Api) {
              abs(g.base - logit(5).of(m.trace(\" John gave\"))) < 1e-5",
             "true",
         )
-        .native(|grid: &mut Grid| grid.base);
+        .native(|grid: &mut Grid| grid.sweep.base);
+    api.getter(
+        "Grid",
+        "ledger -> map",
+        "what the patches did: how many cells were `computed`, `merged` with an equal one, `known` because the donor is \
+         the unpatched run there, `unreachable` for the metric, and `unchanged`; and each cell's `max_change`",
+    )
+    .example(
+        "let m = load(); let mary = m.trace(\" John gave Mary\"); let g = m.sweep(\" John gave half\", 0..3, 0..3, \
+         |l, p| resid_post(l).at(p).set(mary), logit(5)); [g.ledger.known, g.ledger.computed, g.ledger.max_change.shape]",
+        "[6, 3, [3, 3]]",
+    )
+    .native(|grid: &mut Grid| grid.ledger());
     api.method(
         "Grid",
         "normalized(clean: number, corrupt: number) -> Grid",

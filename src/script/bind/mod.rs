@@ -3,9 +3,10 @@
 mod closure;
 mod core;
 mod data;
-mod data_json;
+pub(super) mod data_json;
 mod data_numbers;
 mod data_table;
+mod explanation;
 mod generation;
 mod grid;
 mod metric;
@@ -41,6 +42,7 @@ pub fn register(api: &mut Api) {
     metric::register(api);
     generation::register(api);
     grid::register(api);
+    explanation::register(api);
     tensor::register(api);
     data::register(api);
     data_table::register(api);

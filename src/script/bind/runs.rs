@@ -12,26 +12,27 @@ use super::model::Model;
 use super::prompt::{self, Prompts};
 use super::tensor::{self, Tensor};
 use super::trace::Trace;
-use super::{closure, metric, patch, site};
+use super::{closure, metric, patch, refusal, site};
 use crate::model::Point;
 use crate::run::generate::{self, GenerateOptions};
 use crate::run::sweep::{self, Sweep, SweepOptions};
-use crate::run::{self, Control, Patch, Site};
+use crate::run::{self, Control, Explanation, Patch, Site};
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
 use crate::script::error::ScriptResult;
 
 impl Model {
-    /// Stops a run on Ctrl-C.
+    /// Stops a run on Ctrl-C and bounds its memory.
     fn control(&self) -> Control {
-        Control { interrupted: self.context.interrupt_flag(), ..Control::default() }
+        let memory = self.context.options.memory;
+        Control { interrupted: self.context.interrupt_flag(), memory, ..Control::default() }
     }
 
     /// The same, with a bar that appears with the first report.
     fn control_with_progress(&self, label: &'static str) -> Control {
         let (context, bar) = (self.context.clone(), OnceLock::new());
-        let report = move |done: usize, total: usize, _unit: &str| {
-            bar.get_or_init(|| context.progress(label, total as u64)).set(done as u64);
+        let report = move |done: usize, total: usize, unit: &str| {
+            bar.get_or_init(|| context.progress(label, total as u64, unit)).set(done as u64);
         };
         Control { progress: Some(Arc::new(report)), ..self.control() }
     }
@@ -76,45 +77,63 @@ impl Model {
         Ok(prompts.wrap(prompts.tokens.iter().map(of_prompt).collect()))
     }
 
-    fn sweep(
-        &self,
-        call: &NativeCallContext,
-        prompt: &Dynamic,
-        cells: &[Vec<Patch>],
-        metric: &Dynamic,
-    ) -> ScriptResult<Sweep> {
-        let prompt = prompt::one(&self.inner, prompt)?;
-        let metric = metric::read(&self.context, metric)?;
+    fn sweep(&self, call: &NativeCallContext, question: &Question) -> ScriptResult<Sweep> {
+        let Question { prompt, cells, metric } = question;
+        if self.context.options.explain {
+            // Nothing is lost when standard error is closed.
+            let _ = writeln!(io::stderr().lock(), "{}", self.explain(question)?);
+        }
         let control = self.control_with_progress("sweep");
         let options = SweepOptions::default();
         let sweep =
-            closure::serve(call, || sweep::sweep(&self.inner, &prompt, cells, &metric, options, &control))?;
+            closure::serve(call, || sweep::sweep(&self.inner, prompt, cells, metric, options, &control))?;
         drop(control);
         report_noops(&sweep, cells);
         Ok(sweep)
     }
 
+    fn explain(&self, question: &Question) -> ScriptResult<Explanation> {
+        let Question { prompt, cells, metric } = question;
+        run::explain(&self.inner, prompt, cells, metric, &self.control()).map_err(refusal::run)
+    }
+
+    /// A sweep over an array of cells.
+    fn cells(&self, prompt: &Dynamic, cells: Array, metric: &Dynamic) -> ScriptResult<Question> {
+        Ok(Question {
+            prompt: prompt::one(&self.inner, prompt)?,
+            cells: args::each(&cells.into(), patch::list)?,
+            metric: metric::read(&self.context, metric)?,
+        })
+    }
+
+    /// A sweep over rows and columns.
     fn grid(
         &self,
         call: &NativeCallContext,
         prompt: &Dynamic,
-        axes: [&Dynamic; 2],
+        [rows, cols]: [&Array; 2],
         cell: &FnPtr,
         metric: &Dynamic,
-    ) -> ScriptResult<Grid> {
-        let (rows, cols) = (grid::axis(axes[0])?, grid::axis(axes[1])?);
+    ) -> ScriptResult<Question> {
         let mut cells = Vec::with_capacity(rows.len() * cols.len());
-        for row in &rows {
-            for col in &cols {
+        for row in rows {
+            for col in cols {
                 let value: Dynamic = cell.call_within_context(call, (row.clone(), col.clone()))?;
                 cells.push(patch::list(&value).map_err(|error| {
                     args::within(&format!("the cell of row {row} and column {col}"), error)
                 })?);
             }
         }
-        let Sweep { values, base, .. } = self.sweep(call, prompt, &cells, metric)?;
-        Ok(Grid { values, rows, cols, base, context: self.context.clone() })
+        let prompt = prompt::one(&self.inner, prompt)?;
+        Ok(Question { prompt, cells, metric: metric::read(&self.context, metric)? })
     }
+}
+
+/// What a sweep is asked.
+struct Question {
+    prompt: run::Tokens,
+    cells: Vec<Vec<Patch>>,
+    metric: run::Metric,
 }
 
 /// `seed` is the run's, for calls that name none.
@@ -138,12 +157,8 @@ fn settings(options: &mut Options, n: usize, seed: Option<u64>) -> ScriptResult<
 
 /// Says how many cells put there what the run has anyway, unless their patches may.
 fn report_noops(sweep: &Sweep, cells: &[Vec<Patch>]) {
-    let unchanged =
-        sweep.fates.iter().zip(&sweep.max_change).zip(cells).filter(|((fate, change), patches)| {
-            **change == 0.0
-                && !matches!(fate, run::plan::Fate::Unreachable)
-                && !patches.iter().all(|patch| patch.allow_noop)
-        });
+    let meant = |patches: &Vec<Patch>| patches.iter().all(|patch| patch.allow_noop);
+    let unchanged = sweep.unchanged().zip(cells).filter(|(unchanged, patches)| *unchanged && !meant(patches));
     match unchanged.count() {
         0 => {}
         // Nothing is lost when standard error is closed.
@@ -156,6 +171,7 @@ pub fn register(api: &mut Api) {
     traces(api);
     generations(api);
     sweeps(api);
+    explanations(api);
 }
 
 fn traces(api: &mut Api) {
@@ -219,8 +235,7 @@ fn sweeps(api: &mut Api) {
     )
     .native(
         |call: NativeCallContext, model: &mut Model, prompt: Dynamic, cells: Array, metric: Dynamic| {
-            let cells = args::each(&cells.into(), patch::list)?;
-            let values = model.sweep(&call, &prompt, &cells, &metric)?.values;
+            let values = model.sweep(&call, &model.cells(&prompt, cells, &metric)?)?.values;
             let values = candle_core::Tensor::from_iter(values.into_iter().map(|x| x as f32), &Device::Cpu);
             Tensor::new(&model.context, values.map_err(tensor::refused)?)
         },
@@ -242,6 +257,52 @@ fn sweeps(api: &mut Api) {
          rows: Dynamic,
          cols: Dynamic,
          cell: FnPtr,
-         metric: Dynamic| { model.grid(&call, &prompt, [&rows, &cols], &cell, &metric) },
+         metric: Dynamic|
+         -> ScriptResult<Grid> {
+            let (rows, cols) = (grid::axis(&rows)?, grid::axis(&cols)?);
+            let question = model.grid(&call, &prompt, [&rows, &cols], &cell, &metric)?;
+            let sweep = model.sweep(&call, &question)?;
+            Ok(Grid { rows, cols, sweep, context: model.context.clone() })
+        },
+    );
+}
+
+fn explanations(api: &mut Api) {
+    api.method(
+        "Model",
+        "explain(prompt: any, cells: array, metric: any) -> Explanation",
+        "what a sweep over these cells would take; nothing is run",
+    )
+    .example(
+        "let m = load(); m.explain(\" John gave\", [z(1).head(0).zero(), z(1).head(1).zero()], logit(5)).rows",
+        "[0, 4, 4]",
+    )
+    .native(
+        |model: &mut Model, prompt: Dynamic, cells: Array, metric: Dynamic| -> ScriptResult<Explanation> {
+            model.explain(&model.cells(&prompt, cells, &metric)?)
+        },
+    );
+    api.method(
+        "Model",
+        "explain(prompt: any, rows: any, cols: any, cell: function, metric: any) -> Explanation",
+        "what a sweep over these rows and columns would take; nothing is run",
+    )
+    .example(
+        "let m = load(); let mary = m.trace(\" Mary gave half\"); \
+         m.explain(\" John gave half\", 0..m.n_layers, 0..2, |l, p| z(l).at(p).set(mary), logit(5)).computed",
+        "4",
+    )
+    .native(
+        |call: NativeCallContext,
+         model: &mut Model,
+         prompt: Dynamic,
+         rows: Dynamic,
+         cols: Dynamic,
+         cell: FnPtr,
+         metric: Dynamic|
+         -> ScriptResult<Explanation> {
+            let (rows, cols) = (grid::axis(&rows)?, grid::axis(&cols)?);
+            model.explain(&model.grid(&call, &prompt, [&rows, &cols], &cell, &metric)?)
+        },
     );
 }

@@ -1,0 +1,231 @@
+//! What a sweep would take, before it runs: cells, rows, arithmetic, memory and time.
+
+use super::control::Control;
+use super::error::Result;
+use super::memory;
+use super::metric::Metric;
+use super::patch::Patch;
+use super::plan::{Fate, Plan, plan};
+use super::sweep;
+use super::tokens::Tokens;
+use super::trace;
+use crate::model::family::MlpKind;
+use crate::model::{Config, Model};
+use candle_core::{DType, Device, DeviceLocation, Tensor};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// The plan of a sweep in numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// Tokens of the prompt.
+    pub tokens: usize,
+    /// How the cells get their values.
+    pub fates: Fates,
+    /// Rows that go through each layer, all cells together.
+    pub rows: Vec<usize>,
+    /// Cells that leave the base run at each layer; the last entry: only after the last layer.
+    pub entering: Vec<usize>,
+    /// Donors that have not recorded what the cells read, and will run again.
+    pub donors: usize,
+    /// Walks down the layers.
+    pub chunks: usize,
+    /// Floating-point operations of base run, donors and cells: products and attention, two a multiplication.
+    pub flops: f64,
+    /// The most bytes held at once beyond weights and what the script holds.
+    pub peak_bytes: usize,
+    /// At the rate of a matrix product on this device.
+    pub seconds: f64,
+}
+
+/// How many cells have each fate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fates {
+    pub computed: usize,
+    /// Equal to another cell.
+    pub merged: usize,
+    /// The donor is the base run there.
+    pub known: usize,
+    /// The metric cannot see the patch.
+    pub unreachable: usize,
+}
+
+impl Fates {
+    pub fn count(fates: &[Fate]) -> Fates {
+        let mut counts = Fates::default();
+        for fate in fates {
+            *match fate {
+                Fate::Computed(_) => &mut counts.computed,
+                Fate::Merged(_) => &mut counts.merged,
+                Fate::EqualsBase => &mut counts.known,
+                Fate::Unreachable => &mut counts.unreachable,
+            } += 1;
+        }
+        counts
+    }
+
+    pub fn cells(&self) -> usize {
+        self.computed + self.merged + self.known + self.unreachable
+    }
+}
+
+/// Plans a sweep and says what it takes, without running it.
+///
+/// # Errors
+/// Whatever is wrong with any cell or the metric.
+pub fn explain(
+    model: &Arc<Model>,
+    prompt: &Tokens,
+    cells: &[Vec<Patch>],
+    metric: &Metric,
+    control: &Control,
+) -> Result<Explanation> {
+    let metric = metric.resolve(model)?;
+    let plan = plan(model, prompt, cells, true)?;
+    let chunks = sweep::chunks(model, prompt, &plan, &metric, control);
+    let config = model.config();
+    let len = prompt.len();
+    let columns = metric.columns().map_or(config.d_vocab, |ids| ids.len());
+
+    let mut flops = run_flops(config, len, 0) * config.n_layers as f64 + unembed_flops(config, columns);
+    for work in &plan.work {
+        let layers = config.n_layers - work.entry;
+        flops += run_flops(config, len, work.first) * layers as f64 + unembed_flops(config, columns);
+    }
+    let mut donors = 0;
+    for (trace, ats) in plan.donors(cells) {
+        let missing = trace.missing(&ats);
+        let config = trace.model().config();
+        let layers = trace::depth(&missing, config.n_layers);
+        flops += run_flops(config, trace.tokens().len(), 0) * layers as f64;
+        donors += usize::from(!missing.is_empty());
+    }
+
+    let mut entering = vec![0; config.n_layers + 1];
+    for work in &plan.work {
+        entering[work.entry] += 1;
+    }
+    let walk = chunks.iter().map(|chunk| chunk.bytes).max().unwrap_or(0);
+    let seconds = flops / product_rate(&model.transformer.device, model.transformer.dtype)?;
+    let Plan { fates, .. } = &plan;
+    Ok(Explanation {
+        tokens: len,
+        fates: Fates::count(fates),
+        rows: plan.rows(len, config.n_layers),
+        entering,
+        donors,
+        chunks: chunks.len(),
+        flops,
+        peak_bytes: memory::base_run(model, len) + walk,
+        seconds,
+    })
+}
+
+/// One layer for the positions `first..len` of a sequence.
+fn run_flops(config: &Config, len: usize, first: usize) -> f64 {
+    let Config { d_model, d_head, d_mlp, n_heads, n_kv_heads, .. } = *config;
+    let maps = match config.family.mlp {
+        MlpKind::Gated => 3,
+        MlpKind::Plain => 2,
+    };
+    let weights = 2 * d_model * (n_heads + n_kv_heads) * d_head + maps * d_model * d_mlp;
+    // Position p reads p + 1 keys, once for the scores and once for the values.
+    let keys: usize = (first..len).map(|position| position + 1).sum();
+    2.0 * ((len - first) * weights) as f64 + 4.0 * (keys * n_heads * d_head) as f64
+}
+
+fn unembed_flops(config: &Config, columns: usize) -> f64 {
+    2.0 * (config.d_model * columns) as f64
+}
+
+/// Floating-point operations a second of a square matrix product, measured once a process.
+fn product_rate(device: &Device, dtype: DType) -> Result<f64> {
+    static RATES: Mutex<Option<HashMap<(DeviceLocation, DType), f64>>> = Mutex::new(None);
+    let mut rates = RATES.lock().unwrap_or_else(PoisonError::into_inner);
+    let rates = rates.get_or_insert_default();
+    let key = (device.location(), dtype);
+    if let Some(&rate) = rates.get(&key) {
+        return Ok(rate);
+    }
+    // Large enough that a card does not only wait for its launch.
+    let size = if device.is_cpu() { 512 } else { 4096 };
+    let x = Tensor::ones((size, size), dtype, device)?;
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        device.synchronize()?;
+        let start = Instant::now();
+        let product = x.matmul(&x)?;
+        device.synchronize()?;
+        drop(product);
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    let rate = 2.0 * (size as f64).powi(3) / best.max(1e-9);
+    rates.insert(key, rate);
+    Ok(rate)
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fates { computed, merged, known, unreachable } = self.fates;
+        let n_layers = self.rows.len();
+        writeln!(f, "sweep of {} cells, {} tokens, {n_layers} layers", self.fates.cells(), self.tokens)?;
+        writeln!(f, "  computed     {computed}")?;
+        writeln!(f, "  merged       {merged} (equal to another cell)")?;
+        writeln!(f, "  known        {known} (the donor is the base run there)")?;
+        writeln!(f, "  unreachable  {unreachable} (the metric cannot see the patch)")?;
+        let (min, max) = (self.rows.iter().min().unwrap_or(&0), self.rows.iter().max().unwrap_or(&0));
+        let shown = (0..n_layers).step_by((n_layers / 6).max(1));
+        let shown: Vec<String> = shown.map(|layer| format!("{layer}: {}", self.rows[layer])).collect();
+        writeln!(f, "  rows         {min}..{max} a layer ({})", shown.join(", "))?;
+        writeln!(f, "  layers       {}", self.layers_entered())?;
+        writeln!(f, "  chunks       {}", self.chunks)?;
+        writeln!(f, "  donors       {} to run", self.donors)?;
+        writeln!(f, "  arithmetic   {}FLOP", scaled(self.flops, 1000.0, ["", "k", "M", "G", "T", "P"]))?;
+        let bytes = scaled(self.peak_bytes as f64, 1024.0, ["", "Ki", "Mi", "Gi", "Ti", "Pi"]);
+        writeln!(f, "  memory       {bytes}B beyond the weights")?;
+        write!(f, "  time         {:.2} s or more", self.seconds)
+    }
+}
+
+impl Explanation {
+    /// "entered at 12 of 30: 1..12", the layers as ranges.
+    fn layers_entered(&self) -> String {
+        let n_layers = self.rows.len();
+        let entered: Vec<usize> = (0..n_layers).filter(|&layer| self.entering[layer] > 0).collect();
+        let mut ranges: Vec<(usize, usize)> = Vec::new();
+        for &layer in &entered {
+            match ranges.last_mut() {
+                Some((_, end)) if *end + 1 == layer => *end = layer,
+                _ => ranges.push((layer, layer)),
+            }
+        }
+        let range = |&(from, to): &(usize, usize)| match from == to {
+            true => from.to_string(),
+            false => format!("{from} to {to}"),
+        };
+        let mut text: Vec<String> = ranges.iter().map(range).collect();
+        if let Some(after @ 1..) = self.entering.last() {
+            text.push(format!("{after} cells after the last"));
+        }
+        format!("entered at {} of {n_layers}: {}", entered.len(), text.join(", "))
+    }
+}
+
+/// `x` with three digits and a prefix for its size.
+fn scaled(mut x: f64, base: f64, prefixes: [&str; 6]) -> String {
+    let mut step = 0;
+    while x >= base && step + 1 < prefixes.len() {
+        x /= base;
+        step += 1;
+    }
+    let decimals = if step == 0 || x >= 100.0 {
+        0
+    } else if x >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{x:.decimals$} {}", prefixes[step])
+}

@@ -1,0 +1,97 @@
+//! What a sweep really holds, against the budget that it was given. One test, so that nothing else in the process
+//! takes memory meanwhile.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::*;
+use patchscript::model::Point;
+use patchscript::run::metric::{Kind, TokenSet};
+use patchscript::run::sweep::{SweepOptions, sweep};
+use patchscript::run::{Control, Edit, Metric, Patch, Pos, Site, Value, memory};
+
+/// What the allocator and matrix products keep for themselves, whatever the sweep.
+const OVERHEAD: usize = 48 << 20;
+const BUDGET: usize = 64 << 20;
+
+fn status(key: &str) -> usize {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+    1024 * line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
+}
+
+/// The most bytes held while `work` runs, beyond those held before.
+fn peak(work: impl FnOnce()) -> usize {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = status("VmRSS:");
+    work();
+    status("VmHWM:").saturating_sub(before)
+}
+
+#[test]
+fn a_sweep_stays_within_its_budget() {
+    let Some(model) = smollm2() else { return };
+    let golden = golden("smollm2_heatmap.json");
+    let prompt = id_tokens(&model, &ids(&golden["base_ids"])).slice(0..40);
+    let donor: Vec<u32> = prompt.ids().iter().rev().copied().collect();
+    let donor = run(&model, &id_tokens(&model, &donor), vec![], &[]);
+    let config = model.config();
+    let (n_layers, len) = (config.n_layers, prompt.len());
+    let set = |site: Site| vec![set(site, Value::Trace(donor.clone()))];
+    let late = [n_layers - 3, n_layers - 2, n_layers - 1];
+    let columns = Metric::new(Kind::LogitDiff(TokenSet::Ids(vec![5]), TokenSet::Ids(vec![9])));
+    let all = Metric::new(Kind::Entropy);
+
+    let at = |point: Point, layers: &[usize], positions: std::ops::Range<i64>| -> Vec<Vec<Patch>> {
+        let cell = |layer| positions.clone().map(move |pos| Site::new(point, layer).at(Pos::Index(pos)));
+        layers.iter().copied().flat_map(cell).map(set).collect()
+    };
+    let last = len as i64;
+    let whole: Vec<Vec<Patch>> = late
+        .iter()
+        .flat_map(|&layer| [Point::ResidMid, Point::MlpPost].map(|p| set(Site::new(p, layer))))
+        .collect();
+    let logits: Vec<Vec<Patch>> = (0..300)
+        .map(|id| {
+            vec![Patch::new(
+                Site::new(Point::Logits, 0).at(Pos::Last),
+                Edit::Add(Value::Tensor(random(&[config.d_vocab], id))),
+            )]
+        })
+        .collect();
+    let neurons: Vec<Vec<Patch>> = (0..400)
+        .map(|n| {
+            vec![Patch {
+                allow_noop: true,
+                ..Patch::new(Site::new(Point::MlpPost, n_layers - 1).at(Pos::Last).neuron(n), Edit::Zero)
+            }]
+        })
+        .collect();
+    for (name, cells, metric) in [
+        ("residual stream", at(Point::ResidPre, &late, 0..last), &columns),
+        ("heads' results", at(Point::Result, &late[1..], 0..last), &columns),
+        ("scores", at(Point::Pattern, &late[1..], 0..last), &columns),
+        ("whole activations", whole, &columns),
+        ("all logits", neurons, &all),
+        ("patched logits", logits, &columns),
+    ] {
+        // The donor's own activations belong to the script.
+        let sites: Vec<Site> = cells.iter().flatten().map(|patch| patch.site.clone()).collect();
+        for site in &sites {
+            donor.read(site).unwrap();
+        }
+        let held = |memory| {
+            let control = Control { memory: Some(memory), ..Control::default() };
+            peak(|| drop(sweep(&model, &prompt, &cells, metric, SweepOptions::default(), &control).unwrap()))
+        };
+        let found = held(BUDGET);
+        let allowed = memory::base_run(&model, len) + BUDGET + OVERHEAD;
+        println!(
+            "{name}: {} MiB of {} MiB, unbounded {} MiB",
+            found >> 20,
+            allowed >> 20,
+            held(1 << 40) >> 20
+        );
+        assert!(found <= allowed, "{name}: {found} bytes held, {allowed} allowed");
+    }
+}
