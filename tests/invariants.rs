@@ -2,6 +2,7 @@
 
 mod common;
 
+use candle_core::Device;
 use common::*;
 use patchscript::model::{At, Axes, Point};
 use patchscript::run::{Control, Edit, Heads, Patch, Pos, Site, Value, trace};
@@ -189,7 +190,7 @@ fn edits_do_what_they_say() {
                 continue;
             }
             let site = site.at(Pos::List(vec![6, 2]));
-            let x = plain.read(&site).unwrap();
+            let x = plain.read(&site).unwrap().to_device(&Device::Cpu).unwrap();
             let v = random(x.dims(), 7);
             let r = random(&x.dims()[x.rank() - 1..], 8);
             let unit = r.broadcast_div(&r.sqr().unwrap().sum_all().unwrap().sqrt().unwrap()).unwrap();
