@@ -11,8 +11,8 @@ use patchscript::run::sweep::{SweepOptions, sweep};
 use patchscript::run::{Control, Edit, Metric, Patch, Pos, Site, Value, memory};
 
 /// What the allocator and matrix products keep for themselves, whatever the sweep.
-const OVERHEAD: usize = 48 << 20;
-const BUDGET: usize = 64 << 20;
+const OVERHEAD: usize = 24 << 20;
+const BUDGET: usize = 16 << 20;
 
 fn status(key: &str) -> usize {
     let text = std::fs::read_to_string("/proc/self/status").unwrap();
