@@ -7,7 +7,7 @@ use super::select::{Cols, Selection};
 use super::tokens::Tokens;
 use super::trace::Trace;
 use crate::model::{At, Config, Model, ModelError, Point};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// One cell that must be computed.
@@ -108,18 +108,22 @@ impl Plan {
 
     /// Which sites the cells to compute read from which runs.
     pub fn donors(&self, cells: &[Vec<Patch>]) -> Vec<(Arc<Trace>, BTreeSet<At>)> {
-        let mut wanted: BTreeMap<*const Trace, (Arc<Trace>, BTreeSet<At>)> = BTreeMap::new();
+        // In the order of the cells, so that the same script packs them the same way.
+        let mut wanted: Vec<(Arc<Trace>, BTreeSet<At>)> = Vec::new();
+        let mut places: HashMap<*const Trace, usize> = HashMap::new();
         for work in &self.work {
             for act in &work.acts {
                 let patch = &cells[work.cell][act.patch];
                 for trace in patch.edit.donors() {
-                    let entry = wanted.entry(Arc::as_ptr(trace));
-                    let (_, ats) = entry.or_insert_with(|| (trace.clone(), BTreeSet::new()));
-                    ats.insert(patch.site.at);
+                    let place = *places.entry(Arc::as_ptr(trace)).or_insert(wanted.len());
+                    if place == wanted.len() {
+                        wanted.push((trace.clone(), BTreeSet::new()));
+                    }
+                    wanted[place].1.insert(patch.site.at);
                 }
             }
         }
-        wanted.into_values().collect()
+        wanted
     }
 }
 
