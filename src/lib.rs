@@ -7,6 +7,7 @@
 //! Imports go one way: `cli → script → run → model`; `plot` and `data` are leaves that know no model.
 
 pub mod cli;
+mod count;
 pub mod data;
 pub mod model;
 mod nearest;

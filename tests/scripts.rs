@@ -1,12 +1,15 @@
 //! The shipped scripts through the real binary, against the reference values of `tests/golden`; and scripts that must
 //! be refused, word for word.
 
+mod common;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use common::{golden, smollm2_path};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -36,26 +39,9 @@ fn refused(script: &str, args: &[&str], expected: &str) {
     assert_eq!(fs::read_dir(out.path()).expect("the folder").count(), 0, "{script} left a file");
 }
 
-/// The model that `tests/fetch-smollm2.sh` fetches. Without it a test that needs it is skipped, but fails under CI.
-fn smollm2() -> Option<String> {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    let cache = variable("PATCHSCRIPT_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("patchscript")))
-        .or_else(|| std::env::home_dir().map(|folder| folder.join(".cache/patchscript")))
-        .expect("a home folder");
-    let path = cache.join("SmolLM2-135M-Instruct.Q4_1.gguf");
-    if !path.exists() {
-        let missing = format!("{} is missing: run tests/fetch-smollm2.sh", path.display());
-        assert!(std::env::var_os("CI").is_none(), "{missing}");
-        eprintln!("SKIPPED: {missing}");
-        return None;
-    }
-    Some(path.display().to_string())
-}
-
 /// Runs a shipped script with the real model; gives its JSON and what it printed.
 fn results(script: &str, args: &[&str], json: &str) -> Option<(Json, String)> {
-    let model = smollm2()?;
+    let model = smollm2_path()?.display().to_string();
     let (output, out) = run(script, &[&["--model", &model], args].concat());
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{err}");
@@ -69,11 +55,6 @@ fn results(script: &str, args: &[&str], json: &str) -> Option<(Json, String)> {
     }
     let text = fs::read_to_string(folder.join(json)).expect("the script's JSON");
     Some((serde_json::from_str(&text).expect("JSON"), String::from_utf8_lossy(&output.stdout).into_owned()))
-}
-
-fn golden(name: &str) -> Json {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    serde_json::from_str(&fs::read_to_string(path).expect("reference values")).expect("JSON")
 }
 
 /// Numbers within the tolerance, everything else equal.
@@ -216,11 +197,13 @@ sweep of 9 cells, 3 tokens, 3 layers
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_a_sweep_after_its_layer() {
-    let Some(model) = smollm2() else { return };
+    let Some(model) = smollm2_path() else { return };
     let out = tempfile::tempdir().expect("a temporary folder");
     let mut child = Command::new(env!("CARGO_BIN_EXE_patchscript"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["run", "scripts/power_heatmap.rhai", "--offline", "--model", &model, "--out"])
+        .args(["run", "scripts/power_heatmap.rhai", "--offline", "--model"])
+        .arg(model)
+        .arg("--out")
         .arg(out.path().join("results"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -286,6 +269,21 @@ fn load_error(model: &Path) -> String {
 }
 
 #[test]
+fn a_model_that_was_cut_short_is_refused() {
+    let Some(model) = smollm2_path() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cut = folder.path().join("cut.gguf");
+    let mut head = Vec::new();
+    fs::File::open(model).expect("the model").take(4 << 20).read_to_end(&mut head).expect("its head");
+    fs::write(&cut, head).expect("the file");
+    let told = load_error(&cut);
+    let (before, after) = told.split_once("tensor `").expect("the tensor that is cut off");
+    assert_eq!(before, "error: `MODEL` is truncated: ");
+    assert!(after.contains("the file has 4194304\n"), "{told}");
+    assert!(after.ends_with("= help: download `MODEL` again and compare its checksum\n"), "{told}");
+}
+
+#[test]
 fn models_that_cannot_be_read_are_refused() {
     let folder = tiny_copy();
     let weights = folder.path().join("model.safetensors");
@@ -294,8 +292,8 @@ fn models_that_cannot_be_read_are_refused() {
     assert_eq!(
         load_error(folder.path()),
         refusal(
-            "`MODEL/model.safetensors` cannot be read as safetensors: tensor operation failed: \
-             path: \"MODEL/model.safetensors\" incomplete metadata, file not fully covered",
+            "`MODEL/model.safetensors` cannot be read as safetensors: \
+             incomplete metadata, file not fully covered",
             "the file may have been cut short: fetch it again"
         )
     );
@@ -314,7 +312,8 @@ fn models_that_cannot_be_read_are_refused() {
         load_error(&folder.path().join("nothing")),
         refusal(
             "no model at `MODEL`",
-            "give a folder in Hugging Face layout, a `.gguf` file, or `org/name` on the Hub"
+            "give a folder in Hugging Face layout, a `.gguf` file, or `org/name` on the Hub, \
+             like `openai-community/gpt2`"
         )
     );
     let none =

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args as ArgGroup, Parser, Subcommand};
 
 use crate::script::HostOptions;
@@ -9,15 +10,18 @@ use crate::script::limits::Limits;
 
 const EXAMPLES: &str = "\
 Examples:
-  patchscript                                   talk to the embedded model
-  patchscript run patch.rhai                    run a script
+  patchscript --model ./gpt2                    talk to a model, line by line
+  patchscript run patch.rhai --model ./gpt2     run a script
   patchscript run patch.rhai --params           list what can be set
-  patchscript run patch.rhai --set layer=8 --model ./gpt2 --out results
+  patchscript run patch.rhai --set layer=8 --model openai-community/gpt2 --out results
   patchscript check patch.rhai                  find mistakes without running
 
 A first script:
   let m = load();
-  print(m.trace(\"The capital of France is\").top(3));";
+  print(m.trace(\"The capital of France is\").top(3));
+
+A script reads its own folder and the working folder, and writes to the folder for results.
+Exit codes: 0 done, 1 the script failed, 2 usage or syntax, 130 interrupted.";
 
 /// Causal experiments on language models from short scripts.
 #[derive(Debug, Parser)]
@@ -27,6 +31,22 @@ pub struct Args {
     pub command: Option<Command>,
     #[command(flatten)]
     pub settings: Settings,
+}
+
+/// Reads the command line; a mistake, `--help` and `--version` end the program.
+pub fn parse() -> Args {
+    Args::try_parse().unwrap_or_else(|error| with_tip(error).exit())
+}
+
+/// Without `run`, the name of a script is taken for a command: says how to run it.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(file)) = error.get(ContextKind::InvalidSubcommand)
+        && file.ends_with(".rhai")
+    {
+        let tip = format!("to run this script: `patchscript run {file}`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,16 +86,16 @@ pub struct Check {
 /// What a run uses and may touch.
 #[derive(Debug, ArgGroup)]
 pub struct Settings {
-    /// What `load()` loads: `demo`, a folder, a `.gguf` file or `org/name`
+    /// What `load()` loads: a folder in Hugging Face layout, a `.gguf` file or `org/name` on the Hub
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Where to compute: `cpu`, `cuda` or `cuda:1`
+    /// Where to compute: `cpu`, `cuda`, `cuda:1` or `auto`, a card if there is one [default: auto]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// The number type of the weights: `f32`, `bf16` or `f16`
+    /// The number type of the weights: `f32`, and on a card `bf16` or `f16` [default: f32]
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
-    /// The seed of everything random
+    /// The seed of everything random [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// The folder for results [default: out/<script name>]

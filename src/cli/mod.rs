@@ -12,13 +12,11 @@ mod run;
 use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::script::{Error, Host};
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = args::parse();
     let code = match args.command {
         Some(args::Command::Run(run)) => run::run(run),
         Some(args::Command::Check(check)) => check::run(&check),

@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
-use rustyline::{Config, Editor};
+use rustyline::{CompletionType, Config, Editor};
 
 use crate::script::session::{Reply, is_complete};
 use crate::script::{Error, Host, Session, interrupt};
@@ -72,7 +72,11 @@ fn step(session: &mut Session, input: &str) -> Step {
 }
 
 fn talk(session: &mut Session) -> u8 {
-    let config = Config::builder().auto_add_history(true).bracketed_paste(true).build();
+    let config = Config::builder()
+        .auto_add_history(true)
+        .bracketed_paste(true)
+        .completion_type(CompletionType::List)
+        .build();
     let mut editor = match Editor::<Assistant, FileHistory>::with_config(config) {
         Ok(editor) => editor,
         Err(error) => {

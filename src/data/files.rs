@@ -98,7 +98,8 @@ impl Files {
 
     /// The folder of the script, where relative reads look first; the REPL has none.
     pub fn with_script_dir(mut self, dir: impl AsRef<Path>) -> Files {
-        self.script_dir = Some(self.working_dir.join(dir));
+        // By components, which drop a `./` in the middle.
+        self.script_dir = Some(self.working_dir.join(dir).components().collect());
         self
     }
 

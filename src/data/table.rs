@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, Write};
 
+use crate::count::count;
 use crate::nearest::nearest;
 
 /// Rows of text cells under named columns. Every row has one cell a column.
@@ -37,7 +38,7 @@ pub enum TableError {
     Empty { name: String },
     #[error("`{name}` has two columns `{column}`")]
     DuplicateColumn { name: String, column: String },
-    #[error("line {line} of `{name}`: expected {expected} cells, found {found}")]
+    #[error("line {line} of `{name}`: expected {}, found {found}", count(*.expected, "cell"))]
     Ragged { name: String, line: u64, expected: u64, found: u64 },
     #[error("line {line} of `{name}`: this `\"` is never closed")]
     OpenQuote { name: String, line: u64 },

@@ -35,7 +35,7 @@ pub fn attend(
     let kernel = cpu::applies(&operands);
     let z = if kernel {
         let heads = Heads { n_heads: config.n_heads, n_kv_heads: config.n_kv_heads, d_head: config.d_head };
-        Some(cpu::attend::attend(heads, qkv.q, qkv.own, qkv.past, &groups)?)
+        Some(cpu::attend::attend(heads, qkv.q, qkv.own, qkv.past, groups)?)
     } else {
         None
     };
@@ -43,7 +43,7 @@ pub fn attend(
         return z.ok_or_else(|| ModelError::Tensor("a kernel gave nothing".into()));
     }
     let mut parts = Vec::with_capacity(groups.len());
-    for group in &groups {
+    for group in groups {
         let operands = Operands::new(config, qkv, group)?;
         let (before, after) = operands.pattern(config, layer, group, hook)?;
         parts.push(match &z {
@@ -108,11 +108,17 @@ impl Operands {
         hook: &mut dyn Hook,
     ) -> Result<(Tensor, Tensor)> {
         debug_assert_eq!(config.n_heads, self.g * self.r);
-        let mask = group.causal_mask(self.q.dtype(), self.q.device())?;
+        let mask = match self.len {
+            1 => None,
+            _ => Some(group.causal_mask(self.q.dtype(), self.q.device())?),
+        };
         let scores = self.scores()?.reshape((self.g * self.n * self.r, self.len, self.keys()))?;
-        let scores = if self.len == 1 { scores } else { scores.broadcast_add(&mask)? };
+        let scores = match mask {
+            Some(mask) => scores.broadcast_add(mask)?,
+            None => scores,
+        };
         let before = ops::softmax(&scores)?;
-        let seen = self.offer(At { point: Point::AttnScores, layer }, &scores, Some(&mask), group, hook)?;
+        let seen = self.offer(At { point: Point::AttnScores, layer }, &scores, mask, group, hook)?;
         let after = if seen.id() == scores.id() { before.clone() } else { ops::softmax(&seen)? };
         let after = self.offer(At { point: Point::Pattern, layer }, &after, None, group, hook)?;
         Ok((before, after))

@@ -4,6 +4,7 @@
 use super::error::Result;
 use candle_core::{DType, Device, Tensor};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Keys (after rotary) and values of a run of positions, `[pos, n_kv_heads * d_head]` each.
 #[derive(Debug, Clone)]
@@ -37,6 +38,7 @@ pub struct Group {
     pub count: usize,
     pub rows: Range<usize>,
     pub segment: Segment,
+    mask: OnceLock<Tensor>,
 }
 
 /// The shape of a packed batch.
@@ -44,6 +46,7 @@ pub struct Group {
 pub struct Batch {
     segments: Vec<Segment>,
     starts: Vec<usize>,
+    groups: Vec<Group>,
     rows: usize,
 }
 
@@ -61,7 +64,8 @@ impl Batch {
     pub fn new(segments: Vec<Segment>) -> Batch {
         let starts = starts(segments.iter().map(|s| s.len));
         let rows = segments.iter().map(|s| s.len).sum();
-        Batch { segments, starts, rows }
+        let groups = groups(&segments, &starts);
+        Batch { segments, starts, groups, rows }
     }
 
     /// Whole prompts, each from its first position.
@@ -87,30 +91,45 @@ impl Batch {
         self.segments.iter().flat_map(|s| (s.past_len..s.past_len + s.len).map(|p| p as u32)).collect()
     }
 
-    pub fn groups(&self) -> Vec<Group> {
-        let mut groups: Vec<Group> = Vec::new();
-        for (index, segment) in self.segments.iter().enumerate() {
-            let rows = self.rows_of(index);
-            match groups.last_mut() {
-                Some(group) if group.segment == *segment => {
-                    group.count += 1;
-                    group.rows.end = rows.end;
-                }
-                _ => groups.push(Group { first: index, count: 1, rows, segment: segment.clone() }),
-            }
-        }
-        groups
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
     }
 }
 
+fn groups(segments: &[Segment], starts: &[usize]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (index, (segment, &start)) in segments.iter().zip(starts).enumerate() {
+        let end = start + segment.len;
+        match groups.last_mut() {
+            Some(group) if group.segment == *segment => {
+                group.count += 1;
+                group.rows.end = end;
+            }
+            _ => groups.push(Group {
+                first: index,
+                count: 1,
+                rows: start..end,
+                segment: segment.clone(),
+                mask: OnceLock::new(),
+            }),
+        }
+    }
+    groups
+}
+
 impl Group {
-    /// `[len, past_len + len]`, 0 where a query sees a key and -inf where the key lies in its future.
-    pub fn causal_mask(&self, dtype: DType, device: &Device) -> Result<Tensor> {
+    /// `[len, past_len + len]`, 0 where a query sees a key and -inf where the key lies in its future. Copied to
+    /// the device once a batch, not once a layer.
+    pub fn causal_mask(&self, dtype: DType, device: &Device) -> Result<&Tensor> {
+        if let Some(mask) = self.mask.get() {
+            return Ok(mask);
+        }
         let Segment { len, past_len, .. } = self.segment;
         let keys = past_len + len;
         let mask: Vec<f32> = (0..len)
             .flat_map(|i| (0..keys).map(move |j| if j <= past_len + i { 0.0 } else { f32::NEG_INFINITY }))
             .collect();
-        Ok(Tensor::from_vec(mask, (len, keys), device)?.to_dtype(dtype)?)
+        let mask = Tensor::from_vec(mask, (len, keys), device)?.to_dtype(dtype)?;
+        Ok(self.mask.get_or_init(|| mask))
     }
 }

@@ -70,10 +70,10 @@ impl ModelError {
     /// What the user can do about it.
     pub fn help(&self) -> Option<String> {
         match self {
-            ModelError::NotFound(id) if id.contains('/') || id.contains('.') => {
-                Some("give a folder in Hugging Face layout, a `.gguf` file, or `org/name` on the Hub".into())
-            }
-            ModelError::NotFound(_) => Some("pass a folder, a `.gguf` file or `org/name` with `--model`".into()),
+            ModelError::NotFound(_) => Some(
+                "give a folder in Hugging Face layout, a `.gguf` file, or `org/name` on the Hub, like `openai-community/gpt2`".into(),
+            ),
+            ModelError::EmptyPrompt => Some("give a text that is not empty, or ids: `m.tokens([1, 2, 3])`".into()),
             ModelError::UnknownFamily(_) => {
                 let names: Vec<_> = super::family::FAMILIES.iter().map(|f| format!("`{}`", f.arch)).collect();
                 Some(format!("supported families: {}", names.join(", ")))

@@ -196,14 +196,14 @@ impl Gguf {
         self.tensors.get(name).map(|info| info.shape.as_slice())
     }
 
-    /// A tensor de-quantised to float32.
+    /// A tensor de-quantised to float32. By the processor, so that the weights are the same on every device.
     pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
         let info = self.tensors.get(name);
         // Always in the file: `Header::read` checked it.
         let found = info.and_then(|info| Some((info, self.map.get(info.start..info.end)?)));
         let (info, bytes) = found.ok_or_else(|| self.error(Problem::MissingTensor(name.into())))?;
-        qtensor_from_ggml(info.dtype, bytes, info.shape.clone(), device)
-            .and_then(|quantised| quantised.dequantize(device))
+        qtensor_from_ggml(info.dtype, bytes, info.shape.clone(), &Device::Cpu)
+            .and_then(|quantised| quantised.dequantize(&Device::Cpu)?.to_device(device))
             .map_err(|error| self.error(Problem::Dequantize { name: name.into(), source: error.into() }))
     }
 

@@ -20,9 +20,14 @@ impl Files {
     /// Opens `model.safetensors`, or every file that `model.safetensors.index.json` names.
     pub fn open_folder(folder: &Path) -> Result<Files> {
         let paths = safetensors_files(folder)?;
-        let broken = |path: &Path, e: candle_core::Error| ModelError::Safetensors {
-            path: path.into(),
-            reason: ModelError::from(e).to_string(),
+        let broken = |path: &Path, e: candle_core::Error| {
+            // candle names the path too.
+            let reason = match e {
+                candle_core::Error::WithPath { inner, .. } => inner.to_string(),
+                e => e.to_string(),
+            };
+            let reason = reason.lines().next().unwrap_or_default().to_string();
+            ModelError::Safetensors { path: path.into(), reason }
         };
         // One file at a time first, so that the error names the file.
         for path in &paths {

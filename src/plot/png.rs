@@ -53,6 +53,7 @@ fn encode(bitmap: &Bitmap) -> Result<Vec<u8>, PlotError> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, bitmap.size.0, bitmap.size.1);
     encoder.set_color(png::ColorType::Rgb);
+    encoder.set_compression(png::Compression::Default);
     let mut writer = encoder.write_header().map_err(cannot_encode)?;
     writer.write_image_data(&bitmap.pixels).map_err(cannot_encode)?;
     writer.finish().map_err(cannot_encode)?;

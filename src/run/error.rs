@@ -1,6 +1,7 @@
 //! Why a run is refused. Every refusal comes before anything is computed, except that a patch which turns out to
 //! change nothing can only be noticed afterwards.
 
+use crate::count::count;
 use crate::model::ModelError;
 
 pub type Result<T> = std::result::Result<T, RunError>;
@@ -15,13 +16,13 @@ pub enum RunError {
     NeedsLayer { site: &'static str },
     #[error("`{site}` stands once in the model and takes no layer")]
     TakesNoLayer { site: &'static str },
-    #[error("layer {layer} does not exist: this model has {n_layers} layers")]
+    #[error("layer {layer} does not exist: this model has {}", count(*.n_layers, "layer"))]
     LayerRange { layer: usize, n_layers: usize },
     #[error("`{site}` does not exist in `{arch}` models: {why}")]
     Absent { site: String, arch: &'static str, why: &'static str },
     #[error("`{site}` has no heads")]
     NoHeads { site: String },
-    #[error("head {head} does not exist: `{site}` has {heads} heads")]
+    #[error("head {head} does not exist: `{site}` has {}", count(*.heads, "head"))]
     HeadRange { site: String, head: usize, heads: usize },
     #[error("head {head} is listed twice")]
     HeadTwice { head: usize },
@@ -29,7 +30,7 @@ pub enum RunError {
     NoNeurons { site: String },
     #[error("neuron {neuron} does not exist: `{site}` has {width}")]
     NeuronRange { site: String, neuron: usize, width: usize },
-    #[error("position {pos} is out of range: the prompt has {len} tokens")]
+    #[error("position {pos} is out of range: the prompt has {}", count(*.len, "token"))]
     PosRange { pos: i64, len: usize },
     #[error("position {pos} is listed twice")]
     PosTwice { pos: usize },
@@ -39,9 +40,9 @@ pub enum RunError {
     TokenNotFound { text: String, tokens: Vec<String> },
     #[error("the prompt does not contain `{text}`")]
     SpanNotFound { text: String, tokens: Vec<String> },
-    #[error("`{site}` selects {want:?}, but the value is {found:?}")]
+    #[error("`{site}` selects {want:?}, but the value is {}", shape(.found))]
     ValueShape { site: String, want: Vec<usize>, found: Vec<usize> },
-    #[error("`{site}`: the trace has {found} positions there, the prompt {want}")]
+    #[error("`{site}`: the trace has {} there, the prompt {want}", count(*.found, "position"))]
     TraceLength { site: String, want: usize, found: usize },
     #[error("a mean over no traces")]
     NoTraces,
@@ -79,6 +80,10 @@ impl From<candle_core::Error> for RunError {
     }
 }
 
+fn shape(found: &[usize]) -> String {
+    if found.is_empty() { "one number".into() } else { format!("{found:?}") }
+}
+
 impl RunError {
     pub fn is_interrupt(&self) -> bool {
         matches!(self, RunError::Model(ModelError::Interrupted))
@@ -103,12 +108,17 @@ impl RunError {
             RunError::LayerRange { n_layers, .. } => Some(format!("layers count from 0 to {}", n_layers - 1)),
             RunError::HeadRange { heads, .. } => Some(format!("heads count from 0 to {}", heads - 1)),
             RunError::NeuronRange { width, .. } => Some(format!("neurons count from 0 to {}", width - 1)),
+            RunError::PosRange { len: 1, .. } => Some("the only position is 0".into()),
             RunError::PosRange { len, .. } => {
                 Some(format!("positions count from 0 to {}, or from the end with -1 to -{len}", len - 1))
             }
             RunError::NoHeads { .. } => Some("sites with heads: `q k v rot_q rot_k attn_scores pattern z result`".into()),
             RunError::NoNeurons { .. } => Some("sites with neurons: `mlp_pre`, `mlp_post`".into()),
             RunError::TokenNotFound { tokens, .. } | RunError::SpanNotFound { tokens, .. } => listing(tokens),
+            RunError::ValueShape { want, found, .. } if found.is_empty() => {
+                let width = want.last().copied().unwrap_or(1);
+                Some(format!("give a vector, like `zeros([{width}]) + 1.0`; for 0 there is `.zero()`"))
+            }
             RunError::ValueShape { .. } => {
                 Some("give a tensor of the selected shape, or one position's vector for all of them".into())
             }

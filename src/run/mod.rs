@@ -4,7 +4,9 @@
 //! ([`generate`]). [`tokens`] is the prompt; [`control`] stops and watches all of it, [`memory`] bounds it.
 
 pub mod apply;
+mod choose;
 pub mod control;
+mod decode;
 pub mod error;
 pub mod explain;
 pub mod generate;

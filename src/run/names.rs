@@ -100,9 +100,13 @@ fn matches(pattern: &str, text: &str) -> Option<usize> {
 /// The nearest valid spelling, with the user's own layer kept.
 fn nearest(text: &str) -> Option<String> {
     let (name, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let names = Point::ALL.map(Point::name);
-    let near = crate::nearest::nearest(name, names)?;
-    Some(format!("{near}{rest}"))
+    if let Some(near) = crate::nearest::nearest(name, Point::ALL.map(Point::name)) {
+        return Some(format!("{near}{rest}"));
+    }
+    let layer = text.split('.').find(|part| part.parse::<usize>().is_ok()).unwrap_or("0");
+    let patterns = HOOKS.iter().map(|(pattern, _)| pattern).chain(PATHS.iter().map(|(_, path, _)| path));
+    let spellings: Vec<_> = patterns.map(|pattern| pattern.replace("{}", layer)).collect();
+    crate::nearest::nearest(text, spellings.iter().map(String::as_str)).map(String::from)
 }
 
 /// Other spellings of a site on this architecture.
@@ -171,6 +175,12 @@ mod tests {
         let error = parse("resid_pots.4").unwrap_err();
         assert_eq!(error.to_string(), "unknown site `resid_pots.4`");
         assert_eq!(error.help().unwrap(), "did you mean `resid_post.4`?");
+        for (slip, meant) in [
+            ("blocks.3.hook_resid_pots", "blocks.3.hook_resid_post"),
+            ("model.layer.11.output", "model.layers.11.output"),
+        ] {
+            assert_eq!(parse(slip).unwrap_err().help().unwrap(), format!("did you mean `{meant}`?"));
+        }
         assert!(matches!(parse("resid_post"), Err(RunError::NeedsLayer { .. })));
         assert!(matches!(parse("logits.3"), Err(RunError::TakesNoLayer { .. })));
         assert!(parse("z.1.2.3").is_err() && parse("z.x").is_err());

@@ -11,7 +11,7 @@ use super::plan::{Fate, Plan, Work, plan};
 use super::recorder::Recorder;
 use super::tokens::Tokens;
 use super::trace;
-use crate::model::{At, Batch, Config, Hook, Kv, Model, Point, Segment};
+use crate::model::{At, Batch, Config, Hook, Kv, Model, Point, Prepared, Segment};
 use candle_core::{DType, Tensor};
 use std::cell::Cell as Counter;
 use std::collections::{BTreeSet, HashMap};
@@ -183,19 +183,22 @@ impl Walk<'_> {
         // Indices into `cells` of those that have entered.
         let mut active: Vec<usize> = Vec::new();
         let mut x: Option<Tensor> = None;
+        let mut shape: Option<Prepared> = None;
         for layer in 0..self.model.config().n_layers {
             let now: Vec<usize> = (0..cells.len()).filter(|&i| cells[i].work.entry <= layer).collect();
             if now.is_empty() {
                 continue;
             }
-            let batch = self.batch(cells, &now);
-            let rows = batch.rows();
+            let prepared = match shape {
+                Some(prepared) if active.len() == now.len() => prepared,
+                _ => transformer.prepare(self.batch(cells, &now))?,
+            };
+            let rows = prepared.batch.rows();
             let mut hook = Recorder::new(self.progress.control, BTreeSet::new());
-            place(&mut hook, cells, &now, &batch, |at| match at.point.in_layer() {
+            place(&mut hook, cells, &now, &prepared.batch, |at| match at.point.in_layer() {
                 true => at.layer == layer,
                 false => layer == 0 && matches!(at.point, Point::Embed | Point::PosEmbed),
             });
-            let prepared = transformer.prepare(batch)?;
             let entered = if layer == 0 {
                 let ids: Vec<u32> =
                     now.iter().flat_map(|&i| &self.prompt.ids()[cells[i].work.first..]).copied().collect();
@@ -209,6 +212,7 @@ impl Walk<'_> {
                 changes[i].push(change);
             }
             x = Some(next);
+            shape = Some(prepared);
             active = now;
             self.progress.passed(rows);
         }

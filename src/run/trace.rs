@@ -9,6 +9,7 @@ use super::recorder::Recorder;
 use super::select::Selection;
 use super::site::Site;
 use super::tokens::Tokens;
+use crate::count::count;
 use crate::model::{At, Batch, Model, ModelError, Point};
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +39,7 @@ pub struct Trace {
 
 impl std::fmt::Debug for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Trace({} tokens, {} sites)", self.tokens.len(), self.sites().len())
+        write!(f, "Trace({}, {})", count(self.tokens.len(), "token"), count(self.sites().len(), "site"))
     }
 }
 

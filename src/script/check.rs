@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
 
+use super::clock;
 use super::diagnostic::{Diagnostic, Place};
+use super::error::Failure;
 use super::explain::Explainer;
 use super::source::identifiers;
 
@@ -12,13 +14,13 @@ use super::source::identifiers;
 const SYNTACTIC: &[&str] =
     &["print", "debug", "type_of", "call", "curry", "Fn", "is_shared", "is_def_var", "is_def_fn", "this"];
 
-/// The names of the engine's own functions, sorted.
+/// The names of the engine's own functions that scripts may use, sorted.
 pub fn builtin_functions(engine: &Engine) -> Vec<String> {
     let named = engine.collect_fn_metadata(None, |info| Some(info.metadata.name.to_string()), true);
     let names: BTreeSet<String> = named
         .into_iter()
         .chain(SYNTACTIC.iter().map(ToString::to_string))
-        .filter(|name| rhai::is_valid_identifier(name))
+        .filter(|name| rhai::is_valid_identifier(name) && !clock::FUNCTIONS.contains(&name.as_str()))
         .collect();
     names.into_iter().collect()
 }
@@ -48,6 +50,10 @@ pub fn calls(ast: &AST, source: &str, explainer: &Explainer) -> Result<(), Diagn
         return Ok(());
     }
     let place = Place { source: source.to_string(), position };
+    if clock::FUNCTIONS.contains(&name.as_str()) {
+        let Failure { message, help } = clock::refusal(&name);
+        return Err(Diagnostic { message, help, place: Some(place), frames: Vec::new() });
+    }
     let message = format!("unknown {} `{name}`", if is_method { "method" } else { "function" });
     let nearest = functions.iter().map(String::as_str);
     let help = crate::nearest::nearest(&name, nearest)

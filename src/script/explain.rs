@@ -95,7 +95,10 @@ impl Explainer<'_> {
             E::ErrorMismatchDataType(expected, found, _) | E::ErrorMismatchOutputType(expected, found, _) => {
                 (format!("expected `{}`, found `{}`", script_type(expected), script_type(found)), None)
             }
-            E::ErrorFor(_) => ("this value cannot be looped over".into(), None),
+            E::ErrorFor(_) => (
+                "this value cannot be looped over".into(),
+                Some("loop over an array, or over a range: `for i in 0..n`".into()),
+            ),
             E::ErrorDataRace(..) => (
                 "a closure uses the variable that this call is made on".into(),
                 Some(
@@ -148,6 +151,10 @@ impl Explainer<'_> {
             P::BadInput(LexError::ImproperSymbol(word, _)) if word == "eval" => {
                 ("`eval` is switched off".into(), Some("write the code itself, or a function".into()))
             }
+            P::BadInput(LexError::MalformedChar(text)) => (
+                "single quotes hold one character".into(),
+                Some(format!("write text in double quotes: `\"{text}\"`")),
+            ),
             P::BadInput(lex) => (engine_words(&lex.to_string()), None),
             P::MissingToken(token, purpose) => (format!("expected `{token}` {purpose}"), None),
             P::VariableUndefined(name) => self.unknown_variable(name, place),
@@ -169,9 +176,19 @@ impl Explainer<'_> {
         let message = format!("unknown variable `{name}`");
         let help = match self.table.named(name).find(|entry| entry.kind == Kind::Function) {
             Some(entry) => Some(format!("`{name}` is a function; call it: `{}`", entry.usage())),
-            None => self.nearest_word(name, place),
+            None => self.option_outside_a_map(name, place).or_else(|| self.nearest_word(name, place)),
         };
         (message, help.or_else(|| Some(format!("declare it first: `let {name} = …;`"))))
+    }
+
+    /// Help for `f(x, name = 1)` and `f(x, {name: 1})`, as other languages write options.
+    fn option_outside_a_map(&self, name: &str, place: &Place) -> Option<String> {
+        let text = self.context.sources.get(&place.source)?;
+        let word = token_at(&text, place.position);
+        let (before, after) = (text[..word.start].trim_end(), text[word.end..].trim_start());
+        let named = before.ends_with(['(', ',']) && after.starts_with('=') && !after.starts_with("==");
+        let in_block = before.ends_with('{') && after.starts_with(':') && !after.starts_with("::");
+        (named || in_block).then(|| format!("options are a map, with a `#` in front: `#{{{name}: …}}`"))
     }
 
     /// The nearest word of the source, or variable of the REPL.
@@ -297,6 +314,13 @@ fn wrong_arguments(name: &str, entries: &[&Entry], types: &[String]) -> Text {
         };
         return (message, forms(entries.iter().copied()));
     };
+    if fitting.iter().all(|entry| entry.kind == Kind::Getter) {
+        let ty = receiver.unwrap_or_default();
+        return (
+            format!("`{name}` of `{ty}` is a field, not a method"),
+            Some(format!("drop the brackets: `.{name}`")),
+        );
+    }
     let takes = fitting.iter().map(|entry| parameters(entry)).collect::<Vec<_>>().join(") or (");
     let found: Vec<_> = types.iter().skip(usize::from(first.receiver.is_some())).cloned().collect();
     (format!("`{name}` expects ({takes}), found ({})", found.join(", ")), forms(fitting))

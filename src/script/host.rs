@@ -11,6 +11,7 @@ use rhai::{AST, Dynamic, Engine, EvalAltResult, ModuleResolver, OptimizationLeve
 use super::api::{Api, Table};
 use super::bind;
 use super::check;
+use super::clock;
 use super::context::{Context, HostOptions};
 use super::diagnostic::{Diagnostic, Place};
 use super::error::Error;
@@ -48,6 +49,7 @@ impl Host {
         // Optimised code loses its dead branches, and with them the mistakes in them.
         engine.set_optimization_level(OptimizationLevel::None);
         engine.disable_symbol("eval").set_strict_variables(true).set_fail_on_invalid_map_property(true);
+        clock::switch_off(&mut engine);
         let modules = Modules::new(context.clone());
         engine.set_module_resolver(modules.clone());
         connect_output(&mut engine, &context);

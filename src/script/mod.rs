@@ -6,7 +6,7 @@
 //!   and refuse with [`error::fail`];
 //! - [`context`] what a running script shares with its bindings: options, parameters ([`params`]),
 //!   [`interrupt`], [`progress`];
-//! - [`host`] one engine with its [`limits`] and [`modules`]: compile, [`check`](mod@check), run;
+//! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check), run;
 //! - [`session`] the REPL without a terminal, with [`help`] and [`value`] (how a value is shown);
 //! - [`explain`] turns every engine error into a [`diagnostic`], drawn over its [`source`].
 
@@ -14,6 +14,7 @@ pub mod api;
 pub mod args;
 pub mod bind;
 pub mod check;
+pub mod clock;
 pub mod context;
 pub mod diagnostic;
 pub mod error;

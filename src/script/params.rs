@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 
-use rhai::{AST, ASTNode, Array, Dynamic, Expr, FnCallExpr, Map, Position, Stmt};
+use rhai::{AST, ASTNode, Dynamic, Expr, FnCallExpr, Position, Stmt};
 
 use super::args::type_of;
+use super::bind::data_json::from_json;
 use super::error::{Failure, fail};
 use crate::nearest::nearest;
 
@@ -84,7 +85,7 @@ fn parse(name: &str, text: &str, default: &Dynamic) -> Result<Dynamic, Failure> 
         fail(format!("parameter `{name}` is {ty}, found `{text}`"))
             .help(format!("write `--set {name}=…` with {ty}, like the default"))
     };
-    let json = || serde_json::from_str::<serde_json::Value>(text).ok().map(|value| from_json(&value));
+    let json = || serde_json::from_str(text).ok().map(from_json);
     if default.is_unit() {
         return Ok(json().unwrap_or_else(|| text.to_string().into()));
     }
@@ -97,24 +98,6 @@ fn parse(name: &str, text: &str, default: &Dynamic) -> Result<Dynamic, Failure> 
         "map" => json().filter(Dynamic::is_map).ok_or_else(|| wrong("a map as JSON")),
         other => Err(fail(format!("parameter `{name}` of type `{other}` cannot be set from outside"))
             .help("give it a number, a string, a bool, an array or a map as default")),
-    }
-}
-
-/// JSON as script values; a whole number becomes an int.
-pub fn from_json(value: &serde_json::Value) -> Dynamic {
-    use serde_json::Value;
-    match value {
-        Value::Null => Dynamic::UNIT,
-        Value::Bool(value) => (*value).into(),
-        Value::Number(number) => match number.as_i64() {
-            Some(int) => int.into(),
-            None => number.as_f64().unwrap_or(f64::NAN).into(),
-        },
-        Value::String(text) => text.clone().into(),
-        Value::Array(items) => items.iter().map(from_json).collect::<Array>().into(),
-        Value::Object(entries) => {
-            entries.iter().map(|(key, value)| (key.as_str().into(), from_json(value))).collect::<Map>().into()
-        }
     }
 }
 

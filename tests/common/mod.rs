@@ -15,8 +15,13 @@ pub fn golden(name: &str) -> Json {
     serde_json::from_str(&text).unwrap()
 }
 
+/// Where the models of tests and benchmarks run: `PATCHSCRIPT_TEST_DEVICE`, else the CPU.
+pub fn device() -> String {
+    std::env::var("PATCHSCRIPT_TEST_DEVICE").unwrap_or_else(|_| "cpu".into())
+}
+
 pub fn load(id: &str) -> Arc<Model> {
-    let options = LoadOptions { device: "cpu".into(), ..LoadOptions::default() };
+    let options = LoadOptions { device: device(), ..LoadOptions::default() };
     Arc::new(Model::load(id, &options).unwrap_or_else(|e| panic!("{id}: {e}")))
 }
 

@@ -34,21 +34,7 @@ fn fill(x: &Tensor, width: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Resul
 
 /// `a + b`, of equal shapes.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    with_slice(a, |a_| {
-        with_slice(b, |b_| {
-            fill(a, 1, |from, out| {
-                let (a, b) = (&a_[from..from + out.len()], &b_[from..from + out.len()]);
-                widest(
-                    #[inline(always)]
-                    || {
-                        for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
-                            *o = a + b;
-                        }
-                    },
-                );
-            })
-        })
-    })
+    zip(a, b, |a, b| a + b)
 }
 
 /// `x + bias`, `x` `[rows, width]`, `bias` `[width]`.

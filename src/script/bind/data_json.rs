@@ -54,7 +54,7 @@ fn not_json(reason: String) -> JsonError {
 }
 
 /// JSON as script values: `null` is `()`; a number is an int if it is written as one that fits, else a float.
-pub(super) fn from_json(value: Value) -> Dynamic {
+pub fn from_json(value: Value) -> Dynamic {
     match value {
         Value::Null => Dynamic::UNIT,
         Value::Bool(truth) => truth.into(),

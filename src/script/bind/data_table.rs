@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rhai::{Array, Dynamic, Map};
 
 use super::data::{read, refused_data, write};
+use crate::count::count;
 use crate::data::{self, Separator};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected, type_of};
@@ -48,7 +49,7 @@ fn strings<'a>(texts: impl IntoIterator<Item = &'a (impl AsRef<str> + 'a + ?Size
 /// Registers the type, and reading and writing it.
 pub fn register(api: &mut Api) {
     api.ty::<Table>("Table", "text cells under named columns", |table: &Table| {
-        format!("Table of {} rows: {}", table.0.rows.len(), table.0.columns.join(", "))
+        format!("Table of {}: {}", count(table.0.rows.len(), "row"), table.0.columns.join(", "))
     });
     files(api);
     fields(api);
@@ -63,7 +64,7 @@ fn files(api: &mut Api) {
     )
     .example(
         "write_text(\"t.tsv\", \"name\\tage\\nAda\\t36\\n\"); read_tsv(\"t.tsv\")",
-        "Table of 1 rows: name, age",
+        "Table of 1 row: name, age",
     )
     .native(move |path: &str| parse(path, &read(&context, path)?, Separator::Tab));
     let context = api.context();

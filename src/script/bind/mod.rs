@@ -3,7 +3,7 @@
 mod closure;
 mod core;
 mod data;
-mod data_json;
+pub(super) mod data_json;
 mod data_numbers;
 mod data_table;
 mod explanation;

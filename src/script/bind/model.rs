@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rhai::{Array, Dynamic, Map};
 
+use super::data_json::from_json;
 use super::tensor::{self, Tensor};
 use super::tokens::Tokens;
 use super::{prompt, refusal};
@@ -17,7 +18,6 @@ use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
-use crate::script::params::from_json;
 
 /// A model, shared by all values made from it.
 #[derive(Clone)]
@@ -151,7 +151,7 @@ fn fields(api: &mut Api) {
         .native(|model: &mut Model| if model.inner.transformer.device.is_cpu() { "cpu" } else { "cuda" });
     api.getter("Model", "config -> map", "`config.json` as it was read")
         .example("load().config.rope_parameters.factor", "8.0")
-        .native(|model: &mut Model| from_json(&model.inner.config().raw));
+        .native(|model: &mut Model| from_json(model.inner.config().raw.clone()));
 }
 
 /// A special token's id, if there is one.

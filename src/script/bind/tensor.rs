@@ -3,7 +3,8 @@
 //! What tensors can do is in [`tensor_ops`](super::tensor_ops) (arithmetic, products),
 //! [`tensor_reduce`](super::tensor_reduce) (sums, order, softmax), [`tensor_index`](super::tensor_index)
 //! (parts and shapes) and [`tensor_file`](super::tensor_file).
-//! Results have float32 numbers, whatever the operands have, and stay on the device of the operands.
+//! Results have float32 numbers, whatever the operands have. They lie in main memory wherever the model runs, so
+//! that a script may combine any two.
 //! A result without axes is a float: scripts never meet a tensor of shape `[]` unless they make it.
 
 use std::sync::Arc;
@@ -40,10 +41,11 @@ impl Tensor {
 
     pub(super) fn counted(account: &Arc<TensorBytes>, tensor: candle_core::Tensor) -> ScriptResult<Self> {
         let held = account.hold(bytes(tensor.dims(), tensor.dtype()))?;
+        let tensor = tensor.to_device(&Device::Cpu).map_err(refused)?;
         Ok(Self(Arc::new(Inner { tensor, held })))
     }
 
-    /// The numbers, in the type and on the device they came with.
+    /// The numbers, in the type they came with.
     pub fn inner(&self) -> &candle_core::Tensor {
         &self.0.tensor
     }
@@ -52,12 +54,12 @@ impl Tensor {
         self.inner().dims()
     }
 
-    /// The numbers as float32, on the device they are on.
+    /// The numbers as float32.
     pub(super) fn floats(&self) -> ScriptResult<candle_core::Tensor> {
         self.inner().to_dtype(DType::F32).map_err(refused)
     }
 
-    /// The numbers as float32 in row-major order, in main memory.
+    /// The numbers as float32 in row-major order.
     pub(super) fn host(&self) -> ScriptResult<Vec<f32>> {
         self.floats()?.flatten_all().and_then(|flat| flat.to_vec1()).map_err(refused)
     }

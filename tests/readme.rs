@@ -1,0 +1,66 @@
+//! The README's script, its talk with the REPL and its error, through the real binary.
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use common::smollm2_path;
+
+/// The texts of the README's blocks of a language, in order.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = fs::read_to_string("README.md").expect("the README");
+    let fence = format!("```{language}\n");
+    let blocks = readme.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    blocks.map(String::from).collect()
+}
+
+/// Runs patchscript in a folder that holds `a.rhai`.
+fn patchscript(script: &str, args: &[&str], input: &str) -> Option<Output> {
+    let model = smollm2_path()?;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("a.rhai"), script).expect("the script");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_patchscript"))
+        .current_dir(folder.path())
+        .args(args)
+        .arg("--model")
+        .arg(model)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("written");
+    Some(child.wait_with_output().expect("the end"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_script_prints_what_the_readme_says() {
+    let Some(ran) = patchscript(&blocks("rhai")[0], &["run", "a.rhai"], "") else { return };
+    assert_eq!((text(&ran.stdout), text(&ran.stderr)), (blocks("text")[0].clone(), String::new()));
+}
+
+#[test]
+fn the_repl_answers_what_the_readme_says() {
+    let talk = &blocks("text")[1];
+    let (inputs, answers): (Vec<_>, Vec<_>) = talk.lines().partition(|line| line.starts_with("> "));
+    let inputs: String = inputs.iter().map(|line| format!("{}\n", &line[2..])).collect();
+    let Some(ran) = patchscript("", &["repl"], &inputs) else { return };
+    assert_eq!((text(&ran.stdout), text(&ran.stderr)), (answers.join("\n") + "\n", String::new()));
+}
+
+#[test]
+fn the_error_is_the_readmes() {
+    let error = &blocks("text")[2];
+    let line = error.lines().find_map(|line| line.strip_prefix("2 | ")).expect("the script's line");
+    let Some(ran) = patchscript(&format!("let m = load();\n{line}\n"), &["run", "a.rhai"], "") else {
+        return;
+    };
+    assert_eq!(text(&ran.stderr), *error);
+    assert_eq!(ran.status.code(), Some(1));
+}
