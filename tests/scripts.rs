@@ -4,9 +4,10 @@
 mod common;
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use common::{golden, smollm2_path};
 use serde_json::Value as Json;
@@ -155,6 +156,73 @@ fn patchscope_decodes_the_next_token_of_its_source() {
     let Some((found, _)) = results("scripts/patchscope.rhai", &args, "patchscope.json") else { return };
     // The last layer's vector alone decides the next token.
     assert_eq!(found["texts"][0], " Paris");
+}
+
+/// A script of one sweep, with the tiny model.
+fn tiny_sweep(args: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = folder.path().join("a.rhai");
+    let text = "let m = load(); let mary = m.trace(\" Mary gave half\");\n\
+                print(m.sweep(\" John gave half\", 0..3, 0..3, |l, p| z(l).at(p).set(mary), logit(5)).ledger.computed);";
+    fs::write(&script, text).expect("the script");
+    run(script.to_str().expect("UTF-8"), &[&["--model", TINY], args].concat()).0
+}
+
+#[test]
+fn a_sweep_is_explained_before_it_runs() {
+    let output = tiny_sweep(&["--explain", "--memory", "1MiB"]);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!((out.as_ref(), output.status.code()), ("7\n", Some(0)), "{err}");
+    let expected = "\
+sweep of 9 cells, 3 tokens, 3 layers
+  computed     7
+  merged       0 (equal to another cell)
+  known        0 (the donor is the base run there)
+  unreachable  2 (the metric cannot see the patch)
+  rows         6..13 a layer (0: 6, 1: 12, 2: 13)
+  layers       entered at 3 of 3: 0 to 2
+  chunks       1
+  donors       1 to run
+";
+    assert!(err.starts_with(expected), "{err}\nis not\n{expected}");
+    let plain = tiny_sweep(&[]);
+    assert_eq!((plain.stdout, plain.stderr), (output.stdout, Vec::new()));
+
+    let refused = tiny_sweep(&["--memory", "1GB"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let err = String::from_utf8_lossy(&refused.stderr);
+    assert!(err.contains("write it like `2GiB`, `512MiB` or `800000000`"), "{err}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_a_sweep_after_its_layer() {
+    let Some(model) = smollm2_path() else { return };
+    let out = tempfile::tempdir().expect("a temporary folder");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_patchscript"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["run", "scripts/power_heatmap.rhai", "--offline", "--model"])
+        .arg(model)
+        .arg("--out")
+        .arg(out.path().join("results"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // The second line stands before the sweep.
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    assert!(lines.take(2).last().expect("two lines").expect("text").starts_with("base: "));
+    std::thread::sleep(Duration::from_millis(500));
+    let sent = Instant::now();
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("kill starts").success());
+    let ran = child.wait_with_output().expect("the end");
+    assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
+    assert_eq!(String::from_utf8_lossy(&ran.stderr), "error: interrupted\n");
+    assert_eq!(ran.status.code(), Some(130));
+    let left = fs::read_dir(out.path().join("results")).map_or(0, |files| files.count());
+    assert_eq!(left, 0, "half a result was written");
 }
 
 #[test]

@@ -106,6 +106,18 @@ fn every_kind_of_cell(model: &Arc<Model>, prompt: &Tokens, donor: &Arc<Trace>) -
             cells.push(vec![allowed(at(Pos::Range(2, 6)), centre())]);
         }
     }
+    // Rows that the metric cannot see, but a closure after them can.
+    let late = Site::new(Point::LnFinal, 0);
+    for pos in [Pos::Index(3), Pos::Range(3, 11), Pos::Last] {
+        cells.push(vec![
+            allowed(late.clone().at(pos.clone()), Edit::Scale(2.0)),
+            allowed(Site::new(Point::Logits, 0), centre()),
+        ]);
+        cells.push(vec![
+            allowed(Site::new(Point::Q, config.n_layers - 1).at(pos), from_donor()),
+            allowed(late.clone(), centre()),
+        ]);
+    }
     // Donors of other lengths, recorded together when the sweep needs them.
     let means = [0..11, 0..9, 2..9].map(|rows| run(model, &prompt.slice(rows), vec![], &[])).to_vec();
     for point in [Point::ResidMid, Point::V, Point::MlpPost] {

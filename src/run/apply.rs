@@ -124,9 +124,9 @@ pub fn scores(x: &Tensor, p: &Placed) -> Result<(Tensor, Change)> {
     selection.rows = p.own_rows().collect();
     let old = selection.pick(x)?;
     let new = apply(&old, p.write, keys)?;
-    // Hidden keys hold -inf on both sides, and -inf - -inf is not a number: they count as unchanged.
-    let same = new.eq(&old)?;
-    let change = same.where_cond(&old.zeros_like()?, &(&new - &old)?)?.abs()?.max_all()?;
+    // Hidden keys hold -inf, and stay hidden whatever is put there: they count as unchanged.
+    let hidden = old.eq(f64::NEG_INFINITY)?;
+    let change = hidden.where_cond(&old.zeros_like()?, &(&new - &old)?)?.abs()?.max_all()?;
     let heads = match &selection.cols {
         super::select::Cols::Heads { heads, .. } => heads.clone(),
         _ => (0..n_heads).collect(),

@@ -7,7 +7,7 @@ use super::select::{Cols, Selection};
 use super::tokens::Tokens;
 use super::trace::Trace;
 use crate::model::{At, Config, Model, ModelError, Point};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// One cell that must be computed.
@@ -19,7 +19,7 @@ pub struct Work {
     pub entry: usize,
     /// Its first row that can differ from the base run.
     pub first: usize,
-    /// The first row that goes on once rows meet no more: the last one, or all that a closure there sees at once.
+    /// The first row that goes on once rows meet no more: the last one, or what patches there need together.
     pub tail: usize,
 }
 
@@ -75,11 +75,14 @@ pub fn plan(model: &Arc<Model>, prompt: &Tokens, cells: &[Vec<Patch>], shortcuts
         }
         let mut keys: Vec<Key> = all().map(|(p, s)| Key::new(p, s)).collect();
         keys.sort();
+        let reaches = |selection: &Selection| reaches_last(selection, config, prompt.len());
+        // A closure that sees several rows may carry a change from one to the other.
+        let keep_all = !shortcuts || all().any(|(p, s)| mixes_rows(p, s) && reaches(s));
         let acts: Vec<Act> = selections
             .into_iter()
             .enumerate()
             .map(|(patch, selection)| Act { patch, selection })
-            .filter(|act| !shortcuts || reaches_last(&act.selection, config, prompt.len()))
+            .filter(|act| keep_all || reaches(&act.selection))
             .collect();
         if acts.is_empty() {
             plan.fates.push(Fate::Unreachable);
@@ -105,18 +108,22 @@ impl Plan {
 
     /// Which sites the cells to compute read from which runs.
     pub fn donors(&self, cells: &[Vec<Patch>]) -> Vec<(Arc<Trace>, BTreeSet<At>)> {
-        let mut wanted: BTreeMap<*const Trace, (Arc<Trace>, BTreeSet<At>)> = BTreeMap::new();
+        // In the order of the cells, so that the same script packs them the same way.
+        let mut wanted: Vec<(Arc<Trace>, BTreeSet<At>)> = Vec::new();
+        let mut places: HashMap<*const Trace, usize> = HashMap::new();
         for work in &self.work {
             for act in &work.acts {
                 let patch = &cells[work.cell][act.patch];
                 for trace in patch.edit.donors() {
-                    let entry = wanted.entry(Arc::as_ptr(trace));
-                    let (_, ats) = entry.or_insert_with(|| (trace.clone(), BTreeSet::new()));
-                    ats.insert(patch.site.at);
+                    let place = *places.entry(Arc::as_ptr(trace)).or_insert(wanted.len());
+                    if place == wanted.len() {
+                        wanted.push((trace.clone(), BTreeSet::new()));
+                    }
+                    wanted[place].1.insert(patch.site.at);
                 }
             }
         }
-        wanted.into_values().collect()
+        wanted
     }
 }
 
@@ -173,6 +180,11 @@ fn equals_base(patch: &Patch, selection: &Selection, model: &Arc<Model>, prompt:
         && (!selection.is_scores() || donor.tokens().len() == prompt.len())
 }
 
+/// Does a closure see several rows at once?
+fn mixes_rows(patch: &Patch, selection: &Selection) -> bool {
+    matches!(patch.edit, Edit::Func(_)) && selection.rows.len() > 1
+}
+
 /// Can a causal model carry this change to the last position?
 fn reaches_last(selection: &Selection, config: &Config, len: usize) -> bool {
     let At { point, layer } = selection.at;
@@ -200,17 +212,18 @@ fn place(
     let entry = entry.filter(|_| shortcuts).unwrap_or(0);
     let rows = |act: &Act| act.selection.rows.iter().copied().min();
     let first = acts.iter().filter_map(rows).min().filter(|_| shortcuts).unwrap_or(0);
-    let last_alone = |act: &&Act| {
-        let rows = &act.selection.rows;
-        rows.contains(&(len - 1)) && !(rows.len() > 1 && matches!(patches[act.patch].edit, Edit::Func(_)))
-    };
     let mut work = Work { cell, acts, entry, first, tail: len - 1 };
     // After the last layer rows no longer meet, and the metric reads the last one.
     if entry == config.n_layers {
         work.first = len - 1;
     }
-    let after = work.acts.iter().filter(|act| acts_on_tail(act.selection.at, config));
-    work.tail = after.filter(|act| !last_alone(act)).filter_map(rows).min().unwrap_or(len - 1);
+    let mut after = work.acts.iter().filter(|act| acts_on_tail(act.selection.at, config));
+    let last_alone = |act: &Act| {
+        act.selection.rows.contains(&(len - 1)) && !mixes_rows(&patches[act.patch], &act.selection)
+    };
+    if !after.clone().all(last_alone) {
+        work.tail = after.by_ref().filter_map(rows).min().unwrap_or(len - 1);
+    }
     work
 }
 

@@ -396,8 +396,11 @@ impl Cell<'_> {
     /// What it still changes where rows meet no more.
     fn tail(&self, len: usize, config: &Config) -> Result<Vec<Write>> {
         let after = self.writes.iter().filter(|write| acts_on_tail(write.selection.at, config));
-        // A closure that sees several rows at once has them all in the tail.
-        after.map(|write| Ok(write.only_row(len - 1)?.unwrap_or_else(|| write.clone()))).collect()
+        let alone = |write: &Write| match self.work.tail == len - 1 {
+            true => write.only_row(len - 1),
+            false => Ok(None),
+        };
+        after.map(|write| Ok(alone(write)?.unwrap_or_else(|| write.clone()))).collect()
     }
 }
 
