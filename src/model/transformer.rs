@@ -118,37 +118,62 @@ impl Transformer {
         hook: &mut dyn Hook,
     ) -> Result<(Tensor, Kv)> {
         hook.before_layer(layer)?;
-        let weights = &self.layers[layer];
         let mut pass = Pass { layer, hook };
-        let resid_pre = pass.see(Point::ResidPre, x)?;
-        let (attn_out, kv) = self.attention(weights, &resid_pre, batch, past, &mut pass)?;
-        let resid_mid = pass.see(Point::ResidMid, ops::add(&resid_pre, &attn_out)?)?;
-        let mlp_out = self.mlp(weights, &resid_mid, &mut pass)?;
-        let resid_post = pass.see(Point::ResidPost, ops::add(&resid_mid, &mlp_out)?)?;
-        Ok((resid_post, kv))
+        let (resid_pre, z, kv) = self.read(x, batch, past, &mut pass)?;
+        Ok((self.write(&resid_pre, z, &mut pass)?, kv))
     }
 
-    fn attention(
+    /// One layer whose `resid_post` is wanted at `rows` only, `[rows]` of `u32`: all rows are read, the others
+    /// end there. The first hook sees what is read, up to the pattern, with all rows; the second what is written,
+    /// from `z` on, with the wanted ones.
+    pub fn layer_at_rows(
         &self,
-        weights: &Layer,
-        resid_pre: &Tensor,
+        layer: usize,
+        x: Tensor,
+        batch: &Prepared,
+        past: &[Kv],
+        rows: &Tensor,
+        [reads, writes]: [&mut dyn Hook; 2],
+    ) -> Result<Tensor> {
+        reads.before_layer(layer)?;
+        let (resid_pre, z, _) = self.read(x, batch, past, &mut Pass { layer, hook: reads })?;
+        let (resid_pre, z) = (resid_pre.index_select(rows, 0)?, z.index_select(rows, 0)?);
+        self.write(&resid_pre, z, &mut Pass { layer, hook: writes })
+    }
+
+    /// The half of a layer in which rows read each other: `resid_pre`, mixed values, and keys and values.
+    fn read(
+        &self,
+        x: Tensor,
         batch: &Prepared,
         past: &[Kv],
         pass: &mut Pass,
-    ) -> Result<(Tensor, Kv)> {
-        let normed = pass.see(Point::Ln1, weights.ln1.forward(resid_pre)?)?;
+    ) -> Result<(Tensor, Tensor, Kv)> {
+        let weights = &self.layers[pass.layer];
+        let resid_pre = pass.see(Point::ResidPre, x)?;
+        let normed = pass.see(Point::Ln1, weights.ln1.forward(&resid_pre)?)?;
         let q = pass.see(Point::Q, weights.q.forward(&normed)?)?;
         let k = pass.see(Point::K, weights.k.forward(&normed)?)?;
         let v = pass.see(Point::V, weights.v.forward(&normed)?)?;
         let q = pass.see(Point::RotQ, self.rotate(q, batch)?)?;
         let k = pass.see(Point::RotK, self.rotate(k, batch)?)?;
         let own = Kv { k, v };
-        let z = attend(&self.config, pass.layer, &Qkv { q: &q, own: &own, past }, &batch.batch, pass.hook)?;
+        let qkv = Qkv { q: &q, own: &own, past };
+        let z = attend(&self.config, pass.layer, &qkv, &batch.batch, pass.hook)?;
+        Ok((resid_pre, z, own))
+    }
+
+    /// The half of a layer that is row by row: mixed values to `resid_post`.
+    fn write(&self, resid_pre: &Tensor, z: Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let weights = &self.layers[pass.layer];
         let z = pass.see(Point::Z, z)?;
         let out = weights.attn_out.forward(&z)?;
         let out = self.heads_result(weights, &z, out, pass)?;
         let out = pass.see(Point::AttnOutRaw, out)?;
-        Ok((pass.see(Point::AttnOut, out)?, own))
+        let attn_out = pass.see(Point::AttnOut, out)?;
+        let resid_mid = pass.see(Point::ResidMid, ops::add(resid_pre, &attn_out)?)?;
+        let mlp_out = self.mlp(weights, &resid_mid, pass)?;
+        pass.see(Point::ResidPost, ops::add(&resid_mid, &mlp_out)?)
     }
 
     fn rotate(&self, x: Tensor, batch: &Prepared) -> Result<Tensor> {

@@ -1,12 +1,15 @@
 //! What a run is: where to stand ([`site`], [`names`], [`select`]), what to change there ([`patch`], [`apply`]),
 //! what to record ([`recorder`], [`trace`]), how to judge it ([`metric`]), how many runs become one walk down the
 //! layers ([`plan`], [`sweep`]), and how a run goes on beyond its prompt ([`generate`]). [`tokens`] is the prompt;
-//! [`control`] stops and watches all of it.
+//! [`control`] stops and watches all of it, [`memory`] bounds it.
 
 pub mod apply;
+mod choose;
 pub mod control;
+mod decode;
 pub mod error;
 pub mod generate;
+pub mod memory;
 pub mod metric;
 pub mod names;
 pub mod patch;

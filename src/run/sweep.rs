@@ -4,6 +4,7 @@
 use super::apply::Placed;
 use super::control::Control;
 use super::error::Result;
+use super::memory;
 use super::metric::{Metric, Resolved};
 use super::patch::{Patch, Write};
 use super::plan::{Fate, Plan, Work, plan};
@@ -332,17 +333,14 @@ fn place<'a>(
     }
 }
 
-/// Rows of one walk: enough for products at full speed, few enough that memory once touched is used again.
-const CHUNK_ROWS: usize = 2048;
-
 /// Splits the cells so that one chunk's rows fit the memory budget. Cells that enter late come last, so that a
 /// chunk's cells share their layers.
 fn chunks(model: &Model, len: usize, work: &[Work], control: &Control) -> Vec<Vec<usize>> {
     let config = model.config();
     let width = 8 * config.d_model + 4 * config.d_mlp + 4 * config.n_heads * (config.d_head + len);
     let bytes_per_row = width * model.transformer.dtype.size_in_bytes();
-    let budget = control.memory.unwrap_or_else(|| free_memory() / 2);
-    let max_rows = (budget / bytes_per_row).clamp(1, CHUNK_ROWS);
+    let budget = control.memory.unwrap_or_else(memory::default_budget);
+    let max_rows = (budget / bytes_per_row).clamp(1, memory::PASS_ROWS);
     let mut order: Vec<usize> = (0..work.len()).collect();
     order.sort_by_key(|&i| (work[i].entry, work[i].first, i));
     let mut chunks: Vec<Vec<usize>> = Vec::new();
@@ -361,14 +359,4 @@ fn chunks(model: &Model, len: usize, work: &[Work], control: &Control) -> Vec<Ve
         }
     }
     chunks
-}
-
-/// Bytes of main memory that are free, 2 GiB where that cannot be known.
-fn free_memory() -> usize {
-    let read = || {
-        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-        line.split_whitespace().nth(1)?.parse::<usize>().ok()
-    };
-    read().map_or(2 << 30, |kib| kib * 1024)
 }

@@ -8,7 +8,7 @@ use super::recorder::Recorder;
 use super::select::Selection;
 use super::site::Site;
 use super::tokens::Tokens;
-use crate::model::{At, Axes, Batch, Model, ModelError, Point};
+use crate::model::{At, Batch, Model, ModelError, Point};
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -249,13 +249,4 @@ fn ledgers(
         ledgers[*segment].push(LedgerEntry { patch: site, fired, max_change });
     }
     Ok(ledgers)
-}
-
-/// The shape of a whole activation, for messages and plans: `[pos, width]`.
-pub fn width(axes: Axes) -> usize {
-    match axes {
-        Axes::Row { width } => width,
-        Axes::Heads { heads, width } => heads * width,
-        Axes::Scores { heads } => heads,
-    }
 }

@@ -19,7 +19,7 @@ use crate::run::sweep::{self, Sweep, SweepOptions};
 use crate::run::{self, Control, Patch, Site};
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
-use crate::script::error::{ScriptResult, fail};
+use crate::script::error::ScriptResult;
 
 impl Model {
     /// Stops a run on Ctrl-C.
@@ -60,14 +60,9 @@ impl Model {
         let mut options = Options::new(options, "generate");
         let patches = options.get("patches").unwrap_or_else(|| Array::new().into());
         let n = options.get_usize("n")?;
-        let settings = settings(&mut options)?;
+        let settings = settings(&mut options, n.unwrap_or(1), self.context.options.seed)?;
         options.finish()?;
-        if n == Some(0) {
-            return Err(fail("`n` must be at least 1").into());
-        }
         let runs: Vec<_> = prompts.with_lists(&patches, patch::list)?;
-        let copies = n.unwrap_or(1);
-        let runs: Vec<_> = runs.iter().flat_map(|run| std::iter::repeat_n(run.clone(), copies)).collect();
         let control = self.control_with_progress("generate");
         let made = closure::serve(call, || generate::generate(&self.inner, &runs, &settings, &control))?;
         let mut made = made.into_iter().map(|generation| {
@@ -122,7 +117,8 @@ impl Model {
     }
 }
 
-fn settings(options: &mut Options) -> ScriptResult<GenerateOptions> {
+/// `seed` is the run's, for calls that name none.
+fn settings(options: &mut Options, n: usize, seed: Option<u64>) -> ScriptResult<GenerateOptions> {
     let default = GenerateOptions::default();
     let stop = options.get_with("stop", |value| match value.is_array() {
         true => args::each(value, args::string),
@@ -133,7 +129,8 @@ fn settings(options: &mut Options) -> ScriptResult<GenerateOptions> {
         temperature: options.get_f64("temperature")?.unwrap_or(default.temperature),
         top_k: options.get_usize("top_k")?,
         top_p: options.get_f64("top_p")?,
-        seed: options.get_usize("seed")?.map_or(default.seed, |seed| seed as u64),
+        seed: options.get_usize("seed")?.map_or(seed.unwrap_or(default.seed), |seed| seed as u64),
+        n,
         stop: stop.unwrap_or_default(),
         watch: options.get_with("watch", site::list)?.unwrap_or_default(),
     })
