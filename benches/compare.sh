@@ -4,9 +4,13 @@
 # usage: benches/compare.sh PYTHON MODEL_FOLDER [FIGURES.jsonl]
 #
 # PYTHON has what benches/rivals/requirements.txt names, MODEL_FOLDER is what benches/rivals/convert.py wrote.
-# ROUNDS (3) is how often all is repeated, RIVAL_LAYERS (3) how many of the grid's 30 layers the rivals run.
+# ROUNDS (3) is how often all is repeated, RIVAL_LAYERS (3) how many of the grid's 30 layers the rivals run, THREADS
+# (all cores) how many threads both sides have. With THREADS=1 the table shows CPU seconds, which can be compared even
+# where the machine has other work.
 set -euo pipefail
 python="$1" model="$(realpath "$2")" figures="$(realpath "${3:-$(mktemp --suffix .jsonl)}")"
+export THREADS="${THREADS:-$(nproc)}"
+export RAYON_NUM_THREADS="$THREADS" OMP_NUM_THREADS="$THREADS"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 ours="$(cargo bench --bench compare --no-run --message-format json |
@@ -23,5 +27,5 @@ for _ in $(seq "${ROUNDS:-3}"); do
     "$ours" --model "$model" sweep
     rival tl "${RIVAL_LAYERS:-3}"
 done | tee "$figures" >&2
-"$python" benches/rivals/table.py "$figures"
+"$python" benches/rivals/table.py "$figures" "$([ "$THREADS" = 1 ] && echo cpu_seconds || echo seconds)"
 echo "figures: $figures" >&2

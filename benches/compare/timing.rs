@@ -9,6 +9,9 @@ const TICKS: f64 = 100.0;
 pub struct Timing {
     /// Seconds of every repeat, sorted.
     pub all: Vec<f64>,
+    /// CPU seconds of one repeat, all threads together: what little depends on what else the machine does, if this
+    /// process has one thread.
+    pub cpu: f64,
     /// Share of the machine's cores that other processes used meanwhile, 0 to 1.
     pub other_cpu: f64,
 }
@@ -31,8 +34,13 @@ pub fn timed<R>(repeats: usize, mut f: impl FnMut() -> R) -> Timing {
         .collect();
     all.sort_by(f64::total_cmp);
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get()) as f64;
-    let others = (busy_seconds() - busy_before) - (own_seconds() - own_before);
-    Timing { all, other_cpu: (others / (start.elapsed().as_secs_f64() * cores)).max(0.0) }
+    let own = own_seconds() - own_before;
+    let others = busy_seconds() - busy_before - own;
+    Timing {
+        all,
+        cpu: own / repeats as f64,
+        other_cpu: (others / (start.elapsed().as_secs_f64() * cores)).max(0.0),
+    }
 }
 
 /// Seconds that all cores together have been busy, by `/proc/stat`.

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-THREADS = os.cpu_count()
+THREADS = int(os.environ.get("THREADS", os.cpu_count()))
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -24,21 +24,27 @@ def sample(layers, count):
 
 
 def _busy():
-    """Seconds that all cores together have been busy, and those of this process."""
+    """Seconds that all cores together have been busy."""
     ticks = [int(n) for n in open("/proc/stat").readline().split()[1:9]]
-    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK") - time.process_time()
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def timed(f, repeats=3):
-    """Runs `f` `repeats` times: median seconds, all of them, and the share of the cores that others used."""
-    start, before = time.perf_counter(), _busy()
+    """Runs `f` `repeats` times: median seconds, all of them, CPU seconds, and others' share of the cores."""
+    start, before, own = time.perf_counter(), _busy(), time.process_time()
     seconds = []
     for _ in range(repeats):
         t = time.perf_counter()
         f()
         seconds.append(time.perf_counter() - t)
-    other = (_busy() - before) / ((time.perf_counter() - start) * os.cpu_count())
-    return {"seconds": statistics.median(seconds), "all": sorted(seconds), "other_cpu": max(0.0, other)}
+    own = time.process_time() - own
+    other = (_busy() - before - own) / ((time.perf_counter() - start) * os.cpu_count())
+    return {
+        "seconds": statistics.median(seconds),
+        "all": sorted(seconds),
+        "cpu_seconds": own / repeats,
+        "other_cpu": max(0.0, other),
+    }
 
 
 def emit(tool, figure, **fields):
