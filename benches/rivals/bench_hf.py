@@ -30,7 +30,7 @@ def forward():
 def generate():
     new = 32
     for count in (1, 16):
-        ids = torch.cat([base[:, 20 + i : 28 + i] for i in range(count)])
+        ids = torch.cat([base[:, 23 + i : 31 + i] for i in range(count)])
         options = dict(max_new_tokens=new, min_new_tokens=new, do_sample=False, pad_token_id=GOLDEN["pad_id"])
         run = lambda: model.generate(ids, attention_mask=torch.ones_like(ids), **options)
         out = run()[:, ids.shape[1] :].tolist()
