@@ -9,34 +9,57 @@ use rayon::prelude::*;
 /// Up to this many rows [`product_transposed`] beats a general product.
 pub const MOST_ROWS: usize = 8;
 
-/// Columns of the result that one task computes: their sums stay in registers.
+/// Columns of the result that one task of [`product_transposed`] computes.
 const COLUMNS: usize = 128;
+
+/// Rows of the weights that [`row_product`] reads at once, in order, as prefetchers like it.
+const AT_ONCE: usize = 8;
 
 /// `x W`: one row `x` `[1, in]`, `weight` `[in, out]`.
 pub fn row_product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let outer = weight.dim(1)?;
     let mut out = vec![0f32; outer];
+    // One long run of columns a thread: short ones would skip through the weights.
+    let span = outer.div_ceil(rayon::current_num_threads()).max(COLUMNS);
     with_slice(x, |x| {
         with_slice(weight, |weight| {
-            out.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, out)| {
-                let columns = block * COLUMNS..block * COLUMNS + out.len();
-                widest(
-                    #[inline(always)]
-                    || {
-                        let mut sums = [0f32; COLUMNS];
-                        for (&x, weight) in x.iter().zip(weight.chunks_exact(outer)) {
-                            for (sum, &w) in sums.iter_mut().zip(&weight[columns.clone()]) {
-                                *sum += x * w;
-                            }
-                        }
-                        out.copy_from_slice(&sums[..out.len()]);
-                    },
-                );
+            out.par_chunks_mut(span).enumerate().for_each(|(task, out)| {
+                let columns = task * span..task * span + out.len();
+                let pieces = x.chunks(AT_ONCE).zip(weight.chunks(AT_ONCE * outer));
+                for (x, weight) in pieces {
+                    let rows = weight.chunks_exact(outer).map(|row| &row[columns.clone()]);
+                    widest(
+                        #[inline(always)]
+                        || add_rows(out, x, rows),
+                    );
+                }
             });
             Ok(())
         })
     })?;
     Tensor::from_vec(out, (1, outer), x.device())
+}
+
+/// `out += Σ x_i row_i`, for up to [`AT_ONCE`] rows.
+#[inline(always)]
+fn add_rows<'a>(out: &mut [f32], x: &[f32], mut rows: impl Iterator<Item = &'a [f32]>) {
+    let Ok(x) = <[f32; AT_ONCE]>::try_from(x) else {
+        for (x, row) in x.iter().zip(rows) {
+            for (out, w) in out.iter_mut().zip(row) {
+                *out += x * w;
+            }
+        }
+        return;
+    };
+    let n = out.len();
+    let rows: [&[f32]; AT_ONCE] = std::array::from_fn(|_| &rows.next().unwrap_or_default()[..n]);
+    for (j, out) in out.iter_mut().enumerate() {
+        let mut sum = 0.0;
+        for i in 0..AT_ONCE {
+            sum += x[i] * rows[i][j];
+        }
+        *out += sum;
+    }
 }
 
 /// `x Wᵀ`: `x` `[rows, in]` with at most [`MOST_ROWS`] rows, `weight` `[out, in]`.
