@@ -76,6 +76,7 @@ const HARMLESS: &[&str] = &[
     "label2id",
     "model_type",
     "name_or_path",
+    "_model_name_or_path",
     "_name_or_path",
     "output_past",
     "pad_token_id",
@@ -83,6 +84,7 @@ const HARMLESS: &[&str] = &[
     "torch_dtype",
     "transformers_version",
     "transformers.js_config",
+    "unk_token_id",
     "unsloth_fixed",
     "use_cache",
 ];

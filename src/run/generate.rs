@@ -170,7 +170,7 @@ fn waves<'s, 'a>(
     let config = model.config();
     let row =
         2 * config.n_layers * config.n_kv_heads * config.d_head * model.transformer.dtype.size_in_bytes();
-    let budget = control.memory.unwrap_or_else(memory::default_budget);
+    let budget = memory::budget(control, &model.transformer.device);
     let mut waves = Vec::new();
     let mut rest = sequences;
     while !rest.is_empty() {

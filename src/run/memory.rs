@@ -11,7 +11,7 @@ use candle_core::{DType, Device};
 pub const PASS_ROWS: usize = 2048;
 
 /// Bytes that one step of a run may hold beyond weights: half of what main memory has free.
-pub fn default_budget() -> usize {
+fn default_budget() -> usize {
     free() / 2
 }
 
