@@ -10,8 +10,11 @@ use candle_nn::{ops, rotary_emb};
 
 /// `x W`: `x` `[rows, in]`, `weight` `[in, out]`.
 pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let one = x.dim(0)? == 1 && cpu::applies(&[x, weight]);
-    Ok(if one { cpu::few::row_product(x, weight)? } else { x.matmul(weight)? })
+    Ok(match x.dim(0)? {
+        1 if cpu::applies(&[x, weight]) => cpu::few::row_product(x, weight)?,
+        2..=cpu::tile::MOST_ROWS if cpu::applies(&[x, weight]) => cpu::tile::product(x, weight)?,
+        _ => x.matmul(weight)?,
+    })
 }
 
 /// `x Wᵀ`: `x` `[rows, in]`, `weight` `[out, in]`.
@@ -118,7 +121,7 @@ mod tests {
 
     /// The kernel and the differentiable form of an operation, on the same random input.
     fn both_agree(f: impl Fn(&Tensor) -> Tensor) {
-        for rows in [1, 2, 3, 4, 7, 700] {
+        for rows in [1, 2, 3, 7, 8, 17, 32, 700] {
             let x = random((rows, 96));
             let tracked = Var::from_tensor(&x).unwrap();
             let (kernel, plain) = (f(&x), f(tracked.as_tensor()));
@@ -137,7 +140,7 @@ mod tests {
         let vector =
             |seed: f64| (Tensor::arange(0f32, 96.0, &Device::Cpu).unwrap() * seed).unwrap().sin().unwrap();
         let (gain, bias) = (vector(0.3), vector(0.7));
-        let weight = random((300, 96));
+        let weight = random((301, 96));
         both_agree(|x| product_transposed(x, &weight).unwrap());
         both_agree(|x| product(x, &transpose(&weight).unwrap()).unwrap());
         both_agree(|x| add(x, &x.detach()).unwrap());

@@ -1,12 +1,13 @@
 //! Kernels for float32 on the CPU, on all cores and without intermediate tensors. [`super::ops`] and
 //! [`super::attention`] choose them where they apply and fall back to plain tensor operations elsewhere (a card,
 //! another dtype, a tracked gradient). [`elementwise`] holds the row-wise ones, [`attend`] attention, [`few`]
-//! products with few rows, [`simd`] the arithmetic they share.
+//! and [`tile`] products with few rows, [`simd`] the arithmetic they share.
 
 pub mod attend;
 pub mod elementwise;
 pub mod few;
 mod simd;
+pub mod tile;
 pub mod transpose;
 
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor};

@@ -1,0 +1,143 @@
+//! Products with some rows, as when several sequences decode together: too few for a general product to repay
+//! its copying of the weights, too many to be bound by memory. Tiles of sums stay in registers while the weights
+//! stream by once, in order.
+
+use super::with_slice;
+use candle_core::{Result, Tensor};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Up to this many rows [`product`] beats a general one.
+pub const MOST_ROWS: usize = 32;
+
+/// Rows of `x` in a tile.
+const TILE_ROWS: usize = 8;
+/// Weight rows that are read at once.
+const AT_ONCE: usize = 8;
+/// Columns of the result, at least, that one task computes.
+const COLUMNS: usize = 128;
+
+/// `x W`: `x` `[rows, in]`, `weight` `[in, out]`.
+pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let (rows, inner) = x.dims2()?;
+    let outer = weight.dim(1)?;
+    let span = outer.div_ceil(rayon::current_num_threads()).next_multiple_of(COLUMNS);
+    let starts: Vec<usize> = (0..outer).step_by(span).collect();
+    let parts = with_slice(x, |x| {
+        with_slice(weight, |weight| {
+            let part = |&from: &usize| {
+                let mut out = vec![0f32; rows * span.min(outer - from)];
+                let columns = Columns { x, weight, out: &mut out, rows, inner, outer, from };
+                Arch::new().dispatch(columns);
+                out
+            };
+            Ok(starts.par_iter().map(part).collect::<Vec<_>>())
+        })
+    })?;
+    let mut out = Vec::with_capacity(rows * outer);
+    for row in 0..rows {
+        for (part, from) in parts.iter().zip(&starts) {
+            let width = span.min(outer - from);
+            out.extend_from_slice(&part[row * width..(row + 1) * width]);
+        }
+    }
+    Tensor::from_vec(out, (rows, outer), x.device())
+}
+
+/// A run of columns of a product.
+struct Columns<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    /// `[rows, width]`
+    out: &'a mut [f32],
+    rows: usize,
+    inner: usize,
+    outer: usize,
+    from: usize,
+}
+
+impl WithSimd for Columns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Columns { x, weight, out, rows, inner, outer, from } = self;
+        let width = out.len() / rows;
+        for first in (0..inner).step_by(AT_ONCE) {
+            let depth = AT_ONCE.min(inner - first);
+            let weights = |k: usize| &weight[(first + k) * outer + from..][..width];
+            for row in (0..rows).step_by(TILE_ROWS) {
+                let count = TILE_ROWS.min(rows - row);
+                let out = &mut out[row * width..(row + count) * width];
+                let x = |r: usize, k: usize| x[(row + r) * inner + first + k];
+                if count == TILE_ROWS && depth == AT_ONCE {
+                    tile::<S>(simd, out, width, x, weights);
+                } else {
+                    for (r, out) in out.chunks_exact_mut(width).enumerate() {
+                        for k in 0..depth {
+                            scaled_sum(out, x(r, k), weights(k));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `out += x w` for a full tile of rows and weights, two vectors of columns at a time.
+#[inline(always)]
+fn tile<'a, S: Simd>(
+    simd: S,
+    out: &mut [f32],
+    width: usize,
+    x: impl Fn(usize, usize) -> f32,
+    weights: impl Fn(usize) -> &'a [f32],
+) {
+    let x: [[f32; TILE_ROWS]; AT_ONCE] = std::array::from_fn(|k| std::array::from_fn(|r| x(r, k)));
+    let weights: [&[f32]; AT_ONCE] = std::array::from_fn(&weights);
+    let (pairs, _) = as_pairs::<S>(weights[0]);
+    let n = pairs.len();
+    let w: [&[[S::f32s; 2]]; AT_ONCE] = std::array::from_fn(|k| &as_pairs::<S>(weights[k]).0[..n]);
+    let mut rows = out.chunks_exact_mut(width);
+    let mut out: [&mut [f32]; TILE_ROWS] = std::array::from_fn(|_| rows.next().unwrap_or_default());
+    for j in 0..n {
+        let mut sums: [[S::f32s; 2]; TILE_ROWS] = std::array::from_fn(|r| as_pairs::<S>(&*out[r]).0[j]);
+        for k in 0..AT_ONCE {
+            let [w0, w1] = w[k][j];
+            for r in 0..TILE_ROWS {
+                let x = simd.splat_f32s(x[k][r]);
+                sums[r] = [simd.mul_add_f32s(x, w0, sums[r][0]), simd.mul_add_f32s(x, w1, sums[r][1])];
+            }
+        }
+        for r in 0..TILE_ROWS {
+            as_pairs_mut::<S>(&mut *out[r]).0[j] = sums[r];
+        }
+    }
+    let done = n * 2 * S::F32_LANES;
+    for (r, out) in out.iter_mut().enumerate() {
+        for k in 0..AT_ONCE {
+            for (out, w) in out[done..].iter_mut().zip(&weights[k][done..]) {
+                *out += x[k][r] * w;
+            }
+        }
+    }
+}
+
+/// Pairs of vectors, and what is left over of them.
+#[inline(always)]
+fn as_pairs<S: Simd>(values: &[f32]) -> (&[[S::f32s; 2]], &[S::f32s]) {
+    S::as_simd_f32s(values).0.as_chunks::<2>()
+}
+
+#[inline(always)]
+fn as_pairs_mut<S: Simd>(values: &mut [f32]) -> (&mut [[S::f32s; 2]], &mut [S::f32s]) {
+    S::as_mut_simd_f32s(values).0.as_chunks_mut::<2>()
+}
+
+/// `out += x w`
+#[inline(always)]
+fn scaled_sum(out: &mut [f32], x: f32, weights: &[f32]) {
+    for (out, w) in out.iter_mut().zip(weights) {
+        *out += x * w;
+    }
+}
