@@ -86,6 +86,10 @@ impl WithSimd for Columns<'_> {
 
 /// `out += x w` for a full tile of rows and weights, two vectors of columns at a time.
 #[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "one column index walks eight weight rows and eight output rows"
+)]
 fn tile<'a, S: Simd>(
     simd: S,
     out: &mut [f32],
