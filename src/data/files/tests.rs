@@ -16,8 +16,8 @@ impl House {
         let root = tempfile::tempdir().unwrap();
         for (file, text) in [
             ("scripts/people.tsv", "script"),
-            ("work/people.tsv", "work"),
-            ("work/words.txt", "words"),
+            ("desk/people.tsv", "work"),
+            ("desk/words.txt", "words"),
             ("secret/key", "key"),
         ] {
             let file = root.path().join(file);
@@ -32,7 +32,7 @@ impl House {
     }
 
     fn files(&self) -> Files {
-        Files::new(self.at("work"), "out/demo").with_script_dir(self.at("scripts"))
+        Files::new(self.at("desk"), "out/demo").with_script_dir(self.at("scripts"))
     }
 
     #[cfg(unix)]
@@ -75,9 +75,9 @@ fn the_scripts_folder_comes_before_the_working_folder() {
     let files = house.files();
     assert_eq!(files.read_text("people.tsv").unwrap(), "script");
     assert_eq!(files.read_text("words.txt").unwrap(), "words");
-    assert_eq!(files.read_text(house.at("work/people.tsv").to_str().unwrap()).unwrap(), "work");
+    assert_eq!(files.read_text(house.at("desk/people.tsv").to_str().unwrap()).unwrap(), "work");
     assert_eq!(files.read_text("../scripts/../scripts/people.tsv").unwrap(), "script");
-    let repl = Files::new(house.at("work"), "out/repl");
+    let repl = Files::new(house.at("desk"), "out/repl");
     assert_eq!(repl.read_text("people.tsv").unwrap(), "work");
     assert_eq!(files.read_path(".").unwrap(), house.at("scripts"), "folders may be read too");
 }
@@ -88,8 +88,8 @@ fn a_missing_file_is_told_with_the_places_and_the_nearest_name() {
     assert_eq!(
         told(house.files().read("poeple.tsv"), &house),
         (
-            "no file `poeple.tsv`; looked for `/scripts/poeple.tsv`, `/work/poeple.tsv`, \
-             `/work/out/demo/poeple.tsv`"
+            "no file `poeple.tsv`; looked for `/scripts/poeple.tsv`, `/desk/poeple.tsv`, \
+             `/desk/out/demo/poeple.tsv`"
                 .into(),
             "did you mean `people.tsv`?".into()
         )
@@ -122,8 +122,8 @@ fn reads_outside_are_refused_until_allowed() {
 #[test]
 fn only_regular_utf8_files_are_text() {
     let house = House::new();
-    fs::write(house.at("work/latin1"), b"caf\xe9").unwrap();
-    fs::write(house.at("work/bom"), "\u{feff}a").unwrap();
+    fs::write(house.at("desk/latin1"), b"caf\xe9").unwrap();
+    fs::write(house.at("desk/bom"), "\u{feff}a").unwrap();
     let files = house.files();
     assert_eq!(files.read_text("bom").unwrap(), "a");
     assert_eq!(
@@ -140,14 +140,14 @@ fn only_regular_utf8_files_are_text() {
 fn writes_land_in_the_output_folder_which_appears_with_them() {
     let house = House::new();
     let files = house.files();
-    assert_eq!(files.write_path("a/b.json").unwrap(), house.at("work/out/demo/a/b.json"));
-    assert!(!house.at("work/out").exists());
+    assert_eq!(files.write_path("a/b.json").unwrap(), house.at("desk/out/demo/a/b.json"));
+    assert!(!house.at("desk/out").exists());
     put(&files, "z.txt", "old").unwrap();
     put(&files, "z.txt", "new").unwrap();
     put(&files, "a/b.json", "{}").unwrap();
-    assert_eq!(files.written(), [house.at("work/out/demo/a/b.json"), house.at("work/out/demo/z.txt")]);
+    assert_eq!(files.written(), [house.at("desk/out/demo/a/b.json"), house.at("desk/out/demo/z.txt")]);
     assert_eq!(files.read_text("z.txt").unwrap(), "new");
-    let absolute = house.at("work/out/demo/c.txt").display().to_string();
+    let absolute = house.at("desk/out/demo/c.txt").display().to_string();
     put(&files, &absolute, "").unwrap();
 }
 
@@ -165,7 +165,7 @@ fn a_failed_write_leaves_what_was_there() {
     let house = House::new();
     let files = house.files();
     put(&files, "a.txt", "old").unwrap();
-    let before = house.tree("work");
+    let before = house.tree("desk");
     let failed = files.write("a.txt", |to| {
         to.write_all(&[b'x'; 100_000])?;
         Err(io::Error::other("no figures left"))
@@ -173,7 +173,7 @@ fn a_failed_write_leaves_what_was_there() {
     assert_eq!(told(failed, &house).0, "cannot write `a.txt`: no figures left");
     let fresh = files.write("b.txt", |_| Err(io::Error::other("no")));
     assert!(fresh.is_err());
-    assert_eq!(house.tree("work"), before);
+    assert_eq!(house.tree("desk"), before);
     assert_eq!(files.written().len(), 1);
 }
 
@@ -195,18 +195,18 @@ fn writes_outside_are_refused_until_allowed() {
         told(put(&house.files(), "a/../b.txt", ""), &house),
         (
             "may not write `a/../b.txt`: `..` is not allowed in a path to write".into(),
-            "paths are relative to `/work/out/demo`; move it with `--out DIR`, or add a folder with \
+            "paths are relative to `/desk/out/demo`; move it with `--out DIR`, or add a folder with \
              `--allow-write DIR` and write the absolute path"
                 .into()
         )
     );
-    assert!(put(&house.files(), house.at("work/out/demo-2/x").to_str().unwrap(), "").is_err());
+    assert!(put(&house.files(), house.at("desk/out/demo-2/x").to_str().unwrap(), "").is_err());
 }
 
 #[test]
 fn a_folder_is_no_file_to_write() {
     let house = House::new();
-    fs::create_dir_all(house.at("work/out/demo/plots")).unwrap();
+    fs::create_dir_all(house.at("desk/out/demo/plots")).unwrap();
     for path in ["", ".", "plots", "new/"] {
         let (message, help) = told(put(&house.files(), path, ""), &house);
         assert_eq!(message, format!("`{path}` is not a regular file"));
@@ -240,7 +240,7 @@ fn threads_may_write_at_once() {
         .collect();
     workers.into_iter().for_each(|worker| drop(worker.join().unwrap()));
     assert_eq!(files.written().len(), 2);
-    assert_eq!(house.tree("work/out").len(), 2, "no temporary file is left");
+    assert_eq!(house.tree("desk/out").len(), 2, "no temporary file is left");
 }
 
 #[cfg(unix)]
@@ -252,10 +252,10 @@ mod unix {
     #[test]
     fn results_are_as_readable_as_any_file() {
         let house = House::new();
-        fs::write(house.at("work/plain"), "").unwrap();
+        fs::write(house.at("desk/plain"), "").unwrap();
         let written = put(&house.files(), "a.txt", "").unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&written), mode(&house.at("work/plain")));
+        assert_eq!(mode(&written), mode(&house.at("desk/plain")));
         assert_ne!(mode(&written) & 0o200, 0);
     }
 
@@ -264,12 +264,12 @@ mod unix {
         let house = House::new();
         let files = house.files();
         put(&files, "first", "").unwrap();
-        house.link("work/key", "../secret/key");
-        house.link("work/inside", "words.txt");
-        house.link("work/out/demo/key", "../../../secret/key");
-        house.link("work/out/demo/dir", "../../../secret");
-        house.link("work/out/demo/gone", "../../../secret/gone");
-        house.link("work/out/demo/loop", "loop");
+        house.link("desk/key", "../secret/key");
+        house.link("desk/inside", "words.txt");
+        house.link("desk/out/demo/key", "../../../secret/key");
+        house.link("desk/out/demo/dir", "../../../secret");
+        house.link("desk/out/demo/gone", "../../../secret/gone");
+        house.link("desk/out/demo/loop", "loop");
         assert!(matches!(files.read("key"), Err(FileError::ReadOutside { .. })));
         assert_eq!(files.read_text("inside").unwrap(), "words");
         for path in ["key", "dir/key", "dir/new", "dir/deep/new"] {
@@ -290,7 +290,7 @@ mod unix {
     fn the_output_folder_may_itself_be_a_link() {
         let house = House::new();
         fs::create_dir(house.at("scratch")).unwrap();
-        house.link("work/out", "../scratch");
+        house.link("desk/out", "../scratch");
         let files = house.files();
         assert_eq!(put(&files, "a.txt", "a").unwrap(), house.at("scratch/demo/a.txt"));
         assert_eq!(files.read_text("a.txt").unwrap(), "a");
@@ -303,7 +303,7 @@ mod unix {
             "",
             "a",
             "b.txt",
-            "work",
+            "desk",
             "scripts",
             "secret",
             "key",
@@ -311,10 +311,10 @@ mod unix {
             "demo",
             "to_secret",
             "to_root",
-            "to_work",
+            "to_desk",
             "gone",
         ]);
-        (prop::sample::select(vec!["", "/", "ROOT/", "ROOT/work/"]), prop::collection::vec(part, 0..7))
+        (prop::sample::select(vec!["", "/", "ROOT/", "ROOT/desk/"]), prop::collection::vec(part, 0..7))
             .prop_map(|(start, parts)| format!("{start}{}", parts.join("/")))
     }
 
@@ -325,9 +325,9 @@ mod unix {
         fn no_path_leads_out(paths in prop::collection::vec(path(), 1..8)) {
             let house = House::new();
             let files = house.files();
-            fs::create_dir_all(house.at("work/out/demo/a")).unwrap();
-            for dir in ["work", "scripts", "work/out/demo", "work/out/demo/a"] {
-                for (name, to) in [("to_secret", "secret"), ("to_root", ""), ("to_work", "work"), ("gone", "gone")] {
+            fs::create_dir_all(house.at("desk/out/demo/a")).unwrap();
+            for dir in ["desk", "scripts", "desk/out/demo", "desk/out/demo/a"] {
+                for (name, to) in [("to_secret", "secret"), ("to_root", ""), ("to_desk", "desk"), ("gone", "gone")] {
                     house.link(&format!("{dir}/{name}"), house.at(to).to_str().unwrap());
                 }
             }
@@ -336,17 +336,17 @@ mod unix {
                 let path = path.replace("ROOT", house.at("").to_str().unwrap().trim_end_matches('/'));
                 if let Ok(real) = files.read_path(&path) {
                     let real = real.canonicalize().unwrap();
-                    prop_assert!(real.starts_with(house.at("work")) || real.starts_with(house.at("scripts")));
+                    prop_assert!(real.starts_with(house.at("desk")) || real.starts_with(house.at("scripts")));
                 }
                 if let Ok(real) = put(&files, &path, "mine") {
-                    prop_assert!(real.canonicalize().unwrap().starts_with(house.at("work/out/demo")));
+                    prop_assert!(real.canonicalize().unwrap().starts_with(house.at("desk/out/demo")));
                 }
             }
             prop_assert_eq!(["secret", "scripts"].map(|dir| house.tree(dir)), outside);
             prop_assert!(!house.at("gone").exists());
             let entries = fs::read_dir(house.at("")).unwrap();
             let names: BTreeSet<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
-            prop_assert_eq!(names, BTreeSet::from(["scripts", "secret", "work"].map(Into::into)));
+            prop_assert_eq!(names, BTreeSet::from(["scripts", "secret", "desk"].map(Into::into)));
         }
     }
 }
