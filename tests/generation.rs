@@ -184,3 +184,21 @@ fn sixty_six_donor_patched_generations_are_one_call() {
         assert_eq!(together[i].ids, alone.ids, "prompt {i}: {:?} or {:?}", together[i].text, alone.text);
     }
 }
+
+#[test]
+fn a_patch_that_never_acts_is_refused() {
+    let model = tiny("llama");
+    let (prompt, _) = prompts(&model).remove(3);
+    let refusal = |patch: Patch, n| {
+        let made = generate(&model, &[(prompt.clone(), vec![patch])], &options(n), &Control::default());
+        made.map(|_| ()).map_err(|e| e.to_string())
+    };
+    let late = add(&model, Point::ResidPost, 1, Pos::All, 5, Steps::Range(7, 9));
+    assert_eq!(refusal(late.clone(), 4), Err("the patch on `resid_post.1` never fired".into()));
+    assert_eq!(refusal(Patch { allow_noop: true, ..late.clone() }, 4), Ok(()));
+    assert_eq!(refusal(late.clone(), 9), Ok(()));
+    let still = Patch { steps: Steps::Generated, ..Patch::new(Site::new(Point::Z, 0), Edit::Scale(1.0)) };
+    assert_eq!(refusal(still, 4), Err("the patch on `z.0` changed nothing".into()));
+    let traced = trace(&model, &[(prompt.clone(), vec![late])], &[], &Control::default());
+    assert_eq!(traced.unwrap_err().to_string(), "the patch on `resid_post.1` never fired");
+}

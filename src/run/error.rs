@@ -52,6 +52,8 @@ pub enum RunError {
     Overlap { a: String, b: String },
     #[error("the patch on `{site}` changed nothing")]
     Noop { site: String },
+    #[error("the patch on `{site}` never fired")]
+    NeverFired { site: String },
     #[error("the edit of `{site}` returned {found:?}, expected {want:?}")]
     EditShape { site: String, want: Vec<usize>, found: Vec<usize> },
     #[error("`{site}` is narrowed to positions, which generated tokens do not have yet")]
@@ -128,6 +130,10 @@ impl RunError {
             RunError::Overlap { .. } => {
                 Some("patches are a set without order: write both changes as one `.edit(|x| …)`".into())
             }
+            RunError::NeverFired { .. } => Some(
+                "its `.steps(…)` name new tokens that no run read: generate more of them, drop `.steps(…)`, or add `.allow_noop()` if that may happen"
+                    .into(),
+            ),
             RunError::Noop { .. } => Some(
                 "the value equals what the run has there already; if that is meant, add `.allow_noop()` to the patch".into(),
             ),

@@ -104,7 +104,7 @@ pub(super) struct Sequence<'a> {
 /// Generates after every prompt, `n` times each, in order. Every result is what its prompt would get alone.
 ///
 /// # Errors
-/// Bad options, sites, patches or positions, before computing; a prompt patch that changed nothing.
+/// Bad options, sites, patches or positions, before computing; a patch that never fired or changed nothing.
 pub fn generate(
     model: &Arc<Model>,
     prompts: &[(Tokens, Vec<Patch>)],
@@ -227,6 +227,15 @@ fn check(model: &Model, prompts: &[(Tokens, Vec<Patch>)], options: &GenerateOpti
 }
 
 fn finish(model: &Model, s: Sequence, options: &GenerateOptions) -> Result<Generation> {
+    for (patch, &(fired, max_change)) in s.patches.iter().zip(&s.changes) {
+        let site = || patch.site.to_string();
+        match (fired, max_change) {
+            _ if patch.allow_noop => {}
+            (0, _) => return Err(RunError::NeverFired { site: site() }),
+            (_, 0.0) => return Err(RunError::Noop { site: site() }),
+            _ => {}
+        }
+    }
     let text = match model.tokenizer() {
         Ok(tokenizer) => tokenizer.decode_skip_special(&s.ids),
         Err(_) => model.texts(&s.ids).concat(),

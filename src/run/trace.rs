@@ -174,6 +174,11 @@ pub fn trace(
     for site in sites {
         site.validate(model.config())?;
     }
+    // A trace reads no new token.
+    let idle = |p: &&Patch| !p.steps.in_prompt() && !p.allow_noop;
+    if let Some(patch) = prompts.iter().flat_map(|(_, patches)| patches).find(idle) {
+        return Err(RunError::NeverFired { site: patch.site.to_string() });
+    }
     let ats: Vec<At> = sites.iter().map(|site| site.at).collect();
     let writes = resolve(model, prompts)?;
     let mut pass = Pass::run(model, prompts, &writes, &ats, model.config().n_layers, control)?;
