@@ -36,7 +36,7 @@ fn prompts(model: &Model) -> Vec<(Tokens, Vec<Patch>)> {
 
 #[test]
 fn packed_equals_alone() {
-    for arch in ["llama", "gpt2"] {
+    for arch in ["llama", "gpt2", "gemma2", "gemma3_text", "gpt_neox", "phi3"] {
         let model = tiny(arch);
         let prompts = prompts(&model);
         for options in [
@@ -97,7 +97,7 @@ fn one_run_a_token(model: &Arc<Model>, prompt: &Tokens, patch: &Patch, n: usize)
 
 #[test]
 fn patches_act_on_the_rows_they_name() {
-    for arch in ["llama", "gpt2"] {
+    for arch in ["llama", "gpt2", "gemma2", "gemma3_text", "gpt_neox", "phi3"] {
         let model = tiny(arch);
         let (prompt, _) = prompts(&model).remove(4);
         for point in [Point::ResidPost, Point::AttnOut, Point::LnFinal] {

@@ -3,63 +3,71 @@
 mod common;
 
 use common::*;
-use patchscript::model::{At, Point};
+use patchscript::model::{At, Model, Point};
 use patchscript::run::generate::{GenerateOptions, generate};
 use patchscript::run::{Control, Site, trace};
+use std::sync::Arc;
 
 #[test]
 fn tiny_checkpoints_agree_with_transformers() {
-    for arch in ["llama", "gpt2"] {
-        let model = tiny(arch);
-        let expected = tiny_expected(arch);
-        let n_layers = model.config().n_layers;
-        let prompts = expected["input_ids"].to_vec2::<i64>().unwrap();
-        let prompts = prompts.iter().map(|ids| ids.iter().map(|&id| id as u32).collect::<Vec<_>>());
-        let prompts: Vec<_> = prompts.map(|ids| (id_tokens(&model, &ids), vec![])).collect();
-        let mut sites = vec![Site::new(Point::LnFinal, 0)];
-        for layer in 0..n_layers {
-            sites.extend([Point::ResidPre, Point::ResidPost, Point::Pattern].map(|p| Site::new(p, layer)));
-        }
-        for (i, run) in trace(&model, &prompts, &sites, &Control::default()).unwrap().iter().enumerate() {
-            let close = |name: &str, found: &candle_core::Tensor| {
-                let diff = max_diff(found, &expected[name].get(i).unwrap());
-                assert!(diff < 1e-4, "{arch} prompt {i} {name}: {diff}");
-            };
-            let whole = |point, layer| run.whole(At { point, layer }).unwrap();
-            close("logits", run.logits());
-            for layer in 0..n_layers {
-                close(&format!("hidden_states.{layer}"), &whole(Point::ResidPre, layer));
-                close(&format!("resid_post.{layer}"), &whole(Point::ResidPost, layer));
-                close(&format!("attn.{layer}"), &whole(Point::Pattern, layer));
-            }
-            close(&format!("hidden_states.{n_layers}"), &whole(Point::LnFinal, 0));
-        }
-        let greedy: Vec<u32> = expected["greedy"]
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<i64>()
-            .unwrap()
-            .iter()
-            .map(|&id| id as u32)
-            .collect();
-        let len = prompts[0].0.len();
-        let options = GenerateOptions { max_new_tokens: greedy.len() - len, ..GenerateOptions::default() };
-        let found = generate(&model, &prompts[..1], &options, &Control::default()).unwrap();
-        assert_eq!(found[0].ids, greedy[len..], "{arch}");
+    for arch in ARCHS {
+        agrees(arch, &tiny(arch));
     }
 }
 
 #[test]
-fn both_spellings_of_a_config_are_one_model() {
-    let folder = tempfile::tempdir().unwrap();
-    let from = "tests/golden/tiny/llama";
-    std::fs::copy(format!("{from}/config_legacy.json"), folder.path().join("config.json")).unwrap();
-    std::fs::copy(format!("{from}/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
-    let legacy = load(folder.path().to_str().unwrap());
-    let model = tiny("llama");
-    let prompt = [(id_tokens(&model, &[5, 6, 7, 8]), vec![])];
-    let logits = |m| flat(trace(m, &prompt, &[], &Control::default()).unwrap()[0].logits());
-    assert_eq!(logits(&legacy), logits(&model));
+fn the_older_spelling_of_a_config_is_the_same_model() {
+    for arch in ARCHS.into_iter().filter(|arch| *arch != "gpt2") {
+        let model = tiny_with(arch, &golden(&format!("tiny/{arch}/config_legacy.json")));
+        assert_eq!(model.config().kinds, tiny(arch).config().kinds, "{arch}");
+        agrees(arch, &model);
+    }
+}
+
+fn agrees(arch: &str, model: &Arc<Model>) {
+    let expected = tiny_expected(arch);
+    let n_layers = model.config().n_layers;
+    let prompts = expected["input_ids"].to_vec2::<i64>().unwrap();
+    let prompts = prompts.iter().map(|ids| ids.iter().map(|&id| id as u32).collect::<Vec<_>>());
+    let prompts: Vec<_> = prompts.map(|ids| (id_tokens(model, &ids), vec![])).collect();
+    let mut sites = vec![Site::new(Point::LnFinal, 0)];
+    for layer in 0..n_layers {
+        sites.extend([Point::ResidPre, Point::ResidPost, Point::Pattern].map(|p| Site::new(p, layer)));
+    }
+    for (i, run) in trace(model, &prompts, &sites, &Control::default()).unwrap().iter().enumerate() {
+        let close = |name: &str, found: &candle_core::Tensor| {
+            let diff = max_diff(found, &expected[name].get(i).unwrap());
+            assert!(diff < 1e-4, "{arch} prompt {i} {name}: {diff}");
+        };
+        let whole = |point, layer| run.whole(At { point, layer }).unwrap();
+        close("logits", run.logits());
+        for layer in 0..n_layers {
+            close(&format!("hidden_states.{layer}"), &whole(Point::ResidPre, layer));
+            close(&format!("resid_post.{layer}"), &whole(Point::ResidPost, layer));
+            close(&format!("attn.{layer}"), &whole(Point::Pattern, layer));
+        }
+        close(&format!("hidden_states.{n_layers}"), &whole(Point::LnFinal, 0));
+    }
+    let greedy = expected["greedy"].flatten_all().unwrap().to_vec1::<i64>().unwrap();
+    let greedy: Vec<u32> = greedy.into_iter().map(|id| id as u32).collect();
+    let len = prompts[0].0.len();
+    let options = GenerateOptions { max_new_tokens: greedy.len() - len, ..GenerateOptions::default() };
+    let found = generate(model, &prompts[..1], &options, &Control::default()).unwrap();
+    assert_eq!(found[0].ids, greedy[len..], "{arch}");
+}
+
+/// A window shorter than the prompt hides keys, and nothing else.
+#[test]
+fn windows_matter_from_their_length_on() {
+    let mut config = golden("tiny/mistral/config.json");
+    assert_eq!(config["sliding_window"], 5);
+    config["sliding_window"] = serde_json::Value::Null;
+    let (windowed, full) = (tiny("mistral"), tiny_with("mistral", &config));
+    let prompt = pair(&windowed).0;
+    let [windowed, full] = [windowed, full].map(|model| run(&model, &prompt, vec![], &[]));
+    let diff = |pos: usize| max_diff(&windowed.logits().get(pos).unwrap(), &full.logits().get(pos).unwrap());
+    assert!((0..5).all(|pos| diff(pos) < 1e-5));
+    assert!((5..prompt.len()).all(|pos| diff(pos) > 1e-2));
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn every_kind_of_cell(model: &Arc<Model>, prompt: &Tokens, donor: &Arc<Trace>) -
     }
     // Donors of other lengths, recorded together when the sweep needs them.
     let means = [0..11, 0..9, 2..9].map(|rows| run(model, &prompt.slice(rows), vec![], &[])).to_vec();
-    for point in [Point::ResidMid, Point::V, Point::MlpPost] {
+    for point in [Point::AttnOut, Point::V, Point::MlpPost] {
         cells.push(vec![allowed(Site::new(point, 1).at(Pos::Last), Edit::Mean(means.clone()))]);
     }
     for (a, b) in [
@@ -200,21 +200,22 @@ fn the_ledger_says_what_each_cell_changed() {
 
 /// One cell of each fate, in every combination that a grid brings.
 fn cells_of_known_fates(donor: &Arc<Trace>) -> Vec<(Vec<Patch>, Fate)> {
+    let last = donor.model().config().n_layers - 1;
     let donor_at =
         |point, layer, pos| set(Site::new(point, layer).at(Pos::Index(pos)), Value::Trace(donor.clone()));
     vec![
         // Both prompts are the same up to position 3.
         (vec![donor_at(Point::ResidPost, 0, 3)], Fate::EqualsBase),
-        (vec![donor_at(Point::Z, 2, 0), donor_at(Point::K, 1, 2)], Fate::EqualsBase),
+        (vec![donor_at(Point::Z, last, 0), donor_at(Point::K, 1, 2)], Fate::EqualsBase),
         (vec![donor_at(Point::ResidPost, 0, 4)], Fate::Computed(0)),
         (vec![donor_at(Point::ResidPre, 1, 4)], Fate::Merged(0)),
         (vec![donor_at(Point::ResidPre, 1, 4)], Fate::Merged(0)),
         (vec![donor_at(Point::ResidPre, 1, 5)], Fate::Computed(1)),
         // The last layer's stream, away from the last position.
-        (vec![donor_at(Point::ResidPost, 2, 9)], Fate::Unreachable),
-        (vec![donor_at(Point::Q, 2, 9), donor_at(Point::LnFinal, 0, 5)], Fate::Unreachable),
-        (vec![donor_at(Point::V, 2, 9)], Fate::Computed(2)),
-        (vec![donor_at(Point::Q, 2, -1)], Fate::Computed(3)),
+        (vec![donor_at(Point::ResidPost, last, 9)], Fate::Unreachable),
+        (vec![donor_at(Point::Q, last, 9), donor_at(Point::LnFinal, 0, 5)], Fate::Unreachable),
+        (vec![donor_at(Point::V, last, 9)], Fate::Computed(2)),
+        (vec![donor_at(Point::Q, last, -1)], Fate::Computed(3)),
         // Order does not tell cells apart.
         (vec![donor_at(Point::Z, 1, 7), donor_at(Point::Z, 1, 8)], Fate::Computed(4)),
         (vec![donor_at(Point::Z, 1, 8), donor_at(Point::Z, 1, 7)], Fate::Merged(4)),

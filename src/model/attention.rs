@@ -3,7 +3,7 @@
 
 use super::batch::{Batch, Group, Kv};
 use super::config::Config;
-use super::cpu::attend::Heads;
+use super::cpu::attend::Form;
 use super::error::{ModelError, Result};
 use super::hook::{At, Hook};
 use super::point::Point;
@@ -34,8 +34,15 @@ pub fn attend(
     operands.extend(qkv.past.iter().flat_map(|past| [&past.k, &past.v]));
     let kernel = cpu::applies(&operands);
     let z = if kernel {
-        let heads = Heads { n_heads: config.n_heads, n_kv_heads: config.n_kv_heads, d_head: config.d_head };
-        Some(cpu::attend::attend(heads, qkv.q, qkv.own, qkv.past, groups)?)
+        let form = Form {
+            n_heads: config.n_heads,
+            n_kv_heads: config.n_kv_heads,
+            d_head: config.d_head,
+            scale: config.attn_scale as f32,
+            softcap: config.attn_softcap.map(|cap| cap as f32),
+            window: config.kind(layer).window,
+        };
+        Some(cpu::attend::attend(form, qkv.q, qkv.own, qkv.past, groups)?)
     } else {
         None
     };
@@ -88,7 +95,7 @@ impl Operands {
             }
         };
         let q = rows(qkv.q)?.reshape((n, len, g, r, d))?.permute((2, 0, 3, 1, 4))?.contiguous()?; // [g, n, r, len, d]
-        let q = (q * (1.0 / (d as f64).sqrt()))?;
+        let q = (q * config.attn_scale)?;
         let own = |x: &Tensor| rows(x)?.reshape((n, len, g, d))?.permute((2, 0, 1, 3))?.contiguous();
         let (k, v) = (own(&qkv.own.k)?, own(&qkv.own.v)?); // [g, n, len, d]
         Ok(Operands { n, g, r, len, past_len, d, q, k, v, past })
@@ -108,11 +115,12 @@ impl Operands {
         hook: &mut dyn Hook,
     ) -> Result<(Tensor, Tensor)> {
         debug_assert_eq!(config.n_heads, self.g * self.r);
-        let mask = match self.len {
-            1 => None,
-            _ => Some(group.causal_mask(self.q.dtype(), self.q.device())?),
-        };
+        let mask = group.mask(config.kind(layer).window, self.q.dtype(), self.q.device())?;
         let scores = self.scores()?.reshape((self.g * self.n * self.r, self.len, self.keys()))?;
+        let scores = match config.attn_softcap {
+            Some(cap) => ops::softcap(&scores, cap)?,
+            None => scores,
+        };
         let scores = match mask {
             Some(mask) => scores.broadcast_add(mask)?,
             None => scores,
@@ -124,7 +132,7 @@ impl Operands {
         Ok((before, after))
     }
 
-    /// `[g, n, r * len, keys]`, scaled, not masked.
+    /// `[g, n, r * len, keys]`, scaled, neither bounded nor masked.
     fn scores(&self) -> Result<Tensor> {
         let Operands { n, g, r, len, d, past_len, .. } = *self;
         let own = self.q.reshape((g * n, r * len, d))?.matmul(&self.k.reshape((g * n, len, d))?.t()?)?;
@@ -150,7 +158,7 @@ impl Operands {
     }
 
     /// Shows scores or pattern to the hook, one segment at a time. With a `mask`, what it hides stays hidden
-    /// whatever the hook returns: no patch may look into the future.
+    /// whatever the hook returns: no patch may look into the future, or beyond a window.
     fn offer(
         &self,
         at: At,

@@ -38,7 +38,8 @@ pub struct Group {
     pub count: usize,
     pub rows: Range<usize>,
     pub segment: Segment,
-    mask: OnceLock<Tensor>,
+    /// For layers without and with a window.
+    masks: [OnceLock<Tensor>; 2],
 }
 
 /// The shape of a packed batch.
@@ -110,26 +111,39 @@ fn groups(segments: &[Segment], starts: &[usize]) -> Vec<Group> {
                 count: 1,
                 rows: start..end,
                 segment: segment.clone(),
-                mask: OnceLock::new(),
+                masks: Default::default(),
             }),
         }
     }
     groups
 }
 
+/// The keys that a query at `position` sees.
+pub fn seen(position: usize, window: Option<usize>) -> Range<usize> {
+    let first = window.map_or(0, |window| (position + 1).saturating_sub(window));
+    first..position + 1
+}
+
 impl Group {
-    /// `[len, past_len + len]`, 0 where a query sees a key and -inf where the key lies in its future. Copied to
-    /// the device once a batch, not once a layer.
-    pub fn causal_mask(&self, dtype: DType, device: &Device) -> Result<&Tensor> {
-        if let Some(mask) = self.mask.get() {
-            return Ok(mask);
-        }
+    /// `[len, past_len + len]`, 0 where a query sees a key and -inf where the key lies in its future or before its
+    /// window; `None` where all are seen. Copied to the device once a batch, not once a layer: all layers with a
+    /// window have the same.
+    pub fn mask(&self, window: Option<usize>, dtype: DType, device: &Device) -> Result<Option<&Tensor>> {
         let Segment { len, past_len, .. } = self.segment;
         let keys = past_len + len;
-        let mask: Vec<f32> = (0..len)
-            .flat_map(|i| (0..keys).map(move |j| if j <= past_len + i { 0.0 } else { f32::NEG_INFINITY }))
-            .collect();
+        if len == 1 && window.is_none_or(|window| keys <= window) {
+            return Ok(None);
+        }
+        let cached = &self.masks[usize::from(window.is_some())];
+        if let Some(mask) = cached.get() {
+            return Ok(Some(mask));
+        }
+        let entry = |i: usize, j: usize| {
+            let seen = seen(past_len + i, window).contains(&j);
+            if seen { 0.0 } else { f32::NEG_INFINITY }
+        };
+        let mask: Vec<f32> = (0..len).flat_map(|i| (0..keys).map(move |j| entry(i, j))).collect();
         let mask = Tensor::from_vec(mask, (len, keys), device)?.to_dtype(dtype)?;
-        Ok(self.mask.get_or_init(|| mask))
+        Ok(Some(cached.get_or_init(|| mask)))
     }
 }

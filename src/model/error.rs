@@ -20,7 +20,7 @@ pub enum ModelError {
     BadKey { key: String, expected: &'static str, found: String },
     #[error("`config.json` sets `{key}` to {value}, which patchscript does not understand")]
     UnknownKey { key: String, value: String },
-    #[error("weights are incomplete: {}", .0.join("; "))]
+    #[error("weights do not fit `config.json`: {}", .0.join("; "))]
     Weights(Vec<String>),
     #[error("`{}` cannot be read as safetensors: {reason}", path.display())]
     Safetensors { path: PathBuf, reason: String },
@@ -81,7 +81,9 @@ impl ModelError {
             ModelError::UnknownKey { .. } => {
                 Some("a setting that is not understood may change every number, so the model is refused".into())
             }
-            ModelError::Weights(_) => Some("the download may have been cut short: fetch the files again".into()),
+            ModelError::Weights(_) => {
+                Some("fetch the files again, weights and `config.json` from the same place".into())
+            }
             ModelError::Safetensors { .. } => {
                 Some("the file may have been cut short: fetch it again".into())
             }

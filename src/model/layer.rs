@@ -2,25 +2,19 @@
 
 use super::config::Config;
 use super::error::Result;
-use super::family::NormKind;
+use super::family::{NormKind, QkNorm};
+use super::loader::Loader;
 use super::ops;
-use super::weights::Loader;
 use candle_core::Tensor;
 
 /// `y = x W + b`, with `weight` `[in, out]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Linear {
     pub weight: Tensor,
     pub bias: Option<Tensor>,
 }
 
 impl Linear {
-    fn load(loader: &mut Loader, name: &str, inp: usize, out: usize, bias: bool) -> Result<Linear> {
-        let weight = loader.matrix(&format!("{name}.weight"), inp, out)?;
-        let bias = if bias { Some(loader.vector(&format!("{name}.bias"), out)?) } else { None };
-        Ok(Linear { weight, bias })
-    }
-
     /// `x` is `[rows, in]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = ops::product(x, &self.weight)?;
@@ -39,53 +33,78 @@ pub struct Norm {
 }
 
 impl Norm {
-    pub fn load(loader: &mut Loader, config: &Config, name: &str) -> Result<Norm> {
-        let gain = loader.vector(&format!("{name}.weight"), config.d_model)?;
+    pub fn load(loader: &mut Loader, config: &Config, name: &str, width: usize) -> Result<Norm> {
+        let gain = loader.gain(&format!("{name}.weight"), width)?;
         let bias = match config.family.norm {
-            NormKind::LayerNorm => Some(loader.vector(&format!("{name}.bias"), config.d_model)?),
-            NormKind::RmsNorm => None,
+            NormKind::LayerNorm => Some(loader.tensor(&format!("{name}.bias"), &[width])?),
+            NormKind::RmsNorm | NormKind::RmsNormLessOne => None,
         };
         Ok(Norm { gain, bias, eps: config.norm_eps })
     }
 
+    /// Over the last axis, or over every run of the gain's width in it: `x` `[rows, n * width]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.bias {
-            Some(bias) => ops::layer_norm(x, &self.gain, bias, self.eps),
-            None => ops::rms_norm(x, &self.gain, self.eps),
-        }
+        let runs = x.reshape(((), self.gain.dim(0)?))?;
+        let normed = match &self.bias {
+            Some(bias) => ops::layer_norm(&runs, &self.gain, bias, self.eps)?,
+            None => ops::rms_norm(&runs, &self.gain, self.eps)?,
+        };
+        Ok(normed.reshape(x.shape())?)
     }
 }
 
-/// Weights of one transformer layer.
+/// Weights of one transformer layer. Norms that the family lacks are `None`.
 #[derive(Debug)]
 pub struct Layer {
-    pub ln1: Norm,
+    pub ln1: Option<Norm>,
     pub q: Linear,
     pub k: Linear,
     pub v: Linear,
+    pub q_norm: Option<Norm>,
+    pub k_norm: Option<Norm>,
     pub attn_out: Linear,
-    pub ln2: Norm,
+    pub post_attn: Option<Norm>,
+    pub ln2: Option<Norm>,
     pub gate: Option<Linear>,
     pub mlp_in: Linear,
     pub mlp_out: Linear,
+    pub post_mlp: Option<Norm>,
 }
 
 impl Layer {
     pub fn load(loader: &mut Loader, config: &Config, layer: usize) -> Result<Layer> {
-        let names = loader.names();
-        let Config { d_model, d_head, d_mlp, n_heads, attn_bias, mlp_bias, .. } = *config;
+        let names = loader.layout.names;
+        let Config { d_model, d_head, d_mlp, n_heads, n_kv_heads, biases, .. } = *config;
         let name = |loader: &Loader, role: &str| loader.in_layer(layer, role);
-        let ln1 = Norm::load(loader, config, &name(loader, names.ln1))?;
-        let [q, k, v] = loader.qkv(layer, attn_bias)?.map(|(weight, bias)| Linear { weight, bias });
-        let attn_out =
-            Linear::load(loader, &name(loader, names.attn_out), n_heads * d_head, d_model, attn_bias)?;
-        let ln2 = Norm::load(loader, config, &name(loader, names.ln2))?;
-        let gate = match names.mlp_gate {
-            Some(role) => Some(Linear::load(loader, &name(loader, role), d_model, d_mlp, mlp_bias)?),
-            None => None,
+        let norm = |loader: &mut Loader, role: Option<&str>, width: usize| -> Result<Option<Norm>> {
+            role.map(|role| Norm::load(loader, config, &loader.in_layer(layer, role), width)).transpose()
         };
-        let mlp_in = Linear::load(loader, &name(loader, names.mlp_in), d_model, d_mlp, mlp_bias)?;
-        let mlp_out = Linear::load(loader, &name(loader, names.mlp_out), d_mlp, d_model, mlp_bias)?;
-        Ok(Layer { ln1, q, k, v, attn_out, ln2, gate, mlp_in, mlp_out })
+        let [q, k, v] = loader.qkv(config, layer)?;
+        let [q_norm, k_norm] = names.qk_norm.map_or([None; 2], |roles| roles.map(Some));
+        let [q_width, k_width] = match config.family.qk_norm {
+            Some(QkNorm::Whole) => [n_heads * d_head, n_kv_heads * d_head],
+            Some(QkNorm::Head) | None => [d_head; 2],
+        };
+        let (gate, mlp_in) = loader.mlp_in(config, layer)?;
+        Ok(Layer {
+            ln1: norm(loader, names.ln1, d_model)?,
+            q,
+            k,
+            v,
+            q_norm: norm(loader, q_norm, q_width)?,
+            k_norm: norm(loader, k_norm, k_width)?,
+            attn_out: loader.linear(
+                &name(loader, names.attn_out),
+                n_heads * d_head,
+                d_model,
+                biases.attn_out,
+            )?,
+            post_attn: norm(loader, names.post_attn, d_model)?,
+            ln2: norm(loader, names.ln2, d_model)?,
+            gate,
+            mlp_in,
+            mlp_out: loader.linear(&name(loader, names.mlp_out), d_mlp, d_model, biases.mlp)?,
+            post_mlp: norm(loader, names.post_mlp, d_model)?,
+        })
     }
 }

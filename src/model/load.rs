@@ -5,9 +5,8 @@ use super::config::Config;
 use super::error::{ModelError, Result};
 use super::gguf::Gguf;
 use super::tokenizer::{Tokenizer, TokenizerError};
-use super::transformer::Transformer;
 use super::weights::{self, Files};
-use super::{Model, config};
+use super::{Model, config, loader};
 use candle_core::{DType, Device};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -59,7 +58,7 @@ fn load_folder(id: &str, folder: &Path, device: &Device, dtype: DType) -> Result
         Some(tokenizer) => ChatTemplate::from_folder(folder, tokenizer)?,
         None => None,
     };
-    let transformer = Transformer::load(config, &Files::open_folder(folder)?, device, dtype)?;
+    let transformer = loader::load(config, &Files::open_folder(folder)?, device, dtype)?;
     Ok(Model { id: id.into(), transformer, tokenizer, chat })
 }
 
@@ -68,7 +67,7 @@ fn load_gguf(id: &str, path: &Path, device: &Device, dtype: DType) -> Result<Mod
     let config: config::Config = weights::gguf_config(&gguf, device)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let chat = ChatTemplate::from_gguf(&gguf, &tokenizer)?;
-    let transformer = Transformer::load(config, &Files::Gguf(gguf), device, dtype)?;
+    let transformer = loader::load(config, &Files::Gguf(gguf), device, dtype)?;
     Ok(Model { id: id.into(), transformer, tokenizer: Some(tokenizer), chat })
 }
 

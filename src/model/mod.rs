@@ -1,7 +1,7 @@
 //! A language model: its files, its tokens and one forward pass over a packed batch.
 //!
-//! Read in this order: [`family`] (what differs between architectures, as data), [`config`], [`weights`] and
-//! [`layer`] (how a checkpoint becomes tensors), [`point`] and [`hook`] (where a run can stand), [`batch`],
+//! Read in this order: [`family`] (what differs between architectures, as data), [`config`], [`weights`],
+//! [`loader`] and [`layer`] (how a checkpoint becomes tensors), [`info`] (what it holds, without reading it), [`point`] and [`hook`] (where a run can stand), [`batch`],
 //! [`attention`], [`transformer`] (the pass itself, cut at layer boundaries). Beside them: [`gguf`], [`hub`],
 //! [`tokenizer`], [`chat`]. What to run, and what to change on the way, is the business of [`crate::run`].
 
@@ -16,8 +16,10 @@ pub mod gguf;
 pub mod hook;
 #[cfg(feature = "hub")]
 pub mod hub;
+pub mod info;
 pub mod layer;
 mod load;
+mod loader;
 pub mod ops;
 pub mod point;
 pub mod rope;
@@ -82,7 +84,8 @@ impl Model {
         }
     }
 
-    /// A weight by its TransformerLens name and in its shape: `embed.W_E` `[d_vocab, d_model]`, `unembed.W_U`
+    /// A weight by its TransformerLens name and in its shape: `embed.W_E` `[d_vocab, d_model]` (as it
+    /// enters the stream: on Gemma times `sqrt(d_model)`), `unembed.W_U`
     /// `[d_model, d_vocab]`, `blocks.3.attn.W_Q` `[n_heads, d_model, d_head]` (`W_K`, `W_V`: `n_kv_heads`),
     /// `blocks.3.attn.W_O` `[n_heads, d_head, d_model]`, `blocks.3.mlp.W_in`, `W_gate` `[d_model, d_mlp]`,
     /// `blocks.3.mlp.W_out` `[d_mlp, d_model]`.
@@ -91,7 +94,7 @@ impl Model {
         let Config { d_model, d_head, n_heads, n_kv_heads, .. } = t.config;
         let missing = || ModelError::NoWeight(name.into());
         match name {
-            "embed.W_E" => return Ok(t.embed.clone()),
+            "embed.W_E" => return t.scaled(t.embed.clone()),
             "unembed.W_U" => return Ok(t.unembed.t()?.contiguous()?),
             "pos_embed.W_pos" => return t.pos_embed.clone().ok_or_else(missing),
             _ => {}

@@ -68,21 +68,33 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
     Ok(if x.track_op() { ops::softmax(&x, D::Minus1)? } else { ops::softmax_last_dim(&x)? })
 }
 
-/// Rotates the two halves of every head: `x` `[rows, heads * d_head]`, `cos` and `sin` `[rows, d_head / 2]`.
-pub fn rotary(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+/// Rotates the two halves of each head's first dimensions: `x` `[rows, heads * d_head]`, `cos` and `sin`
+/// `[rows, half]`; dimensions from `2 half` on stay as they are.
+pub fn rotary(x: &Tensor, cos: &Tensor, sin: &Tensor, d_head: usize) -> Result<Tensor> {
     let x = x.contiguous()?;
     if cpu::applies(&[&x, cos, sin]) {
-        return Ok(elementwise::rotary(&x, cos, sin)?);
+        return Ok(elementwise::rotary(&x, cos, sin, d_head)?);
     }
     let (rows, width) = x.dims2()?;
-    let d_head = 2 * cos.dim(1)?;
+    let dims = 2 * cos.dim(1)?;
     let heads = x.reshape((1, rows, width / d_head, d_head))?;
+    let first = heads.narrow(3, 0, dims)?.contiguous()?;
     let rotated = if x.track_op() {
-        rotary_emb::rope_slow(&heads.transpose(1, 2)?.contiguous()?, cos, sin)?.transpose(1, 2)?
+        rotary_emb::rope_slow(&first.transpose(1, 2)?.contiguous()?, cos, sin)?.transpose(1, 2)?
     } else {
-        rotary_emb::rope_thd(&heads, cos, sin)?
+        rotary_emb::rope_thd(&first, cos, sin)?
+    };
+    let rotated = match d_head - dims {
+        0 => rotated,
+        rest => Tensor::cat(&[&rotated, &heads.narrow(3, dims, rest)?], 3)?,
     };
     Ok(rotated.contiguous()?.reshape((rows, width))?)
+}
+
+/// `cap tanh(x / cap)`: nearly `x` where it is small, never beyond `cap`.
+pub fn softcap(x: &Tensor, cap: f64) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    Ok(if cpu::applies(&[&x]) { elementwise::softcap(&x, cap as f32)? } else { ((x / cap)?.tanh()? * cap)? })
 }
 
 /// `act(x)`
@@ -151,9 +163,14 @@ mod tests {
             both_agree(|x| activation(x, kind).unwrap());
             both_agree(|x| gated(x, &x.detach(), kind).unwrap());
         }
-        both_agree(|x| {
-            let angles = random((x.dim(0).unwrap(), 8)).affine(0.0, 1.0).unwrap();
-            rotary(x, &angles.cos().unwrap(), &angles.sin().unwrap()).unwrap()
-        });
+        both_agree(|x| softcap(x, 1.5).unwrap());
+        // All of each head, and its first third.
+        for d_head in [16, 48] {
+            let angles = random((700, 8));
+            both_agree(|x| {
+                let angles = angles.narrow(0, 0, x.dim(0).unwrap()).unwrap();
+                rotary(x, &angles.cos().unwrap(), &angles.sin().unwrap(), d_head).unwrap()
+            });
+        }
     }
 }

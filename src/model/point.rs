@@ -1,23 +1,24 @@
 //! The places in a forward pass where a run can read or change an activation.
 
 use super::config::Config;
+use std::fmt;
 
 /// A kind of activation. Together with a layer it names one tensor of a forward pass.
 ///
 /// Shapes are for one prompt of `pos` tokens; inside the model the rows of all prompts lie end to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Point {
-    /// Token embeddings, `[pos, d_model]`.
+    /// Token embeddings as they enter the stream (on Gemma times `sqrt(d_model)`), `[pos, d_model]`.
     Embed,
     /// Learned position embeddings, `[pos, d_model]`; GPT-2 only.
     PosEmbed,
     /// The residual stream entering a layer, `[pos, d_model]`.
     ResidPre,
-    /// What attention reads: the first norm's output, gain included, `[pos, d_model]`.
+    /// What attention reads: the first norm's output, gain included, `[pos, d_model]`. On Phi the MLP reads it too.
     Ln1,
-    /// Queries as projected, before rotary, `[pos, head, d_head]`.
+    /// Queries as projected, before any norm of theirs and rotary, `[pos, head, d_head]`.
     Q,
-    /// Keys as projected, before rotary, `[pos, kv_head, d_head]`.
+    /// Keys as projected, before any norm of theirs and rotary, `[pos, kv_head, d_head]`.
     K,
     /// Values, `[pos, kv_head, d_head]`.
     V,
@@ -25,19 +26,20 @@ pub enum Point {
     RotQ,
     /// Keys as attention uses them, `[pos, kv_head, d_head]`.
     RotK,
-    /// Scaled attention scores before the softmax, `[head, query, key]`; -inf where a key is hidden.
+    /// Attention scores before the softmax, scaled and soft-capped, `[head, query, key]`; -inf where a key is
+    /// hidden.
     AttnScores,
     /// Attention probabilities, `[head, query, key]`.
     Pattern,
     /// Mixed values a head, before `W_O`, `[pos, head, d_head]`.
     Z,
-    /// What each head adds to the residual stream, without `b_O`, `[pos, head, d_model]`.
+    /// What each head adds to the attention module's output, without `b_O`, `[pos, head, d_model]`.
     Result,
     /// The attention module's output before any post-norm, `[pos, d_model]`.
     AttnOutRaw,
     /// What attention adds to the residual stream, `[pos, d_model]`.
     AttnOut,
-    /// The residual stream between attention and MLP, `[pos, d_model]`.
+    /// The residual stream between attention and MLP, where they follow one another, `[pos, d_model]`.
     ResidMid,
     /// What the MLP reads: the second norm's output, gain included, `[pos, d_model]`.
     Ln2,
@@ -66,6 +68,16 @@ pub enum Axes {
     Heads { heads: usize, width: usize },
     /// `[heads, query, key]`
     Scores { heads: usize },
+}
+
+impl fmt::Display for Axes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Axes::Row { width } => write!(f, "[pos, {width}]"),
+            Axes::Heads { heads, width } => write!(f, "[pos, {heads}, {width}]"),
+            Axes::Scores { heads } => write!(f, "[{heads}, query, key]"),
+        }
+    }
 }
 
 use Point::*;
@@ -127,6 +139,20 @@ impl Point {
                 | MlpOut
                 | ResidPost
         )
+    }
+
+    /// Why it does not exist on this architecture, if it does not.
+    pub fn absent(self, config: &Config) -> Option<&'static str> {
+        let names = &config.family.names;
+        let parallel = config.parallel;
+        match self {
+            PosEmbed if names.pos_embed.is_none() => Some("positions enter as rotations of queries and keys"),
+            Ln1 if names.ln1.is_none() => Some("attention reads `resid_pre` without a norm"),
+            ResidMid if parallel => Some("attention and MLP read `resid_pre` side by side"),
+            Ln2 if names.ln2.is_none() && parallel => Some("the MLP reads what attention reads, `ln1`"),
+            Ln2 if names.ln2.is_none() => Some("the MLP reads `resid_mid` without a norm"),
+            _ => None,
+        }
     }
 
     pub fn axes(self, config: &Config) -> Axes {

@@ -7,10 +7,10 @@ use std::f64::consts::PI;
 
 /// Angular frequencies, one a pair of dimensions.
 ///
-/// `theta^(-2i/d)`, scaled as the config says; Llama 3.1's ramp follows transformers' `modeling_rope_utils`.
-fn frequencies(rotary: &Rotary, d_head: usize) -> Vec<f32> {
-    let half = d_head / 2;
-    let plain = (0..half).map(|i| 1.0 / rotary.theta.powf(2.0 * i as f64 / d_head as f64));
+/// `theta^(-2i/d)` for d rotated dimensions, scaled as the config says; Llama 3.1's ramp follows transformers' `modeling_rope_utils`.
+fn frequencies(rotary: &Rotary) -> Vec<f32> {
+    let dims = rotary.dims;
+    let plain = (0..dims / 2).map(|i| 1.0 / rotary.theta.powf(2.0 * i as f64 / dims as f64));
     let scaled: Vec<f64> = match &rotary.scaling {
         RotaryScaling::None => plain.collect(),
         RotaryScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
@@ -33,7 +33,7 @@ fn frequencies(rotary: &Rotary, d_head: usize) -> Vec<f32> {
     scaled.into_iter().map(|f| f as f32).collect()
 }
 
-/// Cosines and sines of every row's angles, `[rows, d_head / 2]` each.
+/// Cosines and sines of every row's angles, `[rows, dims / 2]` each.
 #[derive(Debug, Clone)]
 pub struct RotaryTable {
     pub cos: Tensor,
@@ -42,19 +42,14 @@ pub struct RotaryTable {
 
 impl RotaryTable {
     /// Tables for rows at `positions`. Angles are float32 products, as in the reference implementations.
-    pub fn new(
-        rotary: &Rotary,
-        d_head: usize,
-        positions: &[u32],
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
-        let frequencies = frequencies(rotary, d_head);
+    pub fn new(rotary: &Rotary, positions: &[u32], dtype: DType, device: &Device) -> Result<Self> {
+        let frequencies = frequencies(rotary);
+        let magnitude = rotary.magnitude as f32;
         let angles: Vec<f32> =
             positions.iter().flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f)).collect();
         let shape = (positions.len(), frequencies.len());
         let table = |f: fn(f32) -> f32| -> Result<Tensor> {
-            let values = angles.iter().map(|&a| f(a)).collect::<Vec<f32>>();
+            let values = angles.iter().map(|&a| f(a) * magnitude).collect::<Vec<f32>>();
             Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)
         };
         Ok(RotaryTable { cos: table(f32::cos)?, sin: table(f32::sin)? })

@@ -3,14 +3,14 @@
 
 use super::attention::{Qkv, attend};
 use super::batch::{Batch, Kv};
-use super::config::Config;
+use super::config::{Config, Rotary};
 use super::error::{ModelError, Result};
 use super::hook::{At, Hook};
 use super::layer::{Layer, Norm};
+use super::loader::{Layout, Loader};
 use super::ops;
 use super::point::Point;
 use super::rope::RotaryTable;
-use super::weights::{Files, Loader};
 use candle_core::{DType, Device, Tensor};
 
 #[derive(Debug)]
@@ -24,48 +24,50 @@ pub struct Transformer {
     final_norm: Norm,
     /// `[d_vocab, d_model]`
     pub(super) unembed: Tensor,
+    /// `[d_vocab]`
+    unembed_bias: Option<Tensor>,
 }
 
 /// A batch with what every layer needs to know of its rows' positions.
 pub struct Prepared {
     pub batch: Batch,
-    rotary: Option<RotaryTable>,
+    /// One a kind of layer.
+    rotary: Vec<Option<RotaryTable>>,
 }
 
 impl Transformer {
-    pub fn load(config: Config, files: &Files, device: &Device, dtype: DType) -> Result<Transformer> {
-        let mut loader = Loader::new(files, &config, device, dtype);
-        let names = loader.names();
+    /// All weights, as the loader hands them out.
+    pub(super) fn build(config: Config, loader: &mut Loader) -> Result<Transformer> {
+        let Layout { names, unembed, .. } = loader.layout;
         let (d_vocab, d_model) = (config.d_vocab, config.d_model);
-        let weight = |loader: &Loader, role: &str| format!("{}.weight", loader.in_model(role));
-        let name = weight(&loader, names.embed);
+        let name = format!("{}.weight", loader.in_model(names.embed));
         let embed = loader.tensor(&name, &[d_vocab, d_model])?;
         let pos_embed = match names.pos_embed {
             Some(role) => {
-                let name = weight(&loader, role);
+                let name = format!("{}.weight", loader.in_model(role));
                 Some(loader.tensor(&name, &[config.n_ctx, d_model])?)
             }
             None => None,
         };
-        let layers =
-            (0..config.n_layers).map(|l| Layer::load(&mut loader, &config, l)).collect::<Result<_>>()?;
+        let layers = (0..config.n_layers).map(|l| Layer::load(loader, &config, l)).collect::<Result<_>>()?;
         let final_norm = loader.in_model(names.final_norm);
-        let final_norm = Norm::load(&mut loader, &config, &final_norm)?;
-        let unembed = if config.tied {
-            embed.clone()
-        } else {
-            loader.tensor(&format!("{}.weight", names.unembed), &[d_vocab, d_model])?
+        let final_norm = Norm::load(loader, &config, &final_norm, d_model)?;
+        let bias = format!("{unembed}.bias");
+        let unembed_bias = if config.biases.unembed { Some(loader.tensor(&bias, &[d_vocab])?) } else { None };
+        let unembed = match config.tied {
+            true => embed.clone(),
+            false => loader.tensor(&format!("{unembed}.weight"), &[d_vocab, d_model])?,
         };
-        loader.finish()?;
         Ok(Transformer {
+            device: embed.device().clone(),
+            dtype: embed.dtype(),
             config,
-            device: device.clone(),
-            dtype,
             embed,
             pos_embed,
             layers,
             final_norm,
             unembed,
+            unembed_bias,
         })
     }
 
@@ -79,12 +81,9 @@ impl Transformer {
         if len > self.config.n_ctx {
             return Err(ModelError::TooLong { len, n_ctx: self.config.n_ctx });
         }
-        let rotary = match &self.config.rotary {
-            Some(rotary) => {
-                Some(RotaryTable::new(rotary, self.config.d_head, &positions, self.dtype, &self.device)?)
-            }
-            None => None,
-        };
+        let table = |rotary: &Rotary| RotaryTable::new(rotary, &positions, self.dtype, &self.device);
+        let kinds = self.config.kinds.iter();
+        let rotary = kinds.map(|kind| kind.rotary.as_ref().map(table).transpose()).collect::<Result<_>>()?;
         Ok(Prepared { batch, rotary })
     }
 
@@ -96,7 +95,7 @@ impl Transformer {
         }
         let ids = Tensor::new(ids, &self.device)?;
         let mut pass = Pass { layer: 0, hook };
-        let x = pass.see(Point::Embed, self.embed.index_select(&ids, 0)?)?;
+        let x = pass.see(Point::Embed, self.scaled(self.embed.index_select(&ids, 0)?)?)?;
         match &self.pos_embed {
             Some(table) => {
                 let positions = Tensor::new(batch.batch.positions(), &self.device)?;
@@ -104,6 +103,14 @@ impl Transformer {
                 Ok((x + positions)?)
             }
             None => Ok(x),
+        }
+    }
+
+    /// Rows of the embedding as they enter the stream.
+    pub(super) fn scaled(&self, rows: Tensor) -> Result<Tensor> {
+        match self.config.embed_scale {
+            1.0 => Ok(rows),
+            scale => Ok((rows * scale)?),
         }
     }
 
@@ -119,8 +126,8 @@ impl Transformer {
     ) -> Result<(Tensor, Kv)> {
         hook.before_layer(layer)?;
         let mut pass = Pass { layer, hook };
-        let (resid_pre, z, kv) = self.read(x, batch, past, &mut pass)?;
-        Ok((self.write(&resid_pre, z, &mut pass)?, kv))
+        let read = self.read(x, batch, past, &mut pass)?;
+        Ok((self.write(&read, &mut pass)?, read.own))
     }
 
     /// One layer whose `resid_post` is wanted at `rows` only, `[rows]` of `u32`: all rows are read, the others
@@ -136,49 +143,64 @@ impl Transformer {
         [reads, writes]: [&mut dyn Hook; 2],
     ) -> Result<Tensor> {
         reads.before_layer(layer)?;
-        let (resid_pre, z, _) = self.read(x, batch, past, &mut Pass { layer, hook: reads })?;
-        let (resid_pre, z) = (resid_pre.index_select(rows, 0)?, z.index_select(rows, 0)?);
-        self.write(&resid_pre, z, &mut Pass { layer, hook: writes })
+        let Read { resid_pre, normed, z, own } =
+            self.read(x, batch, past, &mut Pass { layer, hook: reads })?;
+        let wanted = |x: Tensor| x.index_select(rows, 0);
+        let normed = normed.map(wanted).transpose()?;
+        let read = Read { resid_pre: wanted(resid_pre)?, normed, z: wanted(z)?, own };
+        self.write(&read, &mut Pass { layer, hook: writes })
     }
 
-    /// The half of a layer in which rows read each other: `resid_pre`, mixed values, and keys and values.
-    fn read(
-        &self,
-        x: Tensor,
-        batch: &Prepared,
-        past: &[Kv],
-        pass: &mut Pass,
-    ) -> Result<(Tensor, Tensor, Kv)> {
+    /// The half of a layer in which rows read each other.
+    fn read(&self, x: Tensor, batch: &Prepared, past: &[Kv], pass: &mut Pass) -> Result<Read> {
         let weights = &self.layers[pass.layer];
         let resid_pre = pass.see(Point::ResidPre, x)?;
-        let normed = pass.see(Point::Ln1, weights.ln1.forward(&resid_pre)?)?;
+        let normed = match &weights.ln1 {
+            Some(norm) => pass.see(Point::Ln1, norm.forward(&resid_pre)?)?,
+            None => resid_pre.clone(),
+        };
         let q = pass.see(Point::Q, weights.q.forward(&normed)?)?;
         let k = pass.see(Point::K, weights.k.forward(&normed)?)?;
         let v = pass.see(Point::V, weights.v.forward(&normed)?)?;
-        let q = pass.see(Point::RotQ, self.rotate(q, batch)?)?;
-        let k = pass.see(Point::RotK, self.rotate(k, batch)?)?;
+        let table = &batch.rotary[self.config.layer_kinds[pass.layer]];
+        let q = pass.see(Point::RotQ, self.place(q, &weights.q_norm, table)?)?;
+        let k = pass.see(Point::RotK, self.place(k, &weights.k_norm, table)?)?;
         let own = Kv { k, v };
         let qkv = Qkv { q: &q, own: &own, past };
         let z = attend(&self.config, pass.layer, &qkv, &batch.batch, pass.hook)?;
-        Ok((resid_pre, z, own))
+        let shared = self.config.parallel && weights.ln2.is_none();
+        Ok(Read { resid_pre, normed: shared.then_some(normed), z, own })
+    }
+
+    /// Queries or keys as attention uses them: normed and rotated.
+    fn place(&self, x: Tensor, norm: &Option<Norm>, table: &Option<RotaryTable>) -> Result<Tensor> {
+        let x = match norm {
+            Some(norm) => norm.forward(&x)?,
+            None => x,
+        };
+        match table {
+            Some(table) => ops::rotary(&x, &table.cos, &table.sin, self.config.d_head),
+            None => Ok(x),
+        }
     }
 
     /// The half of a layer that is row by row: mixed values to `resid_post`.
-    fn write(&self, resid_pre: &Tensor, z: Tensor, pass: &mut Pass) -> Result<Tensor> {
+    fn write(&self, read: &Read, pass: &mut Pass) -> Result<Tensor> {
         let weights = &self.layers[pass.layer];
-        let z = pass.see(Point::Z, z)?;
+        let z = pass.see(Point::Z, read.z.clone())?;
         let out = weights.attn_out.forward(&z)?;
         let out = self.heads_result(weights, &z, out, pass)?;
         let out = pass.see(Point::AttnOutRaw, out)?;
-        let attn_out = pass.see(Point::AttnOut, out)?;
-        let resid_mid = pass.see(Point::ResidMid, ops::add(resid_pre, &attn_out)?)?;
-        let mlp_out = self.mlp(weights, &resid_mid, pass)?;
-        pass.see(Point::ResidPost, ops::add(&resid_mid, &mlp_out)?)
-    }
-
-    fn rotate(&self, x: Tensor, batch: &Prepared) -> Result<Tensor> {
-        let Some(table) = &batch.rotary else { return Ok(x) };
-        ops::rotary(&x, &table.cos, &table.sin)
+        let attn_out = pass.see(Point::AttnOut, after(&weights.post_attn, out)?)?;
+        let stream = ops::add(&read.resid_pre, &attn_out)?;
+        let (stream, mlp_out) = if self.config.parallel {
+            (stream, self.mlp(weights, &read.resid_pre, read.normed.as_ref(), pass)?)
+        } else {
+            let resid_mid = pass.see(Point::ResidMid, stream)?;
+            let mlp_out = self.mlp(weights, &resid_mid, None, pass)?;
+            (resid_mid, mlp_out)
+        };
+        pass.see(Point::ResidPost, ops::add(&stream, &mlp_out)?)
     }
 
     /// Each head's own contribution, built only for who asks. What a hook changes enters as a difference, so
@@ -197,8 +219,19 @@ impl Transformer {
         Ok((out + change)?)
     }
 
-    fn mlp(&self, weights: &Layer, resid_mid: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let normed = pass.see(Point::Ln2, weights.ln2.forward(resid_mid)?)?;
+    /// What the MLP adds to the stream. It reads the stream through its own norm, or through attention's if it
+    /// has none, or as it is.
+    fn mlp(
+        &self,
+        weights: &Layer,
+        stream: &Tensor,
+        normed: Option<&Tensor>,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        let normed = match &weights.ln2 {
+            Some(norm) => pass.see(Point::Ln2, norm.forward(stream)?)?,
+            None => normed.unwrap_or(stream).clone(),
+        };
         let neurons = match &weights.gate {
             Some(gate) => {
                 let gate = pass.see(Point::MlpPre, gate.forward(&normed)?)?;
@@ -211,7 +244,7 @@ impl Transformer {
         };
         let neurons = pass.see(Point::MlpPost, neurons)?;
         let out = pass.see(Point::MlpOutRaw, weights.mlp_out.forward(&neurons)?)?;
-        pass.see(Point::MlpOut, out)
+        pass.see(Point::MlpOut, after(&weights.post_mlp, out)?)
     }
 
     /// The final norm, `[rows, d_model]` of the last layer's `resid_post`.
@@ -221,14 +254,43 @@ impl Transformer {
 
     /// Logits of normed rows, `[rows, d_vocab]`.
     pub fn unembed(&self, normed: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        Pass { layer: 0, hook }.see(Point::Logits, ops::product_transposed(normed, &self.unembed)?)
+        let logits = self.logits(normed, &self.unembed, self.unembed_bias.as_ref())?;
+        Pass { layer: 0, hook }.see(Point::Logits, logits)
     }
 
     /// Logits of some tokens only, `[rows, ids]`.
     pub fn unembed_columns(&self, normed: &Tensor, ids: &[u32]) -> Result<Tensor> {
-        let columns = self.unembed.index_select(&Tensor::new(ids, &self.device)?, 0)?;
-        ops::product_transposed(normed, &columns)
+        let ids = Tensor::new(ids, &self.device)?;
+        let bias = self.unembed_bias.as_ref().map(|bias| bias.index_select(&ids, 0)).transpose()?;
+        self.logits(normed, &self.unembed.index_select(&ids, 0)?, bias.as_ref())
     }
+
+    fn logits(&self, normed: &Tensor, unembed: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let logits = ops::product_transposed(normed, unembed)?;
+        let logits = match bias {
+            Some(bias) => ops::add_bias(&logits, bias)?,
+            None => logits,
+        };
+        match self.config.logit_softcap {
+            Some(cap) => ops::softcap(&logits, cap),
+            None => Ok(logits),
+        }
+    }
+}
+
+/// What the half of a layer in which rows read each other leaves for the other half.
+struct Read {
+    resid_pre: Tensor,
+    /// What attention read, where the MLP reads it too.
+    normed: Option<Tensor>,
+    z: Tensor,
+    /// The rows' keys and values.
+    own: Kv,
+}
+
+/// An output through the norm after it, if there is one.
+fn after(norm: &Option<Norm>, out: Tensor) -> Result<Tensor> {
+    norm.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out))
 }
 
 /// The helper through which every activation passes.

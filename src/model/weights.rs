@@ -1,13 +1,13 @@
-//! Where tensors come from: safetensors files or one GGUF, read by the names of a family's checkpoint.
+//! Where tensors come from: safetensors files or one GGUF.
 
-use super::config::{Config, Rotary, RotaryScaling};
+use super::config::{Config, RotaryScaling};
 use super::error::{ModelError, Result};
-use super::family::{MlpKind, Names, NormKind, PositionKind, QkvNames};
+use super::family::{MlpKind, NormKind, PositionKind};
 use super::gguf::{Gguf, optional};
-use super::ops;
 use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{DType, Device, Tensor};
-use std::collections::BTreeSet;
+use candle_core::{Device, Tensor};
+use safetensors::Dtype;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The files behind a model.
@@ -40,19 +40,59 @@ impl Files {
         Ok(Files::Safetensors(files))
     }
 
-    fn names(&self) -> BTreeSet<String> {
+    /// What the files hold.
+    ///
+    /// # Errors
+    /// A tensor that two files hold.
+    pub fn stored(&self) -> Result<BTreeMap<String, Stored>> {
+        let mut stored = BTreeMap::new();
         match self {
-            Files::Safetensors(files) => files.tensors().into_iter().map(|(name, _)| name).collect(),
-            Files::Gguf(gguf) => gguf.tensor_names().map(str::to_string).collect(),
+            Files::Safetensors(files) => {
+                let mut twice = Vec::new();
+                for (name, view) in files.tensors() {
+                    let dtype = view.dtype();
+                    let readable = matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
+                    let unreadable = (!readable).then(|| dtype.to_string());
+                    let tensor = Stored { shape: view.shape().to_vec(), unreadable };
+                    if stored.insert(name.clone(), tensor).is_some() {
+                        twice.push(format!("`{name}` is in two files"));
+                    }
+                }
+                if !twice.is_empty() {
+                    return Err(ModelError::Weights(twice));
+                }
+            }
+            Files::Gguf(gguf) => {
+                for name in gguf.tensor_names() {
+                    let shape = gguf.shape(name).unwrap_or_default().to_vec();
+                    stored.insert(name.into(), Stored { shape, unreadable: None });
+                }
+            }
         }
+        Ok(stored)
     }
 
-    fn read(&self, name: &str, device: &Device) -> Result<Tensor> {
+    pub fn read(&self, name: &str, device: &Device) -> Result<Tensor> {
         match self {
             Files::Safetensors(files) => Ok(files.load(name, device)?),
             Files::Gguf(gguf) => Ok(gguf.tensor(name, device)?),
         }
     }
+
+    /// Do two tensors of safetensors files hold the same entries?
+    pub fn equal(&self, a: &str, b: &str) -> bool {
+        let Files::Safetensors(files) = self else { return false };
+        let (Ok(a), Ok(b)) = (files.get(a), files.get(b)) else { return false };
+        a.dtype() == b.dtype() && a.shape() == b.shape() && a.data() == b.data()
+    }
+}
+
+/// One tensor of a file, unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub shape: Vec<usize>,
+    /// Its type, if weights are never of it.
+    pub unreadable: Option<String>,
 }
 
 fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -76,157 +116,38 @@ fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {
                 reason: format!("`{name}` is not a file name"),
             });
         }
-        if !folder.join(name).is_file() {
-            return Err(ModelError::NotFound(folder.join(name).display().to_string()));
-        }
+    }
+    let missing = files.iter().filter(|name| !folder.join(name).is_file());
+    let missing: Vec<String> = missing.map(|name| format!("no file `{name}`")).collect();
+    if !missing.is_empty() {
+        return Err(ModelError::Weights(missing));
     }
     Ok(files.into_iter().map(|name| folder.join(name)).collect())
-}
-
-/// Hands out tensors by role, checks every shape and collects all that is missing into one error.
-pub struct Loader<'a> {
-    files: &'a Files,
-    present: BTreeSet<String>,
-    root: &'static str,
-    names: &'static Names,
-    config: &'a Config,
-    device: &'a Device,
-    dtype: DType,
-    missing: Vec<String>,
-}
-
-impl<'a> Loader<'a> {
-    pub fn new(files: &'a Files, config: &'a Config, device: &'a Device, dtype: DType) -> Loader<'a> {
-        let names = match files {
-            Files::Safetensors(_) => &config.family.names,
-            Files::Gguf(_) => &config.family.gguf_names,
-        };
-        let present = files.names();
-        let has_root = |root: &&&str| present.contains(&format!("{root}{}.weight", names.embed));
-        let root = names.roots.iter().find(has_root).copied().unwrap_or(names.roots[0]);
-        Loader { files, present, root, names, config, device, dtype, missing: Vec::new() }
-    }
-
-    pub fn names(&self) -> &'static Names {
-        self.names
-    }
-
-    /// Fails if anything that was asked for is missing.
-    pub fn finish(self) -> Result<()> {
-        if self.missing.is_empty() { Ok(()) } else { Err(ModelError::Weights(self.missing)) }
-    }
-
-    /// The full name of a role in layer `layer`.
-    pub fn in_layer(&self, layer: usize, role: &str) -> String {
-        format!("{}{}{role}", self.root, self.names.layer.replace("{}", &layer.to_string()))
-    }
-
-    pub fn in_model(&self, role: &str) -> String {
-        format!("{}{role}", self.root)
-    }
-
-    pub fn has(&self, name: &str) -> bool {
-        self.present.contains(name)
-    }
-
-    /// A tensor of exactly this shape. What is missing is noted and replaced by zeros until `finish` fails.
-    pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        if !self.has(name) {
-            self.missing.push(format!("no `{name}`"));
-            return Ok(Tensor::zeros(1, self.dtype, self.device)?.broadcast_as(shape)?);
-        }
-        let tensor = self.files.read(name, self.device)?;
-        if tensor.dims() != shape {
-            self.missing.push(format!("`{name}` is {:?}, expected {shape:?}", tensor.dims()));
-            return Ok(Tensor::zeros(1, self.dtype, self.device)?.broadcast_as(shape)?);
-        }
-        Ok(tensor.to_dtype(self.dtype)?)
-    }
-
-    pub fn vector(&mut self, name: &str, len: usize) -> Result<Tensor> {
-        self.tensor(name, &[len])
-    }
-
-    /// A weight matrix as `[in, out]`, whichever way the checkpoint stores it.
-    pub fn matrix(&mut self, name: &str, inp: usize, out: usize) -> Result<Tensor> {
-        if self.names.in_out {
-            self.tensor(name, &[inp, out])
-        } else {
-            ops::transpose(&self.tensor(name, &[out, inp])?.contiguous()?)
-        }
-    }
-
-    /// `W_Q`, `W_K`, `W_V` as `[in, out]`, and their biases, of one layer.
-    pub fn qkv(&mut self, layer: usize, biases: bool) -> Result<[(Tensor, Option<Tensor>); 3]> {
-        let Config { d_model, d_head, n_heads, n_kv_heads, .. } = *self.config;
-        let heads = [n_heads, n_kv_heads, n_kv_heads];
-        let widths = heads.map(|h| h * d_head);
-        let mut parts = match self.names.qkv {
-            QkvNames::Separate(names) => {
-                let mut parts = Vec::with_capacity(3);
-                for (name, width) in names.into_iter().zip(widths) {
-                    let name = self.in_layer(layer, name);
-                    let weight = self.matrix(&format!("{name}.weight"), d_model, width)?;
-                    let bias = if biases { Some(self.vector(&format!("{name}.bias"), width)?) } else { None };
-                    parts.push((weight, bias));
-                }
-                parts
-            }
-            QkvNames::Fused(name) => {
-                let name = self.in_layer(layer, name);
-                let total = widths.iter().sum();
-                let weight = self.matrix(&format!("{name}.weight"), d_model, total)?;
-                let bias = if biases { Some(self.vector(&format!("{name}.bias"), total)?) } else { None };
-                let mut start = 0;
-                let mut parts = Vec::with_capacity(3);
-                for width in widths {
-                    // Copies, so that each part owns its entries and the fused tensor can go.
-                    let bias = bias.as_ref().map(|b| b.narrow(0, start, width)?.copy()).transpose()?;
-                    parts.push((weight.narrow(1, start, width)?.contiguous()?, bias));
-                    start += width;
-                }
-                parts
-            }
-        };
-        if matches!(self.files, Files::Gguf(_)) && self.config.family.gguf_permutes_qk {
-            for (part, heads) in parts.iter_mut().zip(heads).take(2) {
-                part.0 = unpermute(&part.0, heads)?;
-            }
-        }
-        parts.try_into().map_err(|_| ModelError::Tensor("queries, keys and values are three".into()))
-    }
-}
-
-/// Undoes GGUF's order of the columns of `W_Q` and `W_K` `[in, out]`: there the two halves of a head alternate
-/// (for interleaved rotary), here they follow one another.
-fn unpermute(weight: &Tensor, heads: usize) -> Result<Tensor> {
-    let (rows, cols) = weight.dims2()?;
-    let half = cols / heads / 2;
-    Ok(weight.reshape((rows, heads, half, 2))?.transpose(2, 3)?.contiguous()?.reshape((rows, cols))?)
 }
 
 /// A `Config` from GGUF metadata.
 pub fn gguf_config(gguf: &Gguf, device: &Device) -> Result<Config> {
     let arch = gguf.arch();
-    let family = super::family::find(arch).ok_or_else(|| ModelError::UnknownFamily(arch.into()))?;
+    let found = super::family::find_gguf(arch);
+    let (family, format) = found.ok_or_else(|| ModelError::UnknownFamily(arch.into()))?;
     let key = |name: &str| format!("{arch}.{name}");
     let k = &family.keys;
     let mut json = serde_json::Map::new();
     let mut put = |key: &str, value: serde_json::Value| drop(json.insert(key.into(), value));
-    put("model_type", arch.into());
+    put("model_type", family.arch.into());
     put(k.n_layers, gguf.u32(&key("block_count"))?.into());
     put(k.d_model, gguf.u32(&key("embedding_length"))?.into());
     put(k.n_heads, gguf.u32(&key("attention.head_count"))?.into());
     put(k.d_mlp, gguf.u32(&key("feed_forward_length"))?.into());
     put(k.n_ctx, gguf.u32(&key("context_length"))?.into());
-    let embed = format!("{}.weight", family.gguf_names.embed);
+    let embed = format!("{}.weight", format.names.embed);
     let missing = || ModelError::Weights(vec![format!("no `{embed}`")]);
     put(
         "vocab_size",
         gguf.shape(&embed).and_then(|shape| shape.first()).copied().ok_or_else(missing)?.into(),
     );
     let eps = match family.norm {
-        NormKind::RmsNorm => gguf.f32(&key("attention.layer_norm_rms_epsilon"))?,
+        NormKind::RmsNorm | NormKind::RmsNormLessOne => gguf.f32(&key("attention.layer_norm_rms_epsilon"))?,
         NormKind::LayerNorm => gguf.f32(&key("attention.layer_norm_epsilon"))?,
     };
     put(k.norm_eps, f64::from(eps).into());
@@ -241,7 +162,7 @@ pub fn gguf_config(gguf: &Gguf, device: &Device) -> Result<Config> {
     if let Some(d_head) = optional(gguf.u32(&key("attention.key_length")))? {
         put("head_dim", d_head.into());
     }
-    if family.positions == PositionKind::Rotary {
+    if let PositionKind::Rotary(_) = family.positions {
         let theta = optional(gguf.f32(&key("rope.freq_base")))?.unwrap_or(10_000.0);
         put("rope_theta", f64::from(theta).into());
         if let Some(kind) = optional(gguf.str(&key("rope.scaling.type")))?.filter(|kind| kind != "none") {
@@ -250,14 +171,19 @@ pub fn gguf_config(gguf: &Gguf, device: &Device) -> Result<Config> {
         }
     }
     let mut config = Config::from_json(serde_json::Value::Object(json))?;
-    if names.contains("rope_freqs.weight")
-        && let Some(Rotary { scaling, .. }) = &mut config.rotary
-    {
-        *scaling = RotaryScaling::Factors(gguf.tensor("rope_freqs.weight", device)?.to_vec1()?);
-    }
-    let rotated = optional(gguf.u32(&key("rope.dimension_count")))?.map_or(config.d_head, |n| n as usize);
-    if config.rotary.is_some() && rotated != config.d_head {
-        return Err(ModelError::UnknownKey { key: key("rope.dimension_count"), value: rotated.to_string() });
+    let rotated = optional(gguf.u32(&key("rope.dimension_count")))?;
+    let factors = names.contains("rope_freqs.weight");
+    for rotary in config.kinds.iter_mut().filter_map(|kind| kind.rotary.as_mut()) {
+        if factors {
+            let factors = gguf.tensor("rope_freqs.weight", device)?.to_vec1()?;
+            rotary.scaling = RotaryScaling::Factors(factors);
+        }
+        if let Some(rotated) = rotated.filter(|&rotated| rotated as usize != rotary.dims) {
+            return Err(ModelError::UnknownKey {
+                key: key("rope.dimension_count"),
+                value: rotated.to_string(),
+            });
+        }
     }
     Ok(config)
 }

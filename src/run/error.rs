@@ -12,6 +12,9 @@ pub enum RunError {
     Model(#[from] ModelError),
     #[error("unknown site `{text}`")]
     UnknownSite { text: String, nearest: Option<String> },
+    /// Sites, each with a family on which the text means it.
+    #[error("`{text}` is {}", .meanings.iter().map(|(site, arch)| format!("`{site}` on {arch}")).collect::<Vec<_>>().join(", "))]
+    AmbiguousSite { text: String, meanings: Vec<(String, &'static str)> },
     #[error("`{site}` needs a layer")]
     NeedsLayer { site: &'static str },
     #[error("`{site}` stands once in the model and takes no layer")]
@@ -105,6 +108,10 @@ impl RunError {
                 "a site is a name and a layer, like `resid_post.4`, `z.9.6` (layer.head) or `mlp_post.12.8526` (layer.neuron)"
                     .into(),
             ),
+            RunError::AmbiguousSite { meanings, .. } => {
+                let sites: Vec<_> = meanings.iter().map(|(site, _)| format!("`{site}`")).collect();
+                Some(format!("write the one that is meant: {}", sites.join(" or ")))
+            }
             RunError::NeedsLayer { site } => Some(format!("write `{site}.0`, or call `{site}(0)`")),
             RunError::TakesNoLayer { site } => Some(format!("write `{site}`")),
             RunError::LayerRange { n_layers, .. } => Some(format!("layers count from 0 to {}", n_layers - 1)),

@@ -2,6 +2,7 @@
 
 use super::error::{Result, RunError};
 use super::site::{Heads, Site};
+use crate::model::family::{Choice, FAMILIES, Family, MlpNames, Names, QkvNames};
 use crate::model::{At, Config, Point};
 
 /// TransformerLens names; `{}` is the layer.
@@ -26,49 +27,78 @@ const HOOKS: &[(&str, Point)] = &[
     ("blocks.{}.hook_mlp_out", Point::MlpOut),
 ];
 
-/// Module paths of Hugging Face models, as nnsight writes them.
-const PATHS: &[(&str, &str, Point)] = &[
-    ("llama", "model.embed_tokens.output", Point::Embed),
-    ("llama", "model.layers.{}.input", Point::ResidPre),
-    ("llama", "model.layers.{}.output", Point::ResidPost),
-    ("llama", "model.layers.{}.input_layernorm.output", Point::Ln1),
-    ("llama", "model.layers.{}.self_attn.q_proj.output", Point::Q),
-    ("llama", "model.layers.{}.self_attn.k_proj.output", Point::K),
-    ("llama", "model.layers.{}.self_attn.v_proj.output", Point::V),
-    ("llama", "model.layers.{}.self_attn.o_proj.input", Point::Z),
-    ("llama", "model.layers.{}.self_attn.output", Point::AttnOutRaw),
-    ("llama", "model.layers.{}.post_attention_layernorm.input", Point::ResidMid),
-    ("llama", "model.layers.{}.post_attention_layernorm.output", Point::Ln2),
-    ("llama", "model.layers.{}.mlp.gate_proj.output", Point::MlpPre),
-    ("llama", "model.layers.{}.mlp.down_proj.input", Point::MlpPost),
-    ("llama", "model.layers.{}.mlp.output", Point::MlpOutRaw),
-    ("llama", "model.norm.output", Point::LnFinal),
-    ("llama", "lm_head.output", Point::Logits),
-    ("gpt2", "transformer.wte.output", Point::Embed),
-    ("gpt2", "transformer.wpe.output", Point::PosEmbed),
-    ("gpt2", "transformer.h.{}.input", Point::ResidPre),
-    ("gpt2", "transformer.h.{}.output", Point::ResidPost),
-    ("gpt2", "transformer.h.{}.ln_1.output", Point::Ln1),
-    ("gpt2", "transformer.h.{}.attn.c_proj.input", Point::Z),
-    ("gpt2", "transformer.h.{}.attn.output", Point::AttnOutRaw),
-    ("gpt2", "transformer.h.{}.ln_2.input", Point::ResidMid),
-    ("gpt2", "transformer.h.{}.ln_2.output", Point::Ln2),
-    ("gpt2", "transformer.h.{}.mlp.c_fc.output", Point::MlpPre),
-    ("gpt2", "transformer.h.{}.mlp.c_proj.input", Point::MlpPost),
-    ("gpt2", "transformer.h.{}.mlp.output", Point::MlpOutRaw),
-    ("gpt2", "transformer.ln_f.output", Point::LnFinal),
-    ("gpt2", "lm_head.output", Point::Logits),
-];
+/// Module paths of a family's Hugging Face models, as nnsight writes them; `{}` is the layer.
+fn paths(family: &Family) -> Vec<(String, Point)> {
+    let Names { roots, layer, .. } = family.names;
+    let names = &family.names;
+    let root = roots[0];
+    let mut paths = vec![
+        (format!("{root}{}.output", names.embed), Point::Embed),
+        (format!("{root}{}.output", names.final_norm), Point::LnFinal),
+        (format!("{}.output", names.unembed[0]), Point::Logits),
+    ];
+    paths.extend(names.pos_embed.map(|table| (format!("{root}{table}.output"), Point::PosEmbed)));
+    let mut add = |path: String, point| paths.push((format!("{root}{layer}{path}"), point));
+    add("input".into(), Point::ResidPre);
+    add("output".into(), Point::ResidPost);
+    for (norm, point) in [
+        (names.ln1, Point::Ln1),
+        (names.post_attn, Point::AttnOut),
+        (names.ln2, Point::Ln2),
+        (names.post_mlp, Point::MlpOut),
+    ] {
+        norm.into_iter().for_each(|norm| add(format!("{norm}.output"), point));
+    }
+    if let (Some(norm), Choice::Never) = (names.ln2, family.parallel) {
+        add(format!("{norm}.input"), Point::ResidMid);
+    }
+    for (norm, point) in [(names.post_attn, Point::AttnOutRaw), (names.post_mlp, Point::MlpOutRaw)] {
+        norm.into_iter().for_each(|norm| add(format!("{norm}.input"), point));
+    }
+    if let QkvNames::Separate(maps) = names.qkv {
+        maps.into_iter()
+            .zip([Point::Q, Point::K, Point::V])
+            .for_each(|(map, point)| add(format!("{map}.output"), point));
+    }
+    if let MlpNames::Plain(map) | MlpNames::Gated { gate: map, .. } = names.mlp {
+        add(format!("{map}.output"), Point::MlpPre);
+    }
+    for (map, reads, writes) in
+        [(names.attn_out, Point::Z, Point::AttnOutRaw), (names.mlp_out, Point::MlpPost, Point::MlpOutRaw)]
+    {
+        add(format!("{map}.input"), reads);
+        // The module ends with this map.
+        let module = map.split_once('.').map_or(map, |(module, _)| module);
+        add(format!("{module}.output"), writes);
+    }
+    paths
+}
 
 pub fn parse(text: &str) -> Result<Site> {
     let text = text.trim();
-    let patterns =
-        HOOKS.iter().map(|&(p, point)| (p, point)).chain(PATHS.iter().map(|&(_, p, point)| (p, point)));
-    for (pattern, point) in patterns {
-        if let Some(layer) = matches(pattern, text) {
-            return Ok(Site::new(point, layer));
+    let hook = HOOKS.iter().find_map(|&(hook, point)| Some((point, matches(hook, text)?)));
+    if let Some((point, layer)) = hook {
+        return Ok(Site::new(point, layer));
+    }
+    // The same path may mean different things on different families.
+    let mut meant: Vec<(Site, &str)> = Vec::new();
+    for family in FAMILIES {
+        let site = paths(family).iter().find_map(|(path, point)| Some((*point, matches(path, text)?)));
+        let site = site.map(|(point, layer)| Site::new(point, layer));
+        meant
+            .extend(site.filter(|site| meant.iter().all(|(s, _)| s != site)).map(|site| (site, family.arch)));
+    }
+    match &meant[..] {
+        [] => parse_canonical(text),
+        [(site, _)] => Ok(site.clone()),
+        several => {
+            let meanings = several.iter().map(|(site, arch)| (site.to_string(), *arch)).collect();
+            Err(RunError::AmbiguousSite { text: text.into(), meanings })
         }
     }
+}
+
+fn parse_canonical(text: &str) -> Result<Site> {
     let mut parts = text.split('.');
     let name = parts.next().unwrap_or_default().trim_start_matches("hook_");
     let unknown = || RunError::UnknownSite { text: text.into(), nearest: nearest(text) };
@@ -104,7 +134,8 @@ fn nearest(text: &str) -> Option<String> {
         return Some(format!("{near}{rest}"));
     }
     let layer = text.split('.').find(|part| part.parse::<usize>().is_ok()).unwrap_or("0");
-    let patterns = HOOKS.iter().map(|(pattern, _)| pattern).chain(PATHS.iter().map(|(_, path, _)| path));
+    let hooks = HOOKS.iter().map(|(hook, _)| hook.to_string());
+    let patterns = hooks.chain(FAMILIES.iter().flat_map(|family| paths(family)).map(|(path, _)| path));
     let spellings: Vec<_> = patterns.map(|pattern| pattern.replace("{}", layer)).collect();
     crate::nearest::nearest(text, spellings.iter().map(String::as_str)).map(String::from)
 }
@@ -113,25 +144,25 @@ fn nearest(text: &str) -> Option<String> {
 pub fn aliases(at: At, config: &Config) -> Vec<String> {
     let fill = |pattern: &str| pattern.replace("{}", &at.layer.to_string());
     let hooks = HOOKS.iter().filter(|(_, point)| *point == at.point).map(|(p, _)| fill(p));
-    let paths = PATHS.iter().filter(|(arch, _, point)| *arch == config.family.arch && *point == at.point);
-    hooks.chain(paths.map(|(_, p, _)| fill(p))).collect()
+    let paths = paths(config.family).into_iter().filter(|(_, point)| *point == at.point);
+    hooks.chain(paths.map(|(path, _)| fill(&path))).collect()
 }
 
 pub fn meaning(point: Point) -> &'static str {
     match point {
-        Point::Embed => "token embeddings",
+        Point::Embed => "token embeddings as they enter the residual stream",
         Point::PosEmbed => "learned position embeddings",
         Point::ResidPre => "the residual stream entering the layer",
         Point::Ln1 => "the first norm's output, gain included: what attention reads",
-        Point::Q => "queries as projected, before rotary",
-        Point::K => "keys as projected, before rotary",
+        Point::Q => "queries as projected, before any norm of theirs and rotary",
+        Point::K => "keys as projected, before any norm of theirs and rotary",
         Point::V => "values",
         Point::RotQ => "queries as attention uses them",
         Point::RotK => "keys as attention uses them",
-        Point::AttnScores => "scaled scores before the softmax, -inf where a key is hidden",
+        Point::AttnScores => "scores before the softmax, scaled and soft-capped, -inf where a key is hidden",
         Point::Pattern => "attention probabilities",
         Point::Z => "mixed values a head, before W_O",
-        Point::Result => "what each head adds to the residual stream, without b_O",
+        Point::Result => "what each head adds to the attention module's output, without b_O",
         Point::AttnOutRaw => "the attention module's output, before any post-norm",
         Point::AttnOut => "what attention adds to the residual stream",
         Point::ResidMid => "the residual stream between attention and MLP",
@@ -168,6 +199,28 @@ mod tests {
             let text = if point.in_layer() { format!("{}.3", point.name()) } else { point.name().into() };
             assert_eq!(parse(&text).unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn paths_are_those_of_the_family() {
+        for (text, meant) in [
+            ("gpt_neox.layers.3.attention.dense.input", "z.3"),
+            ("gpt_neox.layers.3.post_attention_layernorm.output", "ln2.3"),
+            ("model.layers.3.self_attn.q_proj.output", "q.3"),
+            ("model.layers.3.pre_feedforward_layernorm.input", "resid_mid.3"),
+            ("model.layers.3.post_feedforward_layernorm.input", "mlp_out_raw.3"),
+            ("model.layers.3.mlp.down_proj.input", "mlp_post.3"),
+            ("transformer.h.3.attn.output", "attn_out_raw.3"),
+            ("lm_head.output", "logits"),
+        ] {
+            assert_eq!(parse(text).unwrap().to_string(), meant, "{text}");
+        }
+        let error = parse("model.layers.3.post_attention_layernorm.output").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`model.layers.3.post_attention_layernorm.output` is `ln2.3` on llama, `attn_out.3` on gemma2"
+        );
+        assert_eq!(error.help().unwrap(), "write the one that is meant: `ln2.3` or `attn_out.3`");
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Site {
         if point.in_layer() && layer >= config.n_layers {
             return Err(RunError::LayerRange { layer, n_layers: config.n_layers });
         }
-        if let Some(why) = absent(point, config) {
+        if let Some(why) = point.absent(config) {
             return Err(RunError::Absent { site, arch: config.family.arch, why });
         }
         let axes = point.axes(config);
@@ -150,24 +150,10 @@ impl Site {
     /// What it is on this architecture: shape, spellings, meaning.
     pub fn info(&self, config: &Config) -> Result<String> {
         self.validate(config)?;
-        let shape = match self.at.point.axes(config) {
-            Axes::Row { width } => format!("[pos, {width}]"),
-            Axes::Heads { heads, width } => format!("[pos, {heads}, {width}]"),
-            Axes::Scores { heads } => format!("[{heads}, query, key]"),
-        };
+        let shape = self.at.point.axes(config);
         let aliases = super::names::aliases(self.at, config);
         let also = if aliases.is_empty() { String::new() } else { format!("\nalso: {}", aliases.join(", ")) };
         Ok(format!("{self}: {shape}\n{}{also}", super::names::meaning(self.at.point)))
-    }
-}
-
-/// Why `point` does not exist on this architecture, if it does not.
-fn absent(point: Point, config: &Config) -> Option<&'static str> {
-    match point {
-        Point::PosEmbed if config.rotary.is_some() => {
-            Some("positions enter as rotations of queries and keys")
-        }
-        _ => None,
     }
 }
 

@@ -30,6 +30,15 @@ pub fn tiny(arch: &str) -> Arc<Model> {
     load(&format!("tests/golden/tiny/{arch}"))
 }
 
+/// The same weights with another config.
+pub fn tiny_with(arch: &str, config: &Json) -> Arc<Model> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let weights = format!("tests/golden/tiny/{arch}/model.safetensors");
+    std::fs::copy(weights, folder.path().join("model.safetensors")).unwrap();
+    load(folder.path().to_str().unwrap())
+}
+
 pub fn tiny_expected(arch: &str) -> HashMap<String, Tensor> {
     let path = format!("tests/golden/tiny/{arch}/expected.safetensors");
     candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap()
@@ -100,7 +109,20 @@ pub fn random(shape: &[usize], seed: u64) -> Tensor {
 }
 
 /// The families that have a tiny checkpoint.
-pub const ARCHS: [&str; 2] = ["llama", "gpt2"];
+pub const ARCHS: [&str; 12] = [
+    "llama",
+    "gpt2",
+    "gemma3_text",
+    "gpt_neox",
+    "phi",
+    "olmo2",
+    "gemma2",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "phi3",
+    "llama_tied",
+];
 
 /// Every site that exists.
 pub fn all_sites(config: &Config) -> Vec<Site> {

@@ -1,19 +1,25 @@
 //! Attention of one batch as a parallel loop over groups and heads: scores, softmax and mixed values of a head
 //! stay in one thread's cache, and what segments share is read where it lies.
 
-use super::simd::{exp, widest};
+use super::simd::{exp, tanh, widest};
 use super::with_slice;
-use crate::model::batch::{Group, Kv};
+use crate::model::batch::{self, Group, Kv};
 use candle_core::{Result, Tensor};
 use gemm::{Parallelism, gemm};
 use rayon::prelude::*;
 
-/// Sizes of one attention layer.
+/// Sizes and choices of one attention layer.
 #[derive(Debug, Clone, Copy)]
-pub struct Heads {
+pub struct Form {
     pub n_heads: usize,
     pub n_kv_heads: usize,
     pub d_head: usize,
+    /// What scores are multiplied by.
+    pub scale: f32,
+    /// Then bounded by: `c tanh(score / c)`.
+    pub softcap: Option<f32>,
+    /// How many keys a query sees, up to its own; else all.
+    pub window: Option<usize>,
 }
 
 /// A matrix inside a slice: `rows` rows of `cols` entries, `stride` apart.
@@ -87,30 +93,28 @@ fn product(out: ViewMut, a: View, b: View, transposed: bool, accumulate: bool) {
 
 /// Everything a task reads.
 struct Inputs<'a> {
-    heads: Heads,
+    form: Form,
     q: &'a [f32],
     k: &'a [f32],
     v: &'a [f32],
-    scale: f32,
 }
 
 /// `z` `[rows, n_heads * d_head]`.
 ///
 /// `q` `[rows, n_heads * d_head]`, `own` and every `past` `[.., n_kv_heads * d_head]`, all contiguous.
-pub fn attend(heads: Heads, q: &Tensor, own: &Kv, past: &[Kv], groups: &[Group]) -> Result<Tensor> {
-    let width = heads.n_heads * heads.d_head;
+pub fn attend(form: Form, q: &Tensor, own: &Kv, past: &[Kv], groups: &[Group]) -> Result<Tensor> {
+    let width = form.n_heads * form.d_head;
     let mut z = vec![0f32; q.elem_count()];
     with_slice(q, |q| {
         with_slice(&own.k, |k| {
             with_slice(&own.v, |v| {
-                let scale = 1.0 / (heads.d_head as f32).sqrt();
-                let inputs = Inputs { heads, q, k, v, scale };
+                let inputs = Inputs { form, q, k, v };
                 let out = Output { z: z.as_mut_ptr(), len: z.len() };
                 let tasks: Vec<(usize, usize)> =
-                    (0..groups.len()).flat_map(|g| (0..heads.n_heads).map(move |h| (g, h))).collect();
+                    (0..groups.len()).flat_map(|g| (0..form.n_heads).map(move |h| (g, h))).collect();
                 let run = |&(g, head): &(usize, usize)| {
                     let group = &groups[g];
-                    let columns = out.head(group, width, head * heads.d_head);
+                    let columns = out.head(group, width, head * form.d_head);
                     task(&inputs, group, past, head, columns)
                 };
                 if groups.iter().map(|g| g.rows.len()).sum::<usize>() < 4 {
@@ -149,7 +153,7 @@ struct Columns {
 
 /// One head of one group. In the comments: n segments of `len` rows after a past of P.
 fn task(x: &Inputs, group: &Group, past: &[Kv], head: usize, out: Columns) -> Result<()> {
-    let Heads { n_heads, n_kv_heads, d_head } = x.heads;
+    let Form { n_heads, n_kv_heads, d_head, .. } = x.form;
     let kv = head / (n_heads / n_kv_heads) * d_head;
     let (q_stride, kv_stride) = (n_heads * d_head, n_kv_heads * d_head);
     let (n, len, past_len) = (group.count, group.segment.len, group.segment.past_len);
@@ -181,7 +185,7 @@ fn task(x: &Inputs, group: &Group, past: &[Kv], head: usize, out: Columns) -> Re
             Ok(())
         })?;
     }
-    softmax(&mut buffer, keys, len, past_len, x.scale);
+    softmax(&mut buffer, keys, len, past_len, &x.form);
 
     let mut z = vec![0f32; rows * d_head];
     for i in 0..n {
@@ -208,13 +212,24 @@ fn task(x: &Inputs, group: &Group, past: &[Kv], head: usize, out: Columns) -> Re
     Ok(())
 }
 
-/// Softmax of `scale · scores` over the keys that each query may see; the others become 0.
-fn softmax(buffer: &mut [f32], keys: usize, len: usize, past_len: usize, scale: f32) {
+/// Softmax of scaled and bounded scores over the keys that each query may see; the others become 0.
+fn softmax(buffer: &mut [f32], keys: usize, len: usize, past_len: usize, form: &Form) {
     widest(
         #[inline(always)]
         || {
             for (row, scores) in buffer.chunks_exact_mut(keys).enumerate() {
-                let (seen, hidden) = scores.split_at_mut(past_len + row % len + 1);
+                let span = batch::seen(past_len + row % len, form.window);
+                let (scores, future) = scores.split_at_mut(span.end);
+                let (left, seen) = scores.split_at_mut(span.start);
+                let scale = match form.softcap {
+                    None => form.scale,
+                    Some(cap) => {
+                        for s in seen.iter_mut() {
+                            *s = cap * tanh(*s * form.scale / cap);
+                        }
+                        1.0
+                    }
+                };
                 let mut max = f32::NEG_INFINITY;
                 for &s in seen.iter() {
                     max = if s > max { s } else { max };
@@ -226,7 +241,8 @@ fn softmax(buffer: &mut [f32], keys: usize, len: usize, past_len: usize, scale: 
                 for s in seen.iter_mut() {
                     *s *= total;
                 }
-                hidden.fill(0.0);
+                left.fill(0.0);
+                future.fill(0.0);
             }
         },
     );

@@ -1,6 +1,6 @@
 //! Row-wise kernels: sums, norms, activations and rotary, one parallel pass each.
 
-use super::simd::{exp, sigmoid, widest};
+use super::simd::{exp, sigmoid, tanh, widest};
 use super::with_slice;
 use crate::model::config::Activation;
 use candle_core::{Result, Tensor};
@@ -170,8 +170,14 @@ fn zip(a: &Tensor, b: &Tensor, f: impl Fn(f32, f32) -> f32 + Sync) -> Result<Ten
     })
 }
 
-/// Rotates the two halves of every head: `x` `[rows, heads * d_head]`, `cos`, `sin` `[rows, d_head / 2]`.
-pub fn rotary(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+/// `cap tanh(x / cap)`
+pub fn softcap(x: &Tensor, cap: f32) -> Result<Tensor> {
+    map(x, |x| cap * tanh(x / cap))
+}
+
+/// Rotates the halves of the first dimensions of every head: `x` `[rows, heads * d_head]`, `cos`, `sin`
+/// `[rows, half]`, where `2 half <= d_head`.
+pub fn rotary(x: &Tensor, cos: &Tensor, sin: &Tensor, d_head: usize) -> Result<Tensor> {
     let width = x.dim(1)?;
     let half = cos.dim(1)?;
     with_slice(x, |x_| {
@@ -187,8 +193,11 @@ pub fn rotary(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
                                 let row = from / width + i;
                                 let cos = &cos[row * half..(row + 1) * half];
                                 let sin = &sin[row * half..(row + 1) * half];
-                                let heads = x.chunks_exact(2 * half).zip(out.chunks_exact_mut(2 * half));
+                                let heads = x.chunks_exact(d_head).zip(out.chunks_exact_mut(d_head));
                                 for (x, out) in heads {
+                                    let (x, kept) = x.split_at(2 * half);
+                                    let (out, rest) = out.split_at_mut(2 * half);
+                                    rest.copy_from_slice(kept);
                                     let ((x1, x2), (o1, o2)) = (x.split_at(half), out.split_at_mut(half));
                                     for j in 0..half {
                                         o1[j] = x1[j] * cos[j] - x2[j] * sin[j];
