@@ -1,6 +1,7 @@
 //! The power pair of `tests/golden` and grids of patches on it, with the work that they need.
 
 use crate::common::*;
+use patchscript::model::family::MlpKind;
 use patchscript::model::{Config, Model, Point};
 use patchscript::run::metric::{Kind, TokenSet};
 use patchscript::run::sweep::{Sweep, SweepOptions, sweep};
@@ -82,7 +83,7 @@ fn kv_flops(config: &Config) -> usize {
 
 /// Queries, the attention's output and the MLP of one row.
 fn rest_flops(config: &Config) -> usize {
-    let mlp = if config.family.names.mlp_gate.is_some() { 3 } else { 2 };
+    let mlp = if config.family.mlp == MlpKind::Gated { 3 } else { 2 };
     2 * config.d_model * (2 * config.n_heads * config.d_head + mlp * config.d_mlp)
 }
 

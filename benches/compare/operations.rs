@@ -6,6 +6,7 @@ use crate::grid::rows_flops;
 use crate::timing::timed;
 use candle_core::Tensor;
 use patchscript::model::attention::{Qkv, attend};
+use patchscript::model::family::MlpKind;
 use patchscript::model::rope::RotaryTable;
 use patchscript::model::{Batch, Config, Kv, Model, NoHook, ops};
 use serde_json::json;
@@ -37,7 +38,7 @@ pub fn print(model: &Model, matmul_rate: f64) {
 
     let Config { d_model, d_mlp, n_heads, n_kv_heads, d_head, activation, .. } = *config;
     let (q_width, kv_width) = (n_heads * d_head, n_kv_heads * d_head);
-    let gated = config.family.names.mlp_gate.is_some();
+    let gated = config.family.mlp == MlpKind::Gated;
     let x = random(&[rows, d_model], 1);
     for (name, count, inner, outer) in [
         ("query, attention output", 2, d_model, q_width),
@@ -70,9 +71,9 @@ pub fn print(model: &Model, matmul_rate: f64) {
             line("activation", 1, 0.0, bytes(2, d_mlp), &mut || ops::activation(&gate, activation).unwrap())
         }
     }
-    if let Some(rotary) = &config.rotary {
-        let table = RotaryTable::new(rotary, d_head, &batch.positions(), x.dtype(), x.device()).unwrap();
-        let rotate = |x: &Tensor| ops::rotary(x, &table.cos, &table.sin).unwrap();
+    if let Some(rotary) = &config.kinds[0].rotary {
+        let table = RotaryTable::new(rotary, &batch.positions(), x.dtype(), x.device()).unwrap();
+        let rotate = |x: &Tensor| ops::rotary(x, &table.cos, &table.sin, d_head).unwrap();
         line("rotary query", 1, 0.0, bytes(2, q_width), &mut || rotate(&q));
         line("rotary key", 1, 0.0, bytes(2, kv_width), &mut || rotate(&own.k));
     }

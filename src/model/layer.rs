@@ -17,7 +17,19 @@ pub struct Linear {
 impl Linear {
     /// `x` is `[rows, in]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = ops::product(x, &self.weight)?;
+        self.biased(ops::product(x, &self.weight)?)
+    }
+
+    /// Several maps of the same rows.
+    pub fn forward_all<const N: usize>(maps: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
+        let mut products = ops::products(x, maps.map(|map| &map.weight))?;
+        for (y, map) in products.iter_mut().zip(maps) {
+            *y = map.biased(y.clone())?;
+        }
+        Ok(products)
+    }
+
+    fn biased(&self, y: Tensor) -> Result<Tensor> {
         match &self.bias {
             Some(bias) => ops::add_bias(&y, bias),
             None => Ok(y),

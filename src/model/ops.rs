@@ -3,24 +3,47 @@
 //! (candle's fused kernels drop gradients silently). Nothing else calls either kind of kernel.
 
 use super::config::Activation;
-use super::cpu::{self, elementwise};
-use super::error::Result;
+use super::cpu::{self, amx, elementwise};
+use super::error::{ModelError, Result};
 use candle_core::{D, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 /// `x W`: `x` `[rows, in]`, `weight` `[in, out]`.
 pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    Ok(match x.dim(0)? {
-        1 if cpu::applies(&[x, weight]) => cpu::few::row_product(x, weight)?,
-        2..=cpu::tile::MOST_ROWS if cpu::applies(&[x, weight]) => cpu::tile::product(x, weight)?,
-        _ => x.matmul(weight)?,
-    })
+    let [y] = products(x, [weight])?;
+    Ok(y)
+}
+
+/// `x W` for several weights at once, which prepares `x` once.
+pub fn products<const N: usize>(x: &Tensor, weights: [&Tensor; N]) -> Result<[Tensor; N]> {
+    let kernel = cpu::applies(&[x]) && cpu::applies(&weights);
+    let rows = x.dim(0)?;
+    if kernel && rows >= amx::LEAST_ROWS && amx::available() {
+        return array(amx::products(x, &weights, amx::Layout::InOut)?);
+    }
+    let product = |weight: &Tensor| match rows {
+        1 if kernel => cpu::few::row_product(x, weight),
+        2..=cpu::tile::MOST_ROWS if kernel => cpu::tile::product(x, weight),
+        _ => x.matmul(weight),
+    };
+    array(weights.into_iter().map(product).collect::<candle_core::Result<_>>()?)
+}
+
+fn array<const N: usize>(tensors: Vec<Tensor>) -> Result<[Tensor; N]> {
+    tensors.try_into().map_err(|_| ModelError::Tensor("a product lacks results".into()))
 }
 
 /// `x Wᵀ`: `x` `[rows, in]`, `weight` `[out, in]`.
 pub fn product_transposed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let few = x.dim(0)? <= cpu::few::MOST_ROWS && cpu::applies(&[x, weight]);
-    Ok(if few { cpu::few::product_transposed(x, weight)? } else { x.matmul(&weight.t()?)? })
+    let kernel = cpu::applies(&[x, weight]);
+    Ok(match x.dim(0)? {
+        ..=cpu::few::MOST_ROWS if kernel => cpu::few::product_transposed(x, weight)?,
+        amx::LEAST_ROWS.. if kernel && amx::available() => {
+            let [y] = array(amx::products(x, &[weight], amx::Layout::OutIn)?)?;
+            y
+        }
+        _ => x.matmul(&weight.t()?)?,
+    })
 }
 
 /// A contiguous copy of `x`'s transpose.

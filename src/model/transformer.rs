@@ -6,7 +6,7 @@ use super::batch::{Batch, Kv};
 use super::config::{Config, Rotary};
 use super::error::{ModelError, Result};
 use super::hook::{At, Hook};
-use super::layer::{Layer, Norm};
+use super::layer::{Layer, Linear, Norm};
 use super::loader::{Layout, Loader};
 use super::ops;
 use super::point::Point;
@@ -159,9 +159,8 @@ impl Transformer {
             Some(norm) => pass.see(Point::Ln1, norm.forward(&resid_pre)?)?,
             None => resid_pre.clone(),
         };
-        let q = pass.see(Point::Q, weights.q.forward(&normed)?)?;
-        let k = pass.see(Point::K, weights.k.forward(&normed)?)?;
-        let v = pass.see(Point::V, weights.v.forward(&normed)?)?;
+        let [q, k, v] = Linear::forward_all([&weights.q, &weights.k, &weights.v], &normed)?;
+        let (q, k, v) = (pass.see(Point::Q, q)?, pass.see(Point::K, k)?, pass.see(Point::V, v)?);
         let table = &batch.rotary[self.config.layer_kinds[pass.layer]];
         let q = pass.see(Point::RotQ, self.place(q, &weights.q_norm, table)?)?;
         let k = pass.see(Point::RotK, self.place(k, &weights.k_norm, table)?)?;
@@ -234,8 +233,8 @@ impl Transformer {
         };
         let neurons = match &weights.gate {
             Some(gate) => {
-                let gate = pass.see(Point::MlpPre, gate.forward(&normed)?)?;
-                ops::gated(&gate, &weights.mlp_in.forward(&normed)?, self.config.activation)?
+                let [gate, up] = Linear::forward_all([gate, &weights.mlp_in], &normed)?;
+                ops::gated(&pass.see(Point::MlpPre, gate)?, &up, self.config.activation)?
             }
             None => {
                 let pre = pass.see(Point::MlpPre, weights.mlp_in.forward(&normed)?)?;

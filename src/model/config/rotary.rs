@@ -157,7 +157,7 @@ mod tests {
 
     const KEYS: RotaryKeys = RotaryKeys { theta: "rope_theta", part: None, local_theta: None };
 
-    fn read_one(config: &Value) -> Result<Rotary> {
+    fn read_one(config: &serde_json::Value) -> Result<Rotary> {
         let [rotary, _] = read(&Reader::new(config.as_object().unwrap()), &KEYS, 8, 8192)?;
         Ok(rotary)
     }

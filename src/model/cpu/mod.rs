@@ -1,8 +1,10 @@
 //! Kernels for float32 on the CPU, on all cores and without intermediate tensors. [`super::ops`] and
 //! [`super::attention`] choose them where they apply and fall back to plain tensor operations elsewhere (a card,
 //! another dtype, a tracked gradient). [`elementwise`] holds the row-wise ones, [`attend`] attention, [`few`]
-//! and [`tile`] products with few rows, [`simd`] the arithmetic they share.
+//! and [`tile`] products with few rows, [`amx`] those with many, [`simd`] the arithmetic they share.
 
+#[cfg_attr(not(all(target_arch = "x86_64", target_os = "linux")), path = "no_amx.rs")]
+pub mod amx;
 pub mod attend;
 pub mod elementwise;
 pub mod few;
@@ -10,7 +12,7 @@ mod simd;
 pub mod tile;
 pub mod transpose;
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
+use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
 
 /// May the kernels here compute on these tensors?
 pub fn applies(tensors: &[&Tensor]) -> bool {
@@ -22,9 +24,15 @@ pub fn applies(tensors: &[&Tensor]) -> bool {
 /// Lends the entries of a contiguous float32 tensor.
 fn with_slice<R>(x: &Tensor, f: impl FnOnce(&[f32]) -> candle_core::Result<R>) -> candle_core::Result<R> {
     let (storage, layout) = x.storage_and_layout();
-    let (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) = (&*storage, layout.contiguous_offsets())
-    else {
-        candle_core::bail!("a CPU kernel was given a tensor that is not contiguous float32 in main memory")
-    };
-    f(&values[from..to])
+    f(entries(&storage, layout)?)
+}
+
+/// The entries of a contiguous float32 tensor, given where it keeps them.
+fn entries<'a>(storage: &'a Storage, layout: &Layout) -> candle_core::Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(values)), Some((from, to))) => Ok(&values[from..to]),
+        _ => candle_core::bail!(
+            "a CPU kernel was given a tensor that is not contiguous float32 in main memory"
+        ),
+    }
 }

@@ -1,0 +1,172 @@
+//! The order of work: weights are packed once, as many columns at a time as fit the caches; then every task packs a
+//! block of rows and goes over the columns in chunks whose sums stay in the nearer cache, a few steps along `in` at
+//! a time, so that the operands of a visit stay in the nearest.
+
+use super::pack::{DEPTH, Matrix, STRIP, Step, pack_rows};
+use super::unit::Unit;
+use rayon::prelude::*;
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+
+/// Strips of rows, at most, that one task keeps packed.
+const BLOCK: usize = 8;
+/// Strips of columns whose sums stay in the nearer cache together.
+const CHUNK: usize = 12;
+/// Steps along `in` between two visits of a sum: two strips of that depth fit the nearest cache.
+const VISIT: usize = 6;
+/// Bytes of packed weights, about, that are held at once.
+const PANEL_BYTES: usize = 8 << 20;
+
+/// `x W` for each of the weights: `x` is `[rows, inner]`.
+pub struct Product<'a> {
+    pub x: &'a [f32],
+    pub rows: usize,
+    pub inner: usize,
+    pub weights: &'a [Matrix<'a>],
+}
+
+/// 32 columns of one of the weights, or as many as are left.
+#[derive(Clone, Copy)]
+struct Columns {
+    weight: usize,
+    first: usize,
+}
+
+/// Where a strip of rows and a strip of columns meet.
+#[derive(Clone, Copy)]
+struct Place {
+    row: usize,
+    columns: Columns,
+}
+
+/// Where a result goes, shared by tasks that write different parts of it.
+struct Out(*mut f32);
+// SAFETY: every task writes rows and columns of its own, and none reads.
+unsafe impl Send for Out {}
+// SAFETY: as above.
+unsafe impl Sync for Out {}
+
+/// The sums of a strip of rows and a strip of columns.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Sums([f32; STRIP * STRIP]);
+
+/// What a task keeps packed and summed.
+#[derive(Default)]
+struct Scratch {
+    rows: Vec<Step>,
+    sums: Vec<Sums>,
+}
+
+thread_local! {
+    // Fresh memory costs more than packing does, so that threads keep what they have.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+    static PANEL: Cell<Vec<Step>> = Cell::default();
+}
+
+impl Product<'_> {
+    /// The results, `[rows, out]` each.
+    pub fn run(&self) -> Vec<Vec<f32>> {
+        let mut outs: Vec<Vec<f32>> =
+            self.weights.iter().map(|weight| Vec::with_capacity(self.rows * weight.outer)).collect();
+        let targets: Vec<Out> = outs.iter_mut().map(|out| Out(out.as_mut_ptr())).collect();
+        let columns: Vec<Columns> = self
+            .weights
+            .iter()
+            .enumerate()
+            .flat_map(|(weight, matrix)| {
+                (0..matrix.outer).step_by(STRIP).map(move |first| Columns { weight, first })
+            })
+            .collect();
+        // Without entries along `in` the sums are empty, and still a result.
+        let steps = self.inner.div_ceil(DEPTH).max(1);
+        let strips = self.rows.div_ceil(STRIP);
+        let threads = rayon::current_num_threads();
+        let blocks = strips.div_ceil(BLOCK).max(threads.min(strips)).max(1);
+        let held = CHUNK * (PANEL_BYTES / (CHUNK * steps * size_of::<Step>())).max(1);
+        let mut panel = PANEL.take();
+        grow(&mut panel, held.min(columns.len()) * steps, Step::default());
+        for columns in columns.chunks(held) {
+            let packed = &mut panel[..columns.len() * steps];
+            packed.par_chunks_mut(steps).zip(columns).for_each(|(packed, columns)| {
+                self.weights[columns.weight].pack_columns(columns.first, packed);
+            });
+            // Few blocks leave threads without work, so that their columns are divided too.
+            let share = columns.len().div_ceil(threads.div_ceil(blocks));
+            let shares: Vec<_> = columns.chunks(share).zip(packed.chunks(share * steps)).collect();
+            (0..blocks * shares.len()).into_par_iter().for_each(|task| {
+                let block = task / shares.len();
+                let rows = strips * block / blocks..strips * (block + 1) / blocks;
+                let (columns, packed) = shares[task % shares.len()];
+                self.task(rows, columns, packed, &targets);
+            });
+        }
+        PANEL.set(panel);
+        for (out, weight) in outs.iter_mut().zip(self.weights) {
+            // SAFETY: the tasks have written every entry of every row.
+            unsafe { out.set_len(self.rows * weight.outer) };
+        }
+        outs
+    }
+
+    /// These strips of rows by these columns, which are `packed`.
+    fn task(&self, rows: Range<usize>, columns: &[Columns], packed: &[Step], outs: &[Out]) {
+        let steps = packed.len() / columns.len();
+        SCRATCH.with_borrow_mut(|scratch| {
+            grow(&mut scratch.rows, rows.len() * steps, Step::default());
+            grow(&mut scratch.sums, rows.len() * CHUNK, Sums([0.0; _]));
+            for (strip, packed) in rows.clone().zip(scratch.rows.chunks_exact_mut(steps)) {
+                pack_rows(self.x, self.inner, strip * STRIP, packed);
+            }
+            let unit = Unit::new();
+            for (columns, packed) in columns.chunks(CHUNK).zip(packed.chunks(CHUNK * steps)) {
+                for start in (0..steps).step_by(VISIT) {
+                    let visit = start..steps.min(start + VISIT);
+                    for (i, strip) in rows.clone().enumerate() {
+                        let a = &scratch.rows[i * steps..][visit.clone()];
+                        for (j, columns) in columns.iter().enumerate() {
+                            let b = &packed[j * steps..][visit.clone()];
+                            let sums = &mut scratch.sums[i * CHUNK + j].0;
+                            let place = Place { row: strip * STRIP, columns: *columns };
+                            let last = visit.end == steps;
+                            let whole = if last { self.whole(place, outs) } else { None };
+                            // SAFETY: where all 32 rows and columns are part of the result no other task writes.
+                            unsafe { unit.add_product(a, b, sums, start > 0, whole) };
+                            if last && whole.is_none() {
+                                self.store(sums, place, outs);
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// Where a strip's sums go, and the entries from row to row there, if all of them are part of the result.
+    fn whole(&self, place: Place, outs: &[Out]) -> Option<(*mut f32, usize)> {
+        let Place { row, columns: Columns { weight, first } } = place;
+        let outer = self.weights[weight].outer;
+        let whole = row + STRIP <= self.rows && first + STRIP <= outer;
+        whole.then(|| (outs[weight].0.wrapping_add(row * outer + first), outer))
+    }
+
+    /// Copies those of a strip's sums that are part of the result.
+    fn store(&self, sums: &[f32; STRIP * STRIP], place: Place, outs: &[Out]) {
+        let Place { row, columns: Columns { weight, first } } = place;
+        let outer = self.weights[weight].outer;
+        let width = STRIP.min(outer - first);
+        for (row, sums) in (row..self.rows).zip(sums.chunks_exact(STRIP)) {
+            // SAFETY: the row has `outer` entries, of which `width` follow `first`; no other task writes there.
+            unsafe {
+                let to = outs[weight].0.add(row * outer + first);
+                std::ptr::copy_nonoverlapping(sums.as_ptr(), to, width);
+            }
+        }
+    }
+}
+
+fn grow<T: Clone>(buffer: &mut Vec<T>, len: usize, value: T) {
+    if buffer.len() < len {
+        buffer.resize(len, value);
+    }
+}
