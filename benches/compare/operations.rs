@@ -7,6 +7,7 @@ use crate::timing::timed;
 use candle_core::Tensor;
 use patchscript::model::attention::{Qkv, attend};
 use patchscript::model::family::MlpKind;
+use patchscript::model::layer::Weight;
 use patchscript::model::rope::RotaryTable;
 use patchscript::model::{Batch, Config, Kv, Model, NoHook, ops};
 use serde_json::json;
@@ -46,8 +47,12 @@ pub fn print(model: &Model, matmul_rate: f64) {
         ("gate, up", if gated { 2 } else { 1 }, d_model, d_mlp),
         ("down", 1, d_mlp, d_model),
     ] {
-        let (x, weight) = (random(&[rows, inner], 2), random(&[inner, outer], 3));
-        line(name, count, (2 * rows * inner * outer) as f64, 0.0, &mut || ops::product(&x, &weight).unwrap());
+        let x = random(&[rows, inner], 2);
+        let weight = Weight { dense: random(&[inner, outer], 3), blocks: None };
+        line(name, count, (2 * rows * inner * outer) as f64, 0.0, &mut || {
+            let [y] = ops::products(&x, [&weight]).unwrap();
+            y
+        });
     }
 
     let own = Kv { k: random(&[rows, kv_width], 4), v: random(&[rows, kv_width], 5) };

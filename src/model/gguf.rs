@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::cpu::blocks::Blocks;
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
 use candle_core::{Device, Tensor};
 use memmap2::Mmap;
@@ -196,12 +197,23 @@ impl Gguf {
         self.tensors.get(name).map(|info| info.shape.as_slice())
     }
 
-    /// A tensor de-quantised to float32. By the processor, so that the weights are the same on every device.
-    pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
+    /// A matrix in the blocks that the file keeps it in, if there is a kernel for them.
+    pub fn blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        let (info, bytes) = self.bytes(name)?;
+        let shape = <[usize; 2]>::try_from(info.shape.as_slice());
+        Ok(shape.ok().and_then(|shape| Blocks::new(info.dtype, shape, bytes)))
+    }
+
+    fn bytes(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
         let info = self.tensors.get(name);
         // Always in the file: `Header::read` checked it.
         let found = info.and_then(|info| Some((info, self.map.get(info.start..info.end)?)));
-        let (info, bytes) = found.ok_or_else(|| self.error(Problem::MissingTensor(name.into())))?;
+        found.ok_or_else(|| self.error(Problem::MissingTensor(name.into())))
+    }
+
+    /// A tensor de-quantised to float32. By the processor, so that the weights are the same on every device.
+    pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
+        let (info, bytes) = self.bytes(name)?;
         qtensor_from_ggml(info.dtype, bytes, info.shape.clone(), &Device::Cpu)
             .and_then(|quantised| quantised.dequantize(&Device::Cpu)?.to_device(device))
             .map_err(|error| self.error(Problem::Dequantize { name: name.into(), source: error.into() }))

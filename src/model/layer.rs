@@ -1,39 +1,45 @@
 //! The parts of one layer: norms, linear maps, attention's and the MLP's weights.
 
 use super::config::Config;
+use super::cpu::blocks::Blocks;
 use super::error::Result;
 use super::family::{NormKind, QkNorm};
 use super::loader::Loader;
 use super::ops;
 use candle_core::Tensor;
 
-/// `y = x W + b`, with `weight` `[in, out]`.
+/// A matrix of weights.
+#[derive(Debug, Clone)]
+pub struct Weight {
+    /// `[in, out]`
+    pub dense: Tensor,
+    /// The same numbers in fewer bytes, where the file has them so and products can use that.
+    pub blocks: Option<Blocks>,
+}
+
+/// `y = x W + b`
 #[derive(Debug, Clone)]
 pub struct Linear {
-    pub weight: Tensor,
+    pub weight: Weight,
     pub bias: Option<Tensor>,
 }
 
 impl Linear {
     /// `x` is `[rows, in]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.biased(ops::product(x, &self.weight)?)
+        let [y] = Linear::forward_all([self], x)?;
+        Ok(y)
     }
 
     /// Several maps of the same rows.
     pub fn forward_all<const N: usize>(maps: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
-        let mut products = ops::products(x, maps.map(|map| &map.weight))?;
-        for (y, map) in products.iter_mut().zip(maps) {
-            *y = map.biased(y.clone())?;
+        let mut outs = ops::products(x, maps.map(|map| &map.weight))?;
+        for (y, map) in outs.iter_mut().zip(maps) {
+            if let Some(bias) = &map.bias {
+                *y = ops::add_bias(y, bias)?;
+            }
         }
-        Ok(products)
-    }
-
-    fn biased(&self, y: Tensor) -> Result<Tensor> {
-        match &self.bias {
-            Some(bias) => ops::add_bias(&y, bias),
-            None => Ok(y),
-        }
+        Ok(outs)
     }
 }
 

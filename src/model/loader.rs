@@ -2,9 +2,10 @@
 //! turned into the one form that the forward pass uses.
 
 use super::config::Config;
+use super::cpu::blocks::Blocks;
 use super::error::{ModelError, Result};
 use super::family::{MlpNames, Names, NormKind, QkvNames};
-use super::layer::Linear;
+use super::layer::{Linear, Weight};
 use super::ops;
 use super::transformer::Transformer;
 use super::weights::{Files, Stored};
@@ -136,6 +137,14 @@ impl Loader<'_> {
         Ok(tensor.to_dtype(dtype)?)
     }
 
+    /// A matrix `[out, in]` as the file keeps it, where products of float32 on a CPU can use that.
+    pub fn blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        match &self.source {
+            Source::Files { files, device: Device::Cpu, dtype: DType::F32 } => files.blocks(name),
+            _ => Ok(None),
+        }
+    }
+
     /// A norm's gain.
     pub fn gain(&mut self, name: &str, width: usize) -> Result<Tensor> {
         let (gain, dtype) = self.read(name, &[width])?;
@@ -151,12 +160,16 @@ impl Loader<'_> {
     pub fn linear(&mut self, name: &str, inp: usize, out: usize, bias: bool) -> Result<Linear> {
         let stored = if self.layout.names.in_out { [inp, out] } else { [out, inp] };
         let weight = self.tensor(&format!("{name}.weight"), &stored)?;
+        let blocks = match self.layout.names.in_out {
+            true => None,
+            false => self.blocks(&format!("{name}.weight"))?,
+        };
         let weight = match self.layout.names.in_out || self.surveys() {
             true => weight,
             false => ops::transpose(&weight.contiguous()?)?,
         };
         let bias = if bias { Some(self.tensor(&format!("{name}.bias"), &[out])?) } else { None };
-        Ok(Linear { weight, bias })
+        Ok(Linear { weight: Weight { dense: weight, blocks }, bias })
     }
 
     /// Several maps stored as one, end to end or, with `heads`, head by head.
@@ -186,7 +199,10 @@ impl Loader<'_> {
         let mut parts = Vec::with_capacity(N);
         for i in 0..N {
             let bias = bias.as_ref().map(|bias| part(bias, i)).transpose()?;
-            parts.push(Linear { weight: part(&weight, i)?, bias });
+            let start = widths[..i].iter().sum::<usize>();
+            let blocks = weight.blocks.as_ref().filter(|_| heads.is_none());
+            let blocks = blocks.map(|blocks| blocks.select(start..start + widths[i]));
+            parts.push(Linear { weight: Weight { dense: part(&weight.dense, i)?, blocks }, bias });
         }
         parts.try_into().map_err(|_| ModelError::Tensor("a fused map has another number of parts".into()))
     }
@@ -238,12 +254,20 @@ impl Loader<'_> {
     }
 }
 
-/// Undoes GGUF's order of the columns of `W_Q` and `W_K` `[in, out]`: there the two halves of a head alternate
-/// (for interleaved rotary), here they follow one another.
-fn unpermute(weight: &Tensor, heads: usize) -> Result<Tensor> {
-    let (rows, cols) = weight.dims2()?;
-    let half = cols / heads / 2;
-    Ok(weight.reshape((rows, heads, half, 2))?.transpose(2, 3)?.contiguous()?.reshape((rows, cols))?)
+/// Undoes GGUF's order of the columns of `W_Q` and `W_K`: there the two halves of a head alternate (for interleaved
+/// rotary), here they follow one another.
+fn unpermute(weight: &Weight, heads: usize) -> Result<Weight> {
+    let columns = weight.dense.dim(1)?;
+    let width = columns / heads;
+    let stored = |column: usize| {
+        let (head, within) = (column / width, column % width);
+        head * width + 2 * (within % (width / 2)) + within / (width / 2)
+    };
+    let order = Tensor::from_iter((0..columns).map(|column| stored(column) as u32), weight.dense.device())?;
+    Ok(Weight {
+        dense: weight.dense.index_select(&order, 1)?,
+        blocks: weight.blocks.as_ref().map(|blocks| blocks.select((0..columns).map(stored))),
+    })
 }
 
 /// What is wrong with one tensor: the text before and after its name.

@@ -106,13 +106,13 @@ impl Model {
             Ok(w.reshape((d_model, heads, d_head))?.transpose(0, 1)?.contiguous()?)
         };
         match role {
-            "attn.W_Q" => per_head(&layer.q.weight, n_heads),
-            "attn.W_K" => per_head(&layer.k.weight, n_kv_heads),
-            "attn.W_V" => per_head(&layer.v.weight, n_kv_heads),
-            "attn.W_O" => Ok(layer.attn_out.weight.reshape((n_heads, d_head, d_model))?),
-            "mlp.W_in" => Ok(layer.mlp_in.weight.clone()),
-            "mlp.W_out" => Ok(layer.mlp_out.weight.clone()),
-            "mlp.W_gate" => Ok(layer.gate.as_ref().ok_or_else(missing)?.weight.clone()),
+            "attn.W_Q" => per_head(&layer.q.weight.dense, n_heads),
+            "attn.W_K" => per_head(&layer.k.weight.dense, n_kv_heads),
+            "attn.W_V" => per_head(&layer.v.weight.dense, n_kv_heads),
+            "attn.W_O" => Ok(layer.attn_out.weight.dense.reshape((n_heads, d_head, d_model))?),
+            "mlp.W_in" => Ok(layer.mlp_in.weight.dense.clone()),
+            "mlp.W_out" => Ok(layer.mlp_out.weight.dense.clone()),
+            "mlp.W_gate" => Ok(layer.gate.as_ref().ok_or_else(missing)?.weight.dense.clone()),
             _ => Err(missing()),
         }
     }

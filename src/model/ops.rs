@@ -3,28 +3,26 @@
 //! (candle's fused kernels drop gradients silently). Nothing else calls either kind of kernel.
 
 use super::config::Activation;
-use super::cpu::{self, amx, elementwise};
+use super::cpu::blocks::{self, Blocks};
+use super::cpu::{self, amx, elementwise, few, tile};
 use super::error::{ModelError, Result};
+use super::layer::Weight;
 use candle_core::{D, Tensor};
 use candle_nn::{ops, rotary_emb};
 
-/// `x W`: `x` `[rows, in]`, `weight` `[in, out]`.
-pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    let [y] = products(x, [weight])?;
-    Ok(y)
-}
-
-/// `x W` for several weights at once, which prepares `x` once.
-pub fn products<const N: usize>(x: &Tensor, weights: [&Tensor; N]) -> Result<[Tensor; N]> {
-    let kernel = cpu::applies(&[x]) && cpu::applies(&weights);
+/// `x W` for each of the weights: `x` `[rows, in]`. Several at once prepare `x` once.
+pub fn products<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Tensor; N]> {
+    let dense = weights.map(|weight| &weight.dense);
+    let kernel = cpu::applies(&[x]) && cpu::applies(&dense);
     let rows = x.dim(0)?;
     if kernel && rows >= amx::LEAST_ROWS && amx::available() {
-        return array(amx::products(x, &weights, amx::Layout::InOut)?);
+        return array(amx::products(x, &dense, amx::Layout::InOut)?);
     }
-    let product = |weight: &Tensor| match rows {
-        1 if kernel => cpu::few::row_product(x, weight),
-        2..=cpu::tile::MOST_ROWS if kernel => cpu::tile::product(x, weight),
-        _ => x.matmul(weight),
+    let product = |weight: &Weight| match (rows, &weight.blocks) {
+        (1..=blocks::MOST_ROWS, Some(blocks)) if kernel => blocks.product(x),
+        (1, None) if kernel => few::row_product(x, &weight.dense),
+        (2..=tile::MOST_ROWS, None) if kernel => tile::product(x, &weight.dense),
+        _ => x.matmul(&weight.dense),
     };
     array(weights.into_iter().map(product).collect::<candle_core::Result<_>>()?)
 }
@@ -33,12 +31,13 @@ fn array<const N: usize>(tensors: Vec<Tensor>) -> Result<[Tensor; N]> {
     tensors.try_into().map_err(|_| ModelError::Tensor("a product lacks results".into()))
 }
 
-/// `x Wᵀ`: `x` `[rows, in]`, `weight` `[out, in]`.
-pub fn product_transposed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+/// `x Wᵀ`: `x` `[rows, in]`, `weight` `[out, in]`, which `blocks` may hold in fewer bytes.
+pub fn product_transposed(x: &Tensor, weight: &Tensor, blocks: Option<&Blocks>) -> Result<Tensor> {
     let kernel = cpu::applies(&[x, weight]);
-    Ok(match x.dim(0)? {
-        ..=cpu::few::MOST_ROWS if kernel => cpu::few::product_transposed(x, weight)?,
-        amx::LEAST_ROWS.. if kernel && amx::available() => {
+    Ok(match (x.dim(0)?, blocks) {
+        (1..=blocks::MOST_ROWS, Some(blocks)) if kernel => blocks.product(x)?,
+        (1..=few::MOST_ROWS, None) if kernel => few::product_transposed(x, weight)?,
+        (amx::LEAST_ROWS.., _) if kernel && amx::available() => {
             let [y] = array(amx::products(x, &[weight], amx::Layout::OutIn)?)?;
             y
         }
@@ -176,8 +175,9 @@ mod tests {
             |seed: f64| (Tensor::arange(0f32, 96.0, &Device::Cpu).unwrap() * seed).unwrap().sin().unwrap();
         let (gain, bias) = (vector(0.3), vector(0.7));
         let weight = random((301, 96));
-        both_agree(|x| product_transposed(x, &weight).unwrap());
-        both_agree(|x| product(x, &transpose(&weight).unwrap()).unwrap());
+        both_agree(|x| product_transposed(x, &weight, None).unwrap());
+        let weight = Weight { dense: transpose(&weight).unwrap(), blocks: None };
+        both_agree(|x| products(x, [&weight]).unwrap().into_iter().next().unwrap());
         both_agree(|x| add(x, &x.detach()).unwrap());
         both_agree(|x| add_bias(x, &bias).unwrap());
         both_agree(|x| rms_norm(x, &gain, 1e-5).unwrap());

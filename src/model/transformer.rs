@@ -4,6 +4,7 @@
 use super::attention::{Qkv, attend};
 use super::batch::{Batch, Kv};
 use super::config::{Config, Rotary};
+use super::cpu::blocks::Blocks;
 use super::error::{ModelError, Result};
 use super::hook::{At, Hook};
 use super::layer::{Layer, Linear, Norm};
@@ -24,6 +25,8 @@ pub struct Transformer {
     final_norm: Norm,
     /// `[d_vocab, d_model]`
     pub(super) unembed: Tensor,
+    /// The same numbers in fewer bytes, where the file has them so.
+    unembed_blocks: Option<Blocks>,
     /// `[d_vocab]`
     unembed_bias: Option<Tensor>,
 }
@@ -54,9 +57,12 @@ impl Transformer {
         let final_norm = Norm::load(loader, &config, &final_norm, d_model)?;
         let bias = format!("{unembed}.bias");
         let unembed_bias = if config.biases.unembed { Some(loader.tensor(&bias, &[d_vocab])?) } else { None };
-        let unembed = match config.tied {
-            true => embed.clone(),
-            false => loader.tensor(&format!("{unembed}.weight"), &[d_vocab, d_model])?,
+        let (unembed, unembed_blocks) = match config.tied {
+            true => (embed.clone(), loader.blocks(&name)?),
+            false => {
+                let name = format!("{unembed}.weight");
+                (loader.tensor(&name, &[d_vocab, d_model])?, loader.blocks(&name)?)
+            }
         };
         Ok(Transformer {
             device: embed.device().clone(),
@@ -67,6 +73,7 @@ impl Transformer {
             layers,
             final_norm,
             unembed,
+            unembed_blocks,
             unembed_bias,
         })
     }
@@ -211,7 +218,7 @@ impl Transformer {
         let (heads, d_head, d_model) = (self.config.n_heads, self.config.d_head, self.config.d_model);
         let rows = z.dim(0)?;
         let z = z.reshape((rows, heads, d_head))?.transpose(0, 1)?.contiguous()?; // [head, rows, d_head]
-        let w_o = weights.attn_out.weight.reshape((heads, d_head, d_model))?;
+        let w_o = weights.attn_out.weight.dense.reshape((heads, d_head, d_model))?;
         let result = z.matmul(&w_o)?.transpose(0, 1)?.contiguous()?.reshape((rows, heads * d_model))?;
         let seen = pass.see(Point::Result, result.clone())?;
         let change = (seen - result)?.reshape((rows, heads, d_model))?.sum(1)?;
@@ -253,7 +260,8 @@ impl Transformer {
 
     /// Logits of normed rows, `[rows, d_vocab]`.
     pub fn unembed(&self, normed: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        let logits = self.logits(normed, &self.unembed, self.unembed_bias.as_ref())?;
+        let logits = ops::product_transposed(normed, &self.unembed, self.unembed_blocks.as_ref())?;
+        let logits = self.as_logits(logits, self.unembed_bias.as_ref())?;
         Pass { layer: 0, hook }.see(Point::Logits, logits)
     }
 
@@ -261,11 +269,12 @@ impl Transformer {
     pub fn unembed_columns(&self, normed: &Tensor, ids: &[u32]) -> Result<Tensor> {
         let ids = Tensor::new(ids, &self.device)?;
         let bias = self.unembed_bias.as_ref().map(|bias| bias.index_select(&ids, 0)).transpose()?;
-        self.logits(normed, &self.unembed.index_select(&ids, 0)?, bias.as_ref())
+        let logits = ops::product_transposed(normed, &self.unembed.index_select(&ids, 0)?, None)?;
+        self.as_logits(logits, bias.as_ref())
     }
 
-    fn logits(&self, normed: &Tensor, unembed: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let logits = ops::product_transposed(normed, unembed)?;
+    /// What follows the unembedding's product.
+    fn as_logits(&self, logits: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let logits = match bias {
             Some(bias) => ops::add_bias(&logits, bias)?,
             None => logits,

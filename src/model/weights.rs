@@ -1,6 +1,7 @@
 //! Where tensors come from: safetensors files or one GGUF.
 
 use super::config::{Config, RotaryScaling};
+use super::cpu::blocks::Blocks;
 use super::error::{ModelError, Result};
 use super::family::{MlpKind, NormKind, PositionKind};
 use super::gguf::{Gguf, optional};
@@ -76,6 +77,14 @@ impl Files {
         match self {
             Files::Safetensors(files) => Ok(files.load(name, device)?),
             Files::Gguf(gguf) => Ok(gguf.tensor(name, device)?),
+        }
+    }
+
+    /// A matrix as a GGUF file keeps it, where products can use that.
+    pub fn blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        match self {
+            Files::Safetensors(_) => Ok(None),
+            Files::Gguf(gguf) => Ok(gguf.blocks(name)?),
         }
     }
 

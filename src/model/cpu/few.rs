@@ -3,7 +3,7 @@
 
 use super::simd::widest;
 use super::with_slice;
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 /// Up to this many rows [`product_transposed`] beats a general product.
@@ -85,14 +85,20 @@ pub fn product_transposed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
             Ok(())
         })
     })?;
+    rows_of_columns(columns, rows, x.device())
+}
+
+/// `[out, rows]` as a tensor `[rows, out]`.
+pub(super) fn rows_of_columns(columns: Vec<f32>, rows: usize, device: &Device) -> Result<Tensor> {
+    let outer = columns.len() / rows.max(1);
     if rows == 1 {
-        return Tensor::from_vec(columns, (1, outer), x.device());
+        return Tensor::from_vec(columns, (1, outer), device);
     }
-    let mut out: Vec<f32> = Vec::with_capacity(rows * outer);
+    let mut out: Vec<f32> = Vec::with_capacity(columns.len());
     for row in 0..rows {
         out.extend(columns[row..].iter().step_by(rows));
     }
-    Tensor::from_vec(out, (rows, outer), x.device())
+    Tensor::from_vec(out, (rows, outer), device)
 }
 
 /// Sum of products in 64 partial sums, an order that vector units can follow.
