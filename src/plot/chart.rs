@@ -1,6 +1,6 @@
 //! The description of lines, bars and histograms: series of numbers over one axis.
 
-use super::figure::Records;
+use super::figure::{Records, column};
 use super::heatmap::check_rotation;
 use super::{PlotError, Rgb, Titles};
 
@@ -185,16 +185,15 @@ impl Chart {
 
     /// One row a value, series after series.
     pub(super) fn records(&self) -> Records {
-        let named = |title: &Option<String>, name: &str| title.clone().unwrap_or_else(|| name.to_owned());
         let several = self.series.iter().any(|series| !series.name.is_empty());
         let with_errors = self.series.iter().any(|series| !series.errors.is_empty());
         let mut columns = vec![];
         columns.extend(several.then(|| "series".to_owned()));
         match self.style {
             Style::Bins => columns.extend(["from".to_owned(), "to".to_owned()]),
-            _ => columns.push(named(&self.titles.x, "x")),
+            _ => columns.push(column(self.titles.x.as_ref(), "x")),
         }
-        columns.push(named(&self.titles.y, "y"));
+        columns.push(column(self.titles.y.as_ref(), "y"));
         columns.extend(with_errors.then(|| "error".to_owned()));
         let place = |i: usize| match &self.x {
             Axis::Labels { labels, .. } => vec![labels.get(i).cloned().unwrap_or_else(|| i.to_string())],

@@ -129,6 +129,11 @@ impl Figure {
     }
 }
 
+/// The name of a column: what the figure calls it, else `name`.
+pub(super) fn column(title: Option<&String>, name: &str) -> String {
+    title.cloned().unwrap_or_else(|| name.to_owned())
+}
+
 impl Titles {
     pub(super) fn each_text(&mut self, change: &mut dyn FnMut(&mut String)) {
         [&mut self.title, &mut self.x, &mut self.y].into_iter().flatten().for_each(change);

@@ -1,6 +1,6 @@
 //! The description of a heatmap, in matplotlib's words.
 
-use super::figure::Records;
+use super::figure::{Records, column};
 use super::scale::Scale;
 use super::{Colors, PlotError, Titles};
 
@@ -98,11 +98,10 @@ impl Heatmap {
 
     /// One row a cell: its row and column, their labels, its value.
     pub(super) fn records(&self) -> Records {
-        let named = |title: &Option<String>, name: &str| title.clone().unwrap_or_else(|| name.to_owned());
         let mut columns = vec!["row".to_owned(), "column".to_owned()];
-        columns.extend((!self.rows.is_empty()).then(|| named(&self.titles.y, "y")));
-        columns.extend((!self.cols.is_empty()).then(|| named(&self.titles.x, "x")));
-        columns.push(named(&self.colors.label, "value"));
+        columns.extend((!self.rows.is_empty()).then(|| column(self.titles.y.as_ref(), "y")));
+        columns.extend((!self.cols.is_empty()).then(|| column(self.titles.x.as_ref(), "x")));
+        columns.push(column(self.colors.label.as_ref(), "value"));
         let record = |row: usize, col: usize, value: &f32| {
             let labels = self.rows.get(row).into_iter().chain(self.cols.get(col)).cloned();
             [row.to_string(), col.to_string()].into_iter().chain(labels).chain([value.to_string()]).collect()

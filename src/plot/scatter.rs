@@ -1,7 +1,7 @@
 //! The description of points in a plane.
 
 use super::chart::all_finite;
-use super::figure::Records;
+use super::figure::{Records, column};
 use super::scale::Scale;
 use super::{Colors, PlotError, Rgb, Titles};
 
@@ -117,17 +117,16 @@ impl Scatter {
 
     /// One row a point.
     pub(super) fn records(&self) -> Records {
-        let named = |title: &Option<String>, name: &str| title.clone().unwrap_or_else(|| name.to_owned());
         let (color, colors) = match &self.color {
             PointColor::Same(_) => (None, vec![]),
             PointColor::Values(values, colors) => {
-                (Some(named(&colors.label, "value")), values.iter().map(f64::to_string).collect())
+                (Some(column(colors.label.as_ref(), "value")), values.iter().map(f64::to_string).collect())
             }
             PointColor::Groups(groups) => (Some("group".to_owned()), groups.clone()),
         };
         let mut columns = vec![];
         columns.extend((!self.labels.is_empty()).then(|| "label".to_owned()));
-        columns.extend([named(&self.titles.x, "x"), named(&self.titles.y, "y")]);
+        columns.extend([column(self.titles.x.as_ref(), "x"), column(self.titles.y.as_ref(), "y")]);
         columns.extend(color);
         let record = |(i, (x, y)): (usize, (&f64, &f64))| {
             let label = self.labels.get(i).cloned();

@@ -1,6 +1,6 @@
 //! The description of a text with a colour for each token.
 
-use super::figure::Records;
+use super::figure::{Records, column};
 use super::scale::Scale;
 use super::{Colors, PlotError, Titles};
 
@@ -43,8 +43,8 @@ impl TokenMap {
 
     /// One row a token.
     pub(super) fn records(&self) -> Records {
-        let label = self.colors.label.clone().unwrap_or_else(|| "value".to_owned());
-        let columns = vec!["position".to_owned(), "token".to_owned(), label];
+        let columns =
+            vec!["position".to_owned(), "token".to_owned(), column(self.colors.label.as_ref(), "value")];
         let record = |(i, (token, value)): (usize, (&String, &f32))| {
             vec![i.to_string(), token.clone(), value.to_string()]
         };

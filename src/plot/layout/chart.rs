@@ -38,6 +38,11 @@ pub(in super::super) fn lay_out(chart: &Chart) -> Result<Scene, PlotError> {
         marks.extend(drawn.marks);
         spots.extend(drawn.spots);
     }
+    if chart.style != Style::Lines {
+        // What the bars stand on, or hang from.
+        let (_, zero) = plane.at(plane.x.0, 0.0);
+        marks.push(Mark::Fill(Rect::new(plane.area.left, zero - 0.5, plane.area.width(), 1.0), Rgb::INK));
+    }
     marks.extend(plane.frame());
     let mut entries: Vec<(String, Rgb)> = chart
         .series
@@ -85,9 +90,10 @@ fn place(chart: &Chart, i: usize) -> f64 {
     }
 }
 
-/// A grey dot on the axis, where there is no number.
+/// A grey dot just above the axis, where there is no number.
 fn missing(plane: &Plane, x: f64) -> Mark {
-    Mark::disc(plane.at(x, plane.y.0), DOT, Rgb::MISSING, 1.0)
+    let (x, bottom) = plane.at(x, plane.y.0);
+    Mark::disc((x, bottom - DOT), DOT, Rgb::MISSING, 1.0)
 }
 
 fn line(chart: &Chart, plane: &Plane, series: &Series, i: usize) -> Drawn {

@@ -9,8 +9,10 @@ use super::super::scene::Rect;
 const PAD: f64 = 2.0;
 /// From one ring to the next.
 const STEP: f64 = 7.0;
+/// Rings on which a label is near enough to find its point at a glance.
+pub(super) const NEAR: usize = 6;
 /// Labels beyond this ring would be nobody's.
-const RINGS: usize = 60;
+pub(super) const FAR: usize = 60;
 /// Right, left, above and below come first, then what lies between them.
 const DIRECTIONS: [f64; 16] = [
     0.0, 180.0, 270.0, 90.0, 315.0, 225.0, 45.0, 135.0, 337.5, 202.5, 22.5, 157.5, 292.5, 247.5, 67.5, 112.5,
@@ -24,13 +26,14 @@ pub(super) struct Placed {
     pub leader: Option<[(f64, f64); 2]>,
 }
 
-/// A place inside `area` for a label of each of `sizes`, the first for the first of `points`, whose discs have
-/// the given `radius`; none if one found no place. Labels keep off each other and off the points that have one.
+/// A place inside `area`, on one of the first `rings`, for a label of each of `sizes`, the first for the first of
+/// `points`, whose discs have the given `radius`; none if one found no place. Labels keep off each other and off the points that have one.
 pub(super) fn place(
     sizes: &[(f64, f64)],
     points: &[(f64, f64)],
     radius: f64,
     area: Rect,
+    rings: usize,
 ) -> Option<Vec<Placed>> {
     let disc = |(x, y): &(f64, f64)| Rect::new(x - radius, y - radius, 2.0 * radius, 2.0 * radius);
     let discs: Vec<Rect> = points.iter().take(sizes.len()).map(disc).collect();
@@ -45,7 +48,7 @@ pub(super) fn place(
                 && !placed.iter().any(|other| meet(rect, &other.rect))
                 && !discs.iter().any(|disc| meet(rect, disc))
         };
-        let candidates = (0..RINGS).flat_map(|ring| {
+        let candidates = (0..rings).flat_map(|ring| {
             DIRECTIONS.into_iter().map(move |degrees| (ring, candidate(*size, *point, radius, ring, degrees)))
         });
         let (ring, rect) = candidates.into_iter().find(|(_, rect)| free(rect))?;

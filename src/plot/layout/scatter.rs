@@ -4,14 +4,14 @@ use super::super::scatter::Scatter;
 use super::super::scene::{Anchor, Mark, Path, Rect, Scene, Text};
 use super::super::text::{one_line, width};
 use super::super::{PlotError, Rgb};
-use super::labels::{Placed, place};
+use super::labels::{FAR, NEAR, Placed, place};
 use super::plane::{Plane, padded, range};
 use super::{colorbar, finish, legend};
 
 /// The area without labels; with many it grows until they fit.
 const SIZE: (f64, f64) = (480.0, 360.0);
 const GROWTH: f64 = 1.25;
-const WIDEST: f64 = 2400.0;
+const WIDEST: f64 = 1600.0;
 const OPACITY: f64 = 0.6;
 const LABEL_SIZE: f64 = 9.0;
 /// Longer labels are cut; the page and the data have them whole.
@@ -63,22 +63,23 @@ fn texts(scatter: &Scatter) -> Vec<String> {
     scatter.labels.iter().take(scatter.max_labels).map(cut).collect()
 }
 
-/// The smallest area in which all labels find a place.
+/// The smallest area in which all labels find a place near their points, else the smallest in which they find one.
 fn fit(scatter: &Scatter) -> Result<(Plane, Vec<Placed>), PlotError> {
     let texts = texts(scatter);
     let sizes: Vec<_> = texts.iter().map(|text| (width(text, LABEL_SIZE), LABEL_SIZE * 1.2)).collect();
     let (x, y) = (padded(range(scatter.x.iter().copied())), padded(range(scatter.y.iter().copied())));
-    // Labels should leave most of the area to the points.
-    let covered: f64 = sizes.iter().map(|(width, height)| width * height).sum();
-    let mut grown = (4.0 * covered / (SIZE.0 * SIZE.1)).sqrt().max(1.0);
-    while SIZE.0 * grown <= WIDEST {
-        let area = Rect::new(0.0, 0.0, (SIZE.0 * grown).round(), (SIZE.1 * grown).round());
-        let plane = Plane { area, x, y };
-        let points: Vec<_> = scatter.x.iter().zip(&scatter.y).map(|(x, y)| plane.at(*x, *y)).collect();
-        if let Some(labels) = place(&sizes, &points, scatter.size / 2.0, area) {
-            return Ok((plane, labels));
+    let side = |grown: &f64| SIZE.0 * grown <= WIDEST;
+    let areas: Vec<f64> =
+        std::iter::successors(Some(1.0), |grown| Some(grown * GROWTH)).take_while(side).collect();
+    for rings in [NEAR, FAR] {
+        for grown in &areas {
+            let area = Rect::new(0.0, 0.0, (SIZE.0 * grown).round(), (SIZE.1 * grown).round());
+            let plane = Plane { area, x, y };
+            let points: Vec<_> = scatter.x.iter().zip(&scatter.y).map(|(x, y)| plane.at(*x, *y)).collect();
+            if let Some(labels) = place(&sizes, &points, scatter.size / 2.0, area, rings) {
+                return Ok((plane, labels));
+            }
         }
-        grown *= GROWTH;
     }
     Err(PlotError::TooManyLabels { labels: texts.len() })
 }
