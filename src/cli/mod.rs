@@ -9,10 +9,10 @@ mod complete;
 mod repl;
 mod run;
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{Write, stderr};
 use std::process::ExitCode;
 
-use crate::script::{Error, Host};
+use crate::script::{Error, Host, terminal};
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
@@ -28,9 +28,8 @@ pub fn main() -> ExitCode {
 
 /// Prints an error to standard error and gives its exit code.
 fn report(host: &Host, error: &Error) -> u8 {
-    let color = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if !matches!(error, Error::OutputClosed) {
-        warn(host.render(error, color).trim_end());
+        warn(host.render(error, terminal::has_color(&stderr())).trim_end());
     }
     error.exit_code()
 }

@@ -31,6 +31,18 @@ impl Rgb {
     /// A cell that holds no number. Darker than the neutral middle of the diverging maps.
     pub(super) const MISSING: Self = Self(205, 205, 205);
 
+    /// Lines behind the data, and from points to their labels.
+    pub(super) const FAINT: Self = Self(222, 222, 222);
+
+    /// The colour of the `i`-th of several things: matplotlib's `tab10`, over and over.
+    pub(super) fn nth(i: usize) -> Self {
+        const TAB10: [u32; 10] = [
+            0x1f77b4, 0xff7f0e, 0x2ca02c, 0xd62728, 0x9467bd, 0x8c564b, 0xe377c2, 0x7f7f7f, 0xbcbd22,
+            0x17becf,
+        ];
+        Self::hex(TAB10[i % TAB10.len()])
+    }
+
     /// The colour `0xRRGGBB`.
     pub(super) const fn hex(rgb: u32) -> Self {
         let [_, r, g, b] = rgb.to_be_bytes();

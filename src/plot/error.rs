@@ -6,8 +6,24 @@ use crate::nearest::nearest;
 /// Why a figure cannot be drawn.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PlotError {
-    #[error("a heatmap needs at least one row and one column")]
-    Empty,
+    #[error("{figure} of no values")]
+    Empty { figure: &'static str },
+    #[error("none of the values is a finite number")]
+    NoNumbers,
+    #[error("`{name}` has {found} values for {expected} {of}")]
+    Lengths { name: &'static str, found: usize, expected: usize, of: &'static str },
+    #[error("value {index} of `{name}` is {value}, which has no place on an axis")]
+    NoPlace { name: &'static str, index: usize, value: f64 },
+    #[error("error {index} is {value}, which is below 0")]
+    NegativeError { index: usize, value: f64 },
+    #[error("`{name}` is empty: {low} is not below {high}")]
+    EmptyRange { name: &'static str, low: f64, high: f64 },
+    #[error("`{name}` from {low} to {high} leaves out {value}")]
+    OutOfRange { name: &'static str, low: f64, high: f64, value: f64 },
+    #[error("there is no room for {labels} labels that do not overlap")]
+    TooManyLabels { labels: usize },
+    #[error("a histogram of {found} bins")]
+    Bins { found: usize },
     #[error("row {row} has {found} values, but row 0 has {expected}")]
     Ragged { row: usize, found: usize, expected: usize },
     #[error("{found} labels for {expected} {axis}")]
@@ -38,7 +54,30 @@ impl PlotError {
     /// What to do about it, where there is something to do.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Empty | Self::Encode(_) => return None,
+            Self::Encode(_) => return None,
+            Self::Empty { .. } | Self::NoNumbers => "check what filtered or computed the values".into(),
+            Self::Lengths { name, expected, of, .. } => {
+                format!("give `{name}` {expected} values, one for each of the {of}")
+            }
+            Self::NoPlace { index, .. } => {
+                format!(
+                    "leave value {index} out, for example with `.filter(..)`, together with what belongs to it"
+                )
+            }
+            Self::NegativeError { value, .. } => {
+                format!("an error reaches as far up as down: give {} instead", -value)
+            }
+            Self::EmptyRange { name, low, high } => {
+                format!("write the lower end first, as in `{name}: [{high}, {low}]`")
+            }
+            Self::OutOfRange { name, low, high, value } => {
+                let (low, high) = (low.min(*value), high.max(*value));
+                format!("write `{name}: [{low}, {high}]`, or leave `{name}` out to take it from the data")
+            }
+            Self::TooManyLabels { labels } => {
+                format!("draw fewer of the {labels}, as in `max_labels: {}`, or shorten them", labels / 2)
+            }
+            Self::Bins { .. } => format!("use 1 to {} bins", super::chart::MOST_BINS),
             Self::Ragged { row, expected, .. } => format!("give row {row} {expected} values as well"),
             Self::Labels { axis, expected, .. } => {
                 format!("give {expected} labels, or none to number the {axis}")
@@ -68,7 +107,7 @@ impl PlotError {
             Self::UnknownFormat { path } => {
                 let stem = path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem);
                 let stem = if stem.is_empty() { "figure" } else { stem };
-                format!("end the name in `.png` or `.svg`, as in `{stem}.svg`")
+                format!("end the name in `.png`, `.svg`, `.html` or `.csv`, as in `{stem}.svg`")
             }
             Self::TooLarge { .. } => "shorten the labels, plot fewer cells, or save as `.svg`".into(),
         })

@@ -1,6 +1,8 @@
 //! The description of a heatmap, in matplotlib's words.
 
-use super::{Colormap, PlotError};
+use super::figure::{Records, column};
+use super::scale::Scale;
+use super::{Colors, PlotError, Titles};
 
 /// Where row 0 is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,7 +16,7 @@ pub enum Origin {
 
 /// A matrix as coloured cells with labelled axes and a colour bar.
 ///
-/// A NaN is a grey cell; an infinite value takes the colour of its end of the scale.
+/// An infinite value takes the colour of its end of the scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Heatmap {
     /// `[rows][cols]`, rectangular, not empty.
@@ -23,26 +25,12 @@ pub struct Heatmap {
     pub rows: Vec<String>,
     /// One label a column; none at all numbers the columns from 0.
     pub cols: Vec<String>,
-    /// Above the figure. May hold several lines; long ones are wrapped.
-    pub title: Option<String>,
-    /// Below the columns' labels.
-    pub x_title: Option<String>,
-    /// Left of the rows' labels, reading upwards.
-    pub y_title: Option<String>,
-    pub cmap: Colormap,
-    /// The value of the first colour; the smallest finite value if `None`.
-    pub vmin: Option<f64>,
-    /// The value of the last colour; the largest finite value if `None`.
-    pub vmax: Option<f64>,
-    /// The value of the middle colour. Then both sides share one scale, so the shorter one does not reach
-    /// the end of the map (seaborn's `center`).
-    pub center: Option<f64>,
+    pub titles: Titles,
+    pub colors: Colors,
     /// Writes each value into its cell.
     pub annot: bool,
     /// How: Python's `{:.2f}` or C's `%.2f`. Without a type letter a precision counts decimals.
     pub fmt: String,
-    /// The label of the colour bar.
-    pub cbar: Option<String>,
     pub origin: Origin,
     /// Of the columns' labels, anticlockwise: 0, 45 or 90 degrees. `None` takes 90 where they would
     /// otherwise overlap. Plain numbers stay level and are thinned instead.
@@ -53,22 +41,16 @@ impl Heatmap {
     /// A heatmap of `values` (`[rows][cols]`) with every option at its default.
     ///
     /// # Errors
-    /// [`PlotError::Empty`], [`PlotError::Ragged`].
+    /// [`PlotError::Empty`], [`PlotError::Ragged`], [`PlotError::NoNumbers`].
     pub fn new(values: Vec<Vec<f32>>) -> Result<Self, PlotError> {
         let heatmap = Self {
             values,
             rows: Vec::new(),
             cols: Vec::new(),
-            title: None,
-            x_title: None,
-            y_title: None,
-            cmap: Colormap::default(),
-            vmin: None,
-            vmax: None,
-            center: None,
+            titles: Titles::default(),
+            colors: Colors::default(),
             annot: false,
             fmt: "{:.2}".to_owned(),
-            cbar: None,
             origin: Origin::default(),
             x_rotation: None,
         };
@@ -84,11 +66,10 @@ impl Heatmap {
         self.values.first().map_or(0, Vec::len)
     }
 
-    /// Refuses what no layout could honour. The fields are public, so this runs before each drawing.
-    pub fn check(&self) -> Result<(), PlotError> {
+    pub(super) fn check(&self) -> Result<(), PlotError> {
         let expected = self.n_cols();
         if expected == 0 {
-            return Err(PlotError::Empty);
+            return Err(PlotError::Empty { figure: "a heatmap" });
         }
         if let Some((row, values)) = self.values.iter().enumerate().find(|(_, v)| v.len() != expected) {
             return Err(PlotError::Ragged { row, found: values.len(), expected });
@@ -100,26 +81,43 @@ impl Heatmap {
                 return Err(PlotError::Labels { axis, found: labels.len(), expected });
             }
         }
-        match self.x_rotation {
-            None | Some(0 | 45 | 90) => Ok(()),
-            Some(degrees) => Err(PlotError::Rotation { degrees }),
-        }
+        self.scale()?;
+        check_rotation(self.x_rotation)
     }
 
-    /// The same figure with every piece of its text replaced.
-    pub(super) fn map_text(&self, f: impl Fn(&str) -> String) -> Self {
-        let all = |texts: &[String]| texts.iter().map(|t| f(t)).collect();
-        let one = |text: &Option<String>| text.as_deref().map(&f);
-        Self {
-            rows: all(&self.rows),
-            cols: all(&self.cols),
-            title: one(&self.title),
-            x_title: one(&self.x_title),
-            y_title: one(&self.y_title),
-            cbar: one(&self.cbar),
-            fmt: f(&self.fmt),
-            ..self.clone()
-        }
+    /// From the values to their colours.
+    pub(super) fn scale(&self) -> Result<Scale, PlotError> {
+        Scale::new(&self.colors, self.values.iter().flatten().map(|value| f64::from(*value)))
+    }
+
+    pub(super) fn each_text(&mut self, change: &mut dyn FnMut(&mut String)) {
+        self.titles.each_text(change);
+        self.rows.iter_mut().chain(&mut self.cols).for_each(&mut *change);
+        self.colors.label.iter_mut().chain([&mut self.fmt]).for_each(change);
+    }
+
+    /// One row a cell: its row and column, their labels, its value.
+    pub(super) fn records(&self) -> Records {
+        let mut columns = vec!["row".to_owned(), "column".to_owned()];
+        columns.extend((!self.rows.is_empty()).then(|| column(self.titles.y.as_ref(), "y")));
+        columns.extend((!self.cols.is_empty()).then(|| column(self.titles.x.as_ref(), "x")));
+        columns.push(column(self.colors.label.as_ref(), "value"));
+        let record = |row: usize, col: usize, value: &f32| {
+            let labels = self.rows.get(row).into_iter().chain(self.cols.get(col)).cloned();
+            [row.to_string(), col.to_string()].into_iter().chain(labels).chain([value.to_string()]).collect()
+        };
+        let cells = self.values.iter().enumerate().flat_map(|(row, values)| {
+            values.iter().enumerate().map(move |(col, value)| record(row, col, value))
+        });
+        Records::new(columns, cells.collect())
+    }
+}
+
+/// Refuses turns of labels that no layout knows.
+pub(super) fn check_rotation(degrees: Option<u16>) -> Result<(), PlotError> {
+    match degrees {
+        None | Some(0 | 45 | 90) => Ok(()),
+        Some(degrees) => Err(PlotError::Rotation { degrees }),
     }
 }
 
@@ -129,8 +127,10 @@ mod tests {
 
     #[test]
     fn a_heatmap_is_a_rectangle() {
-        assert_eq!(Heatmap::new(vec![]), Err(PlotError::Empty));
-        assert_eq!(Heatmap::new(vec![vec![]]), Err(PlotError::Empty));
+        for values in [vec![], vec![vec![]]] {
+            assert_eq!(Heatmap::new(values), Err(PlotError::Empty { figure: "a heatmap" }));
+        }
+        assert_eq!(Heatmap::new(vec![vec![f32::NAN]]), Err(PlotError::NoNumbers));
         let ragged = Heatmap::new(vec![vec![1.0, 2.0], vec![1.0]]);
         assert_eq!(ragged, Err(PlotError::Ragged { row: 1, found: 1, expected: 2 }));
     }
@@ -144,5 +144,15 @@ mod tests {
         map.cols.push("b".into());
         map.x_rotation = Some(30);
         assert_eq!(map.check(), Err(PlotError::Rotation { degrees: 30 }));
+    }
+
+    #[test]
+    fn the_records_are_the_cells() {
+        let mut map = Heatmap::new(vec![vec![0.1, f32::NAN]]).expect("a rectangle");
+        map.cols = vec!["·a".into(), "b".into()];
+        map.colors.label = Some("effect".into());
+        let records = map.records();
+        assert_eq!(records.columns, ["row", "column", "x", "effect"]);
+        assert_eq!(records.rows, [["0", "0", "·a", "0.1"], ["0", "1", "b", "NaN"]]);
     }
 }

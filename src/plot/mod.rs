@@ -1,34 +1,45 @@
 //! A figure is plain data; a [`Format`] says which bytes it becomes.
 //!
-//! Every figure is first laid out as a scene of rectangles and texts, in CSS pixels, and each format then
-//! draws that one scene. So a PNG and an SVG of a figure differ in sharpness, not in arrangement.
+//! Every figure is first laid out as a scene of rectangles, lines and texts, in CSS pixels, and each format
+//! then draws that one scene. So a PNG, an SVG and a page of a figure differ in sharpness and manners, not in
+//! arrangement. Only the terminal, which has no pixels, draws the figure itself.
 //! This is a leaf: it knows no model, no script, and no file name beyond an extension.
 //!
-//! In reading order: `heatmap` describes the figure; `colormap` (with `color`) and `scale` turn a value into
-//! a colour; `layout` places everything, using `ticks`, `colorbar`, `number` and `text`; `scene` is what it
-//! produces; `svg` and `png` draw it.
+//! In reading order: `figure` says what kinds there are and what they share; `heatmap`, `chart`, `scatter` and
+//! `tokens` describe one each. `colormap` (with `color`) and `scale` turn a value into a colour; `layout` places
+//! everything, using `number` and `text`; `scene` is what it produces. `svg`, `png` and `html` draw that, and
+//! `terminal` draws in letters.
 
+mod chart;
 mod color;
-mod colorbar;
 mod colormap;
 mod error;
+mod figure;
 mod heatmap;
+mod html;
 mod layout;
 mod number;
 mod png;
 mod scale;
+mod scatter;
 mod scene;
 mod svg;
+mod terminal;
 mod text;
-mod ticks;
+mod tokens;
 
 use std::path::Path;
 
+pub use chart::{Axis, Chart, Series, Style};
 pub use color::Rgb;
 pub use colormap::Colormap;
 pub use error::PlotError;
+pub use figure::{Colors, Figure, Records, Titles};
 pub use heatmap::{Heatmap, Origin};
-pub use text::visible_token;
+pub use scatter::{PointColor, Scatter};
+pub use terminal::{Terminal, show};
+pub use text::{TOKEN_LINE_BREAK, visible_token};
+pub use tokens::TokenMap;
 
 /// What a figure is rendered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +48,10 @@ pub enum Format {
     Png,
     /// A vector picture with real `<text>`, drawn by the viewer's fonts.
     Svg,
+    /// A page around the vector picture that shows the values under the pointer.
+    Html,
+    /// No picture: the [`Records`] as comma-separated values with a header.
+    Csv,
 }
 
 impl Format {
@@ -49,6 +64,8 @@ impl Format {
         match extension.to_ascii_lowercase().as_str() {
             "png" => Ok(Self::Png),
             "svg" => Ok(Self::Svg),
+            "html" => Ok(Self::Html),
+            "csv" => Ok(Self::Csv),
             _ => Err(PlotError::UnknownFormat { path: path.display().to_string() }),
         }
     }
@@ -58,11 +75,13 @@ impl Format {
 ///
 /// # Errors
 /// Whatever in the figure contradicts itself, as one [`PlotError`]; nothing is drawn then.
-pub fn render(figure: &Heatmap, format: Format) -> Result<Vec<u8>, PlotError> {
+pub fn render(figure: &Figure, format: Format) -> Result<Vec<u8>, PlotError> {
     match format {
-        Format::Svg => Ok(svg::draw(&layout::lay_out(figure)?).into_bytes()),
+        Format::Svg => Ok(svg::draw(&figure.lay_out()?).into_bytes()),
+        Format::Html => Ok(html::draw(figure, &figure.lay_out()?).into_bytes()),
         // A bitmap has only the embedded font, so what that lacks is spelt out before anything is measured.
-        Format::Png => png::draw(&layout::lay_out(&figure.map_text(text::spell_out_uncovered))?),
+        Format::Png => png::draw(&figure.map_text(text::spell_out_uncovered).lay_out()?),
+        Format::Csv => figure.check().and_then(|()| figure.records().csv()),
     }
 }
 

@@ -1,17 +1,13 @@
 //! Draws a scene as a PNG, at two device pixels per CSS pixel so that it stays sharp in print.
 
-use std::convert::Infallible;
+use zeno::{Cap, Command, Join, Mask, PathBuilder, Stroke};
 
-use plotters::prelude::{BitMapBackend, Color, DrawingBackend, RGBAColor, RGBColor};
-
-use super::scene::{Mark, Rect, Scene, Text};
-use super::text::{self, HEIGHT, MIDDLE_TO_BASELINE, font};
+use super::scene::{Mark, Path, Rect, Scene, Text};
+use super::text::{self, MIDDLE_TO_BASELINE};
 use super::{PlotError, Rgb};
 
 /// Device pixels per CSS pixel.
 const SCALE: f64 = 2.0;
-/// Samples a device pixel, along each axis, in the edges of letters.
-const SAMPLES: usize = 4;
 /// Beyond this many device pixels a bitmap is no sensible format any more: 300 MB of them.
 const MOST_PIXELS: u64 = 100_000_000;
 
@@ -20,196 +16,230 @@ const MOST_PIXELS: u64 = 100_000_000;
 /// # Errors
 /// [`PlotError::TooLarge`], [`PlotError::Encode`].
 pub(super) fn draw(scene: &Scene) -> Result<Vec<u8>, PlotError> {
-    encode(&rasterize(scene)?)
-}
-
-/// Pixels from the top left, row by row, as bytes R, G, B.
-struct Bitmap {
-    size: (u32, u32),
-    pixels: Vec<u8>,
-}
-
-fn rasterize(scene: &Scene) -> Result<Bitmap, PlotError> {
-    let (width, height) = ((scene.width * SCALE) as u64, (scene.height * SCALE) as u64);
-    let too_large = || PlotError::TooLarge { width, height };
-    if width.saturating_mul(height) > MOST_PIXELS {
-        return Err(too_large());
-    }
-    let size =
-        (u32::try_from(width).map_err(|_| too_large())?, u32::try_from(height).map_err(|_| too_large())?);
-    let mut pixels = vec![255; (width * height * 3) as usize];
-    let mut canvas = BitMapBackend::with_buffer(&mut pixels, size);
-    for mark in &scene.marks {
-        match mark {
-            Mark::Fill(rect, color) => fill(&mut canvas, rect, *color)?,
-            Mark::Text(text) => write(&mut canvas, text)?,
-        }
-    }
-    drop(canvas);
-    Ok(Bitmap { size, pixels })
-}
-
-fn encode(bitmap: &Bitmap) -> Result<Vec<u8>, PlotError> {
+    let canvas = rasterize(scene)?;
     let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, bitmap.size.0, bitmap.size.1);
+    let mut encoder = png::Encoder::new(&mut bytes, canvas.width as u32, canvas.height as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_compression(png::Compression::Default);
     let mut writer = encoder.write_header().map_err(cannot_encode)?;
-    writer.write_image_data(&bitmap.pixels).map_err(cannot_encode)?;
+    writer.write_image_data(canvas.pixels.as_flattened()).map_err(cannot_encode)?;
     writer.finish().map_err(cannot_encode)?;
     Ok(bytes)
 }
 
-fn cannot_encode(error: impl std::error::Error) -> PlotError {
+fn cannot_encode(error: png::EncodingError) -> PlotError {
     PlotError::Encode(error.to_string())
 }
 
-/// Edges snap to device pixels, so neighbouring cells share theirs; no rectangle vanishes.
-fn fill(canvas: &mut BitMapBackend, rect: &Rect, Rgb(r, g, b): Rgb) -> Result<(), PlotError> {
-    let snap = |length: f64| (length * SCALE).round() as i32;
-    let (left, top) = (snap(rect.left), snap(rect.top));
-    let (right, bottom) = (snap(rect.right).max(left + 1), snap(rect.bottom).max(top + 1));
-    canvas.draw_rect((left, top), (right, bottom), &RGBColor(r, g, b), true).map_err(cannot_encode)
-}
-
-/// Draws one line: rasterised level and large, then sampled for each device pixel. That places letters to
-/// a fraction of a pixel and allows any angle; plotters itself has whole pixels and quarter turns.
-fn write(canvas: &mut BitMapBackend, text: &Text) -> Result<(), PlotError> {
-    let fine = SCALE * SAMPLES as f64;
-    let (width, before) = text.extent();
-    let line = Coverage::of(&text.content, width, text.size, fine)?;
-    let (sin, cos) = text.angle.to_radians().sin_cos();
-    let Rgb(r, g, b) = text.color;
-
-    let bounds = text.bounds();
-    let pixels = |from: f64, to: f64| (from * SCALE).floor() as i32 - 1..(to * SCALE).ceil() as i32 + 1;
-    for y in pixels(bounds.top, bounds.bottom) {
-        for x in pixels(bounds.left, bounds.right) {
-            let mut covered = 0.0;
-            for sample in 0..SAMPLES * SAMPLES {
-                let within = |i: usize| (i as f64 + 0.5) / SAMPLES as f64;
-                let dx = (f64::from(x) + within(sample % SAMPLES)) / SCALE - text.x;
-                let dy = (f64::from(y) + within(sample / SAMPLES)) / SCALE - text.y;
-                covered += line.at((dx * cos + dy * sin + before) * fine, (dy * cos - dx * sin) * fine);
+fn rasterize(scene: &Scene) -> Result<Canvas, PlotError> {
+    let (width, height) = ((scene.width * SCALE) as u64, (scene.height * SCALE) as u64);
+    if width.saturating_mul(height) > MOST_PIXELS {
+        return Err(PlotError::TooLarge { width, height });
+    }
+    let (width, height) = (width as usize, height as usize);
+    let mut canvas = Canvas { width, height, pixels: vec![[255; 3]; width * height] };
+    for mark in &scene.marks {
+        match mark {
+            Mark::Fill(rect, color) => canvas.fill(rect, *color),
+            Mark::Stroke(path, width) => {
+                // A single point has no direction, so it is no line to the rasteriser.
+                let (commands, style) = match path.points[..] {
+                    [(x, y)] => (disc(x, y, width / 2.0), zeno::Fill::NonZero.into()),
+                    _ => (polygon(path, false), round(*width)),
+                };
+                canvas.cover(&Mask::new(&commands[..]).style(style).render(), path.color, path.opacity);
             }
-            if covered > 0.0 {
-                let alpha = f64::from(covered) / (SAMPLES * SAMPLES) as f64;
-                let color = RGBAColor(r, g, b, alpha).to_backend_color();
-                canvas.draw_pixel((x, y), color).map_err(cannot_encode)?;
+            Mark::Area(path) => {
+                canvas.cover(&Mask::new(&polygon(path, true)[..]).render(), path.color, path.opacity);
             }
+            Mark::Text(text) => canvas.cover(&Mask::new(&letters(text)[..]).render(), text.color, 1.0),
         }
     }
-    Ok(())
+    Ok(canvas)
 }
 
-/// How much of each fine pixel a level line of text covers, from 0 to 1.
-struct Coverage {
+/// Pixels from the top left, row by row.
+struct Canvas {
     width: usize,
-    /// The row of the line's middle.
-    middle: i32,
-    /// The column where the line starts; letters may reach a little before it.
-    start: i32,
-    values: Vec<f32>,
+    height: usize,
+    pixels: Vec<[u8; 3]>,
 }
 
-impl Coverage {
-    /// `content`, `width` CSS pixels long with an em of `size`, at `fine` pixels per CSS pixel.
-    fn of(content: &str, width: f64, size: f64, fine: f64) -> Result<Self, PlotError> {
-        let em = size * fine;
-        let (start, middle) = (em.ceil() as i32, em.ceil() as i32);
-        let (columns, rows) = ((width * fine).ceil() as usize + 2 * start as usize, 2 * middle as usize);
-        let mut line = Self { width: columns, middle, start, values: vec![0.0; columns * rows] };
-        // plotters puts the baseline half of its font size below the place that it is given.
-        let above = (em * (MIDDLE_TO_BASELINE - HEIGHT / 2.0)).round() as i32;
-        for (at, c) in content.char_indices() {
-            let advance = text::width(c.encode_utf8(&mut [0; 4]), em);
-            let end = text::width(&content[..at + c.len_utf8()], em);
-            let glyph = Glyph::of(c, em)?;
-            // It also sets each letter without the space that belongs before it; the middle of the advance
-            // is right for most letters and within a twentieth of an em for all.
-            let left = start + (end - advance + (advance - f64::from(glyph.width)) / 2.0).round() as i32;
-            for (x, y, alpha) in glyph.pixels {
-                if let Some(value) =
-                    line.index(left + x, middle + above + y).and_then(|i| line.values.get_mut(i))
-                {
-                    *value = value.max(alpha);
+impl Canvas {
+    /// Edges snap to device pixels, so neighbouring cells share theirs; no rectangle vanishes.
+    fn fill(&mut self, rect: &Rect, Rgb(r, g, b): Rgb) {
+        let snap = |length: f64| (length * SCALE).round().max(0.0) as usize;
+        let (left, top) = (snap(rect.left), snap(rect.top));
+        let (right, bottom) = (snap(rect.right).max(left + 1), snap(rect.bottom).max(top + 1));
+        for row in self.pixels.chunks_mut(self.width).take(bottom).skip(top) {
+            row.iter_mut().take(right).skip(left).for_each(|pixel| *pixel = [r, g, b]);
+        }
+    }
+
+    /// Mixes `color` in where the mask covers a pixel, and as far.
+    fn cover(&mut self, (mask, place): &(Vec<u8>, zeno::Placement), Rgb(r, g, b): Rgb, opacity: f64) {
+        let rows = mask.chunks((place.width as usize).max(1)).zip(i64::from(place.top)..);
+        for (row, y) in rows.filter(|(_, y)| (0..self.height as i64).contains(y)) {
+            let columns = row.iter().zip(i64::from(place.left)..);
+            for (covered, x) in columns.filter(|(c, x)| **c > 0 && (0..self.width as i64).contains(x)) {
+                let part = f64::from(*covered) / 255.0 * opacity;
+                let pixel = &mut self.pixels[y as usize * self.width + x as usize];
+                for (channel, ink) in pixel.iter_mut().zip([r, g, b]) {
+                    *channel =
+                        (f64::from(*channel) + (f64::from(ink) - f64::from(*channel)) * part).round() as u8;
                 }
             }
         }
-        Ok(line)
-    }
-
-    /// The value at fine pixels (`along`, `across`) from the line's start and middle; 0 outside.
-    fn at(&self, along: f64, across: f64) -> f32 {
-        let (x, y) = (along.floor() as i32 + self.start, across.floor() as i32 + self.middle);
-        self.index(x, y).and_then(|i| self.values.get(i)).copied().unwrap_or(0.0)
-    }
-
-    fn index(&self, x: i32, y: i32) -> Option<usize> {
-        let (x, y) = (usize::try_from(x).ok()?, usize::try_from(y).ok()?);
-        (x < self.width).then(|| y * self.width + x)
     }
 }
 
-/// The pixels of one letter, from its left edge on, with how much of each it covers.
-struct Glyph {
-    width: i32,
-    pixels: Vec<(i32, i32, f32)>,
+/// A place in CSS pixels as one in device pixels.
+fn device((x, y): (f64, f64)) -> (f32, f32) {
+    ((x * SCALE) as f32, (y * SCALE) as f32)
 }
 
-impl Glyph {
-    fn of(c: char, em: f64) -> Result<Self, PlotError> {
-        let mut pixels = Vec::new();
-        let drawn = font(em).draw(c.encode_utf8(&mut [0; 4]), (0, 0), |x, y, alpha| {
-            pixels.push((x, y, alpha));
-            Ok::<(), Infallible>(())
-        });
-        match drawn {
-            Ok(Ok(())) => Ok(Self { width: pixels.iter().map(|(x, ..)| x + 1).max().unwrap_or(0), pixels }),
-            Ok(Err(never)) => match never {},
-            Err(error) => Err(cannot_encode(error)),
-        }
+fn disc(x: f64, y: f64, radius: f64) -> Vec<Command> {
+    let mut commands = Vec::new();
+    commands.add_circle(device((x, y)), (radius * SCALE) as f32);
+    commands
+}
+
+fn round(width: f64) -> zeno::Style<'static> {
+    let mut stroke = Stroke::new((width * SCALE) as f32);
+    stroke.join(Join::Round).cap(Cap::Round);
+    stroke.into()
+}
+
+fn polygon(path: &Path, closed: bool) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for (i, point) in path.points.iter().enumerate() {
+        let point = device(*point);
+        if i == 0 {
+            commands.move_to(point)
+        } else {
+            commands.line_to(point)
+        };
+    }
+    if closed {
+        commands.close();
+    }
+    commands
+}
+
+/// The outlines of a line of text.
+fn letters(text: &Text) -> Vec<Command> {
+    let (_, before) = text.extent();
+    let mut pen = Pen { text, along: -before, commands: Vec::new() };
+    for c in text.content.chars() {
+        pen.along += text::outline(c, &mut pen) * text.size;
+    }
+    pen.commands
+}
+
+/// Collects the letters of a line, each from `along` on.
+struct Pen<'t> {
+    text: &'t Text,
+    /// In CSS pixels from the anchor.
+    along: f64,
+    commands: Vec<Command>,
+}
+
+impl Pen<'_> {
+    /// Letters come in font units with y upwards from the baseline.
+    fn at(&self, x: f32, y: f32) -> (f32, f32) {
+        let unit = self.text.size / text::units_per_em();
+        let along = self.along + f64::from(x) * unit;
+        let down = self.text.size * MIDDLE_TO_BASELINE - f64::from(y) * unit;
+        let (sin, cos) = self.text.angle.to_radians().sin_cos();
+        device((self.text.x + along * cos - down * sin, self.text.y + along * sin + down * cos))
+    }
+}
+
+impl ttf_parser::OutlineBuilder for Pen<'_> {
+    fn move_to(&mut self, x: f32, y: f32) {
+        let to = self.at(x, y);
+        self.commands.move_to(to);
+    }
+
+    fn line_to(&mut self, x: f32, y: f32) {
+        let to = self.at(x, y);
+        self.commands.line_to(to);
+    }
+
+    fn quad_to(&mut self, x1: f32, y1: f32, x: f32, y: f32) {
+        let (by, to) = (self.at(x1, y1), self.at(x, y));
+        self.commands.quad_to(by, to);
+    }
+
+    fn curve_to(&mut self, x1: f32, y1: f32, x2: f32, y2: f32, x: f32, y: f32) {
+        let (first, second, to) = (self.at(x1, y1), self.at(x2, y2), self.at(x, y));
+        self.commands.curve_to(first, second, to);
+    }
+
+    fn close(&mut self) {
+        self.commands.close();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Colormap, Format, Heatmap, layout, render};
+    use super::super::scene::Anchor;
+    use super::super::{Colormap, Figure, Format, Heatmap, render};
     use super::*;
 
     fn heatmap() -> Heatmap {
         let mut map = Heatmap::new(vec![vec![0.0, 1.0]]).expect("cells");
-        map.cmap = Colormap::from_colors(&["#ff0000", "#0000ff"]).expect("two colours");
+        map.colors.cmap = Colormap::from_colors(&["#ff0000", "#0000ff"]).expect("two colours");
         map
+    }
+
+    fn pixel(canvas: &Canvas, x: f64, y: f64) -> Rgb {
+        let at = (y * SCALE) as usize * canvas.width + (x * SCALE) as usize;
+        let [r, g, b] = canvas.pixels[at];
+        Rgb(r, g, b)
     }
 
     #[test]
     fn pixels_are_the_scenes() {
-        let scene = layout::lay_out(&heatmap()).expect("a layout");
-        let bitmap = rasterize(&scene).expect("pixels");
-        assert_eq!(bitmap.size, (scene.width as u32 * 2, scene.height as u32 * 2));
-        let pixel = |x: f64, y: f64| {
-            let at = ((y * SCALE) as usize * bitmap.size.0 as usize + (x * SCALE) as usize) * 3;
-            Rgb(bitmap.pixels[at], bitmap.pixels[at + 1], bitmap.pixels[at + 2])
-        };
+        let scene = Figure::Heatmap(heatmap()).lay_out().expect("a layout");
+        let canvas = rasterize(&scene).expect("pixels");
+        assert_eq!((canvas.width, canvas.height), (scene.width as usize * 2, scene.height as usize * 2));
         for (mark, color) in scene.marks.iter().zip([Rgb(255, 0, 0), Rgb(0, 0, 255)]) {
             let (x, y) = mark.bounds().center();
-            assert_eq!(pixel(x, y), color);
+            assert_eq!(pixel(&canvas, x, y), color);
         }
-        assert_eq!(pixel(0.0, 0.0), Rgb::WHITE);
+        assert_eq!(pixel(&canvas, 0.0, 0.0), Rgb::WHITE);
+    }
+
+    #[test]
+    fn lines_discs_and_areas_are_where_they_should_be() {
+        let red = Rgb(255, 0, 0);
+        let path = |points: &[(f64, f64)], opacity| Path { points: points.to_vec(), color: red, opacity };
+        let marks = vec![
+            Mark::Stroke(path(&[(5.0, 5.0), (45.0, 45.0)], 1.0), 4.0),
+            Mark::disc((40.0, 10.0), 10.0, red, 1.0),
+            Mark::Area(path(&[(5.0, 25.0), (20.0, 45.0), (5.0, 45.0)], 0.2)),
+        ];
+        let canvas = rasterize(&Scene { width: 50.0, height: 50.0, marks, spots: vec![] }).expect("pixels");
+        for (x, y) in [(25.0, 25.0), (40.0, 10.0), (36.5, 10.0)] {
+            assert_eq!(pixel(&canvas, x, y), red, "{x} {y}");
+        }
+        for (x, y) in [(30.0, 25.0), (34.0, 10.0), (35.5, 5.5)] {
+            assert_eq!(pixel(&canvas, x, y), Rgb::WHITE, "{x} {y}");
+        }
+        assert_eq!(pixel(&canvas, 8.0, 40.0), Rgb(255, 204, 204));
     }
 
     /// Ink inside the box of the text and none outside it, at each angle.
     #[test]
     fn letters_lie_within_their_box() {
         for angle in [0.0, -45.0, -90.0] {
-            let text =
-                Text::new("|Hello jolly|", 60.0, 60.0, super::super::scene::Anchor::End, 11.0).rotated(angle);
+            let text = Text::new("|Hello jolly|", 60.0, 60.0, Anchor::End, 11.0).rotated(angle);
             let bounds = text.bounds();
-            let scene = Scene { width: 120.0, height: 140.0, marks: vec![Mark::Text(text)] };
-            let bitmap = rasterize(&scene).expect("pixels");
-            let dark = bitmap.pixels.chunks(3).enumerate().filter(|(_, p)| p[0] < 128).map(|(i, _)| {
-                let (x, y) = (i % bitmap.size.0 as usize, i / bitmap.size.0 as usize);
+            let scene = Scene { width: 120.0, height: 140.0, marks: vec![Mark::Text(text)], spots: vec![] };
+            let canvas = rasterize(&scene).expect("pixels");
+            let dark = canvas.pixels.iter().enumerate().filter(|(_, p)| p[0] < 128).map(|(i, _)| {
+                let (x, y) = (i % canvas.width, i / canvas.width);
                 (x as f64 / SCALE, y as f64 / SCALE)
             });
             let dark: Vec<_> = dark.collect();
@@ -226,8 +256,9 @@ mod tests {
 
     #[test]
     fn the_file_is_a_png_of_that_size() {
-        let scene = layout::lay_out(&heatmap()).expect("a layout");
-        let file = render(&heatmap(), Format::Png).expect("a picture");
+        let figure = Figure::Heatmap(heatmap());
+        let scene = figure.lay_out().expect("a layout");
+        let file = render(&figure, Format::Png).expect("a picture");
         assert_eq!(&file[..16], b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR");
         let number = |at: usize| u32::from_be_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]]);
         assert_eq!((number(16), number(20)), (scene.width as u32 * 2, scene.height as u32 * 2));
@@ -238,6 +269,6 @@ mod tests {
     fn a_monstrous_label_is_refused() {
         let mut map = heatmap();
         map.rows = vec!["x".repeat(4_000_000)];
-        assert!(matches!(render(&map, Format::Png), Err(PlotError::TooLarge { .. })));
+        assert!(matches!(render(&Figure::Heatmap(map), Format::Png), Err(PlotError::TooLarge { .. })));
     }
 }

@@ -1,6 +1,6 @@
 //! From a value to its place on the colour map.
 
-use super::{Colormap, Heatmap, PlotError, Rgb};
+use super::{Colormap, Colors, PlotError, Rgb};
 
 /// The values that a colour bar spans, and how they fall on a colour map.
 #[derive(Debug, Clone, PartialEq)]
@@ -9,38 +9,44 @@ pub(super) struct Scale {
     pub vmax: f64,
     /// The values at which the map itself begins and ends: `vmin` and `vmax`, or beyond them if centred.
     ends: (f64, f64),
+    /// Whether one of the values is a NaN.
+    pub missing: bool,
     cmap: Colormap,
 }
 
 impl Scale {
     /// # Errors
-    /// [`PlotError::NotFinite`], [`PlotError::EmptyScale`].
-    pub fn new(map: &Heatmap) -> Result<Self, PlotError> {
-        for (name, value) in [("vmin", map.vmin), ("vmax", map.vmax), ("center", map.center)] {
+    /// [`PlotError::NotFinite`], [`PlotError::NoNumbers`], [`PlotError::EmptyScale`].
+    pub fn new(colors: &Colors, values: impl Iterator<Item = f64> + Clone) -> Result<Self, PlotError> {
+        for (name, value) in [("vmin", colors.vmin), ("vmax", colors.vmax), ("center", colors.center)] {
             if let Some(value) = value.filter(|v| !v.is_finite()) {
                 return Err(PlotError::NotFinite { name, value });
             }
         }
-        let finite = || map.values.iter().flatten().copied().filter(|v| v.is_finite()).map(f64::from);
-        let (least, most) = (finite().reduce(f64::min), finite().reduce(f64::max));
-        let mut vmin = map.vmin.or(least).or(map.vmax).unwrap_or(0.0);
-        let mut vmax = map.vmax.or(most).unwrap_or(vmin);
-        if vmin > vmax || (vmin == vmax && map.vmin.is_some() && map.vmax.is_some()) {
+        let missing = values.clone().any(f64::is_nan);
+        let finite = values.filter(|v| v.is_finite());
+        let (least, most) =
+            finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        if least > most {
+            return Err(PlotError::NoNumbers);
+        }
+        let (mut vmin, mut vmax) = (colors.vmin.unwrap_or(least), colors.vmax.unwrap_or(most));
+        if vmin > vmax || (vmin == vmax && colors.vmin.is_some() && colors.vmax.is_some()) {
             return Err(PlotError::EmptyScale { vmin, vmax });
         }
         if vmin == vmax {
             // All values are alike: room on both sides puts them in the middle of the map.
             let room = if vmin == 0.0 { 1.0 } else { vmin.abs() * 0.1 };
-            (vmin, vmax) = (map.vmin.unwrap_or(vmin - room), map.vmax.unwrap_or(vmax + room));
+            (vmin, vmax) = (colors.vmin.unwrap_or(vmin - room), colors.vmax.unwrap_or(vmax + room));
         }
-        let ends = match map.center {
+        let ends = match colors.center {
             None => (vmin, vmax),
             Some(center) => {
                 let reach = (vmax - center).max(center - vmin);
                 (center - reach, center + reach)
             }
         };
-        Ok(Self { vmin, vmax, ends, cmap: map.cmap.clone() })
+        Ok(Self { vmin, vmax, ends, missing, cmap: colors.cmap.clone() })
     }
 
     /// The colour of `value`: clamped to the scale, grey for a NaN.
@@ -57,16 +63,16 @@ impl Scale {
 mod tests {
     use super::*;
 
-    fn scale(values: &[f32], change: impl Fn(&mut Heatmap)) -> Result<Scale, PlotError> {
-        let mut map = Heatmap::new(vec![values.to_vec()]).expect("a row");
-        map.cmap = Colormap::parse("RdBu_r").expect("a known map");
-        change(&mut map);
-        Scale::new(&map)
+    fn scale(values: &[f64], change: impl Fn(&mut Colors)) -> Result<Scale, PlotError> {
+        let mut colors =
+            Colors { cmap: Colormap::parse("RdBu_r").expect("a known map"), ..Colors::default() };
+        change(&mut colors);
+        Scale::new(&colors, values.iter().copied())
     }
 
     #[test]
     fn the_data_set_the_ends() {
-        let plain = scale(&[f32::NEG_INFINITY, -2.0, f32::NAN, 6.0], |_| ()).expect("a scale");
+        let plain = scale(&[f64::NEG_INFINITY, -2.0, f64::NAN, 6.0], |_| ()).expect("a scale");
         assert_eq!((plain.vmin, plain.vmax), (-2.0, 6.0));
         assert_eq!(plain.color(f64::NEG_INFINITY), Rgb(5, 48, 97));
         assert_eq!(plain.color(6.0), Rgb(103, 0, 31));
@@ -89,13 +95,15 @@ mod tests {
 
     #[test]
     fn degenerate_scales() {
-        for values in [&[f32::NAN][..], &[0.0, 0.0], &[3.0], &[-3.0], &[f32::INFINITY]] {
+        for values in [&[0.0, 0.0][..], &[3.0], &[-3.0, f64::NAN], &[-3.0, f64::INFINITY]] {
             let flat = scale(values, |_| ()).expect("a scale");
             assert!(flat.vmin < flat.vmax, "{values:?}");
         }
         assert_eq!(scale(&[3.0, 3.0], |_| ()).expect("a scale").color(3.0), Rgb(247, 247, 247));
         assert!(scale(&[3.0], |m| m.vmin = Some(3.0)).expect("a scale").vmax > 3.0);
-        assert!(scale(&[f32::NAN], |m| m.vmax = Some(-4.0)).expect("a scale").vmin < -4.0);
+        for values in [&[][..], &[f64::NAN], &[f64::INFINITY, f64::NAN]] {
+            assert_eq!(scale(values, |_| ()), Err(PlotError::NoNumbers));
+        }
         let upside_down = scale(&[3.0], |m| m.vmin = Some(5.0));
         assert_eq!(upside_down, Err(PlotError::EmptyScale { vmin: 5.0, vmax: 3.0 }));
         let infinite = scale(&[3.0], |m| m.vmax = Some(f64::INFINITY));

@@ -101,18 +101,54 @@ impl Text {
     }
 }
 
+/// Corners in order, with a colour and how much of it covers what is below (0 to 1).
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Path {
+    pub points: Vec<(f64, f64)>,
+    pub color: Rgb,
+    pub opacity: f64,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Mark {
     Fill(Rect, Rgb),
+    /// A line of that width with round ends and corners; of a single point it is a disc.
+    Stroke(Path, f64),
+    /// A closed polygon.
+    Area(Path),
     Text(Text),
 }
 
 impl Mark {
+    /// A disc of that diameter.
+    pub fn disc(center: (f64, f64), diameter: f64, color: Rgb, opacity: f64) -> Self {
+        Self::Stroke(Path { points: vec![center], color, opacity }, diameter)
+    }
+
     pub fn bounds(&self) -> Rect {
         match self {
             Self::Fill(rect, _) => *rect,
+            Self::Stroke(path, width) => path.bounds(width / 2.0),
+            Self::Area(path) => path.bounds(0.0),
             Self::Text(text) => text.bounds(),
         }
+    }
+
+    fn shift(&mut self, dx: f64, dy: f64) {
+        match self {
+            Self::Fill(rect, _) => *rect = rect.shifted(dx, dy),
+            Self::Stroke(path, _) | Self::Area(path) => {
+                path.points.iter_mut().for_each(|(x, y)| (*x, *y) = (*x + dx, *y + dy));
+            }
+            Self::Text(text) => (text.x, text.y) = (text.x + dx, text.y + dy),
+        }
+    }
+}
+
+impl Path {
+    fn bounds(&self, around: f64) -> Rect {
+        let square = |(x, y): &(f64, f64)| Rect::new(x - around, y - around, 2.0 * around, 2.0 * around);
+        self.points.iter().map(square).reduce(Rect::union).unwrap_or(Rect::new(0.0, 0.0, 0.0, 0.0))
     }
 }
 
@@ -122,23 +158,21 @@ pub(super) struct Scene {
     pub width: f64,
     pub height: f64,
     pub marks: Vec<Mark>,
+    /// Where each record of the figure is drawn, for the pointer; a point is a rectangle without extent.
+    pub spots: Vec<Rect>,
 }
 
 impl Scene {
     /// The scene of `marks`, wherever they are, on a canvas that leaves `margin` around them all. So nothing
     /// can be cut off, and a layout may put its origin where it likes.
-    pub fn around(mut marks: Vec<Mark>, margin: f64) -> Self {
+    pub fn around(mut marks: Vec<Mark>, mut spots: Vec<Rect>, margin: f64) -> Self {
         let bounds =
             marks.iter().map(Mark::bounds).reduce(Rect::union).unwrap_or(Rect::new(0.0, 0.0, 0.0, 0.0));
         // Whole pixels keep straight edges sharp.
         let (dx, dy) = ((margin - bounds.left).ceil(), (margin - bounds.top).ceil());
-        for mark in &mut marks {
-            match mark {
-                Mark::Fill(rect, _) => *rect = rect.shifted(dx, dy),
-                Mark::Text(text) => (text.x, text.y) = (text.x + dx, text.y + dy),
-            }
-        }
+        marks.iter_mut().for_each(|mark| mark.shift(dx, dy));
+        spots.iter_mut().for_each(|spot| *spot = spot.shifted(dx, dy));
         let (width, height) = ((bounds.right + dx + margin).ceil(), (bounds.bottom + dy + margin).ceil());
-        Self { width, height, marks }
+        Self { width, height, marks, spots }
     }
 }

@@ -1,12 +1,9 @@
 //! Draws a scene as SVG, one element a mark.
-//!
-//! Written out here rather than by plotters, whose SVG turns text in quarters only and rounds every place
-//! to a whole pixel.
 
 use std::fmt::{self, Write};
 
 use super::Rgb;
-use super::scene::{Anchor, Mark, Rect, Scene, Text};
+use super::scene::{Anchor, Mark, Path, Rect, Scene, Text};
 use super::text::MIDDLE_TO_BASELINE;
 
 /// The layout was measured with DejaVu Sans; Verdana is its twin in width, the others are narrower.
@@ -21,7 +18,7 @@ pub(super) fn draw(scene: &Scene) -> String {
 }
 
 fn write_scene(svg: &mut String, scene: &Scene) -> fmt::Result {
-    let Scene { width, height, marks } = scene;
+    let Scene { width, height, marks, .. } = scene;
     // Spaces inside a label are part of it, hence `xml:space`.
     writeln!(
         svg,
@@ -31,6 +28,14 @@ fn write_scene(svg: &mut String, scene: &Scene) -> fmt::Result {
     for mark in marks {
         match mark {
             Mark::Fill(rect, color) => write_fill(svg, rect, *color)?,
+            Mark::Stroke(path, width) => {
+                let width = rounded(*width);
+                let style = format!(
+                    r#"fill="none" stroke-width="{width}" stroke-linecap="round" stroke-linejoin="round" stroke"#
+                );
+                write_path(svg, path, &style)?;
+            }
+            Mark::Area(path) => write_path(svg, path, "fill")?,
             Mark::Text(text) => write_text(svg, text)?,
         }
     }
@@ -40,6 +45,24 @@ fn write_scene(svg: &mut String, scene: &Scene) -> fmt::Result {
 fn write_fill(svg: &mut String, rect: &Rect, color: Rgb) -> fmt::Result {
     let [x, y, width, height] = [rect.left, rect.top, rect.width(), rect.height()].map(rounded);
     writeln!(svg, r#"<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="{color}"/>"#)
+}
+
+/// `style` ends with the attribute that takes the colour.
+fn write_path(svg: &mut String, path: &Path, style: &str) -> fmt::Result {
+    svg.push_str("<path d=\"");
+    for (i, (x, y)) in path.points.iter().enumerate() {
+        write!(svg, "{}{} {}", if i == 0 { 'M' } else { 'L' }, rounded(*x), rounded(*y))?;
+    }
+    // Viewers draw round ends only around a line, be it of length 0.
+    if path.points.len() == 1 {
+        svg.push_str("h0");
+    }
+    // Unlike cells, slanted lines need their edges smoothed.
+    write!(svg, r#"" shape-rendering="auto" {style}="{}""#, path.color)?;
+    if path.opacity < 1.0 {
+        write!(svg, r#" opacity="{}""#, path.opacity)?;
+    }
+    writeln!(svg, "/>")
 }
 
 fn write_text(svg: &mut String, text: &Text) -> fmt::Result {
@@ -55,34 +78,32 @@ fn write_text(svg: &mut String, text: &Text) -> fmt::Result {
         write!(svg, r#" transform="rotate({angle} {x} {y})""#)?;
     }
     write!(svg, r#" fill="{}">"#, text.color)?;
-    for c in text.content.chars() {
-        match c {
-            '<' => svg.push_str("&lt;"),
-            '>' => svg.push_str("&gt;"),
-            '&' => svg.push_str("&amp;"),
-            c => svg.push(c),
-        }
-    }
-    writeln!(svg, "</text>")
+    writeln!(svg, "{}</text>", escaped(&text.content))
+}
+
+/// As content of an element.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// To a thousandth of a pixel, which keeps the file short.
-fn rounded(length: f64) -> f64 {
+pub(super) fn rounded(length: f64) -> f64 {
     (length * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Colormap, Format, Heatmap, render};
+    use super::super::{Colormap, Figure, Format, Heatmap, render};
 
     fn svg(map: &Heatmap) -> String {
-        String::from_utf8(render(map, Format::Svg).expect("a picture")).expect("utf-8")
+        String::from_utf8(render(&Figure::Heatmap(map.clone()), Format::Svg).expect("a picture"))
+            .expect("utf-8")
     }
 
     #[test]
     fn cells_have_their_places_and_colours() {
         let mut map = Heatmap::new(vec![vec![-1.0, 0.0, f32::NAN], vec![0.5, 1.0, 1.0]]).expect("cells");
-        map.cmap = Colormap::parse("RdBu_r").expect("a known map");
+        map.colors.cmap = Colormap::parse("RdBu_r").expect("a known map");
         let svg = svg(&map);
         let fills: Vec<&str> = svg.lines().filter(|l| l.contains(r#"width="44" height="32""#)).collect();
         let expected = ["#053061", "#f7f7f7", "#cdcdcd", "#e58368", "#67001f", "#67001f"];
@@ -98,7 +119,8 @@ mod tests {
         let mut map = Heatmap::new(vec![vec![0.25, -3.0]]).expect("cells");
         map.cols = vec!["<|eot|>".into(), "a & b\u{1}".into()];
         map.rows = vec!["日本".into()];
-        (map.title, map.cbar, map.annot) = (Some("first\nsecond".into()), Some("effect".into()), true);
+        (map.titles.title, map.colors.label) = (Some("first\nsecond".into()), Some("effect".into()));
+        map.annot = true;
         let svg = svg(&map);
         for text in ["&lt;|eot|&gt;", "a &amp; b\\u{1}", "日本", "first", "second", "effect", "0.25", "-3.00"]
         {

@@ -3,36 +3,49 @@
 
 use std::sync::LazyLock;
 
-use plotters::style::{FontDesc, FontFamily, FontStyle, register_font};
+use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
-/// The name under which plotters keeps the font; private, so that no other registration collides with it.
-const FAMILY: &str = "patchscript DejaVu Sans";
-
-/// From DejaVu Sans' `hhea` table, in em: the height that plotters' font sizes mean.
-pub(super) const HEIGHT: f64 = (1901.0 + 483.0) / 2048.0;
-/// How far the box of a line reaches above and below its middle, in em.
-pub(super) const HALF_LINE: f64 = HEIGHT / 2.0;
+/// How far the box of a line reaches above and below its middle, in em: half of ascent and descent in DejaVu
+/// Sans' `hhea` table.
+pub(super) const HALF_LINE: f64 = (1901.0 + 483.0) / 2048.0 / 2.0;
 /// From the middle of a capital letter down to the baseline, in em. Texts are placed by that middle.
 pub(super) const MIDDLE_TO_BASELINE: f64 = 0.36;
+/// In em. Where an SVG needs a character that DejaVu lacks, the viewer's own fonts fill in, mostly with
+/// characters a full em wide.
+const UNCOVERED_ADVANCE: f64 = 1.0;
 
-/// The embedded font with an em of `size` pixels.
-pub(super) fn font(size: f64) -> FontDesc<'static> {
-    // The bytes are part of the program, so this can only succeed; the tests would show otherwise.
-    static REGISTERED: LazyLock<()> =
-        LazyLock::new(|| drop(register_font(FAMILY, FontStyle::Normal, dejavu::sans::regular())));
-    LazyLock::force(&REGISTERED);
-    FontDesc::new(FontFamily::Name(FAMILY), size * HEIGHT, FontStyle::Normal)
+fn face() -> &'static Face<'static> {
+    static FACE: LazyLock<Face<'static>> = LazyLock::new(|| {
+        Face::parse(dejavu::sans::regular(), 0).expect("the embedded font is part of the program")
+    });
+    &FACE
+}
+
+/// Font units in an em.
+pub(super) fn units_per_em() -> f64 {
+    f64::from(face().units_per_em())
+}
+
+/// The glyph of `c`, if the embedded font has one, and its advance in em.
+fn glyph(c: char) -> (Option<GlyphId>, f64) {
+    let glyph = face().glyph_index(c);
+    let advance = glyph.and_then(|glyph| face().glyph_hor_advance(glyph));
+    (glyph, advance.map_or(UNCOVERED_ADVANCE, |units| f64::from(units) / units_per_em()))
+}
+
+/// Draws the outline of `c` with `pen`, in font units, and gives the advance in em.
+pub(super) fn outline(c: char, pen: &mut dyn OutlineBuilder) -> f64 {
+    let (glyph, advance) = glyph(c);
+    if let Some(glyph) = glyph {
+        // A glyph without an outline, such as the space, draws nothing.
+        let _ = face().outline_glyph(glyph, pen);
+    }
+    advance
 }
 
 /// The width of one line set with an em of `size`.
 pub(super) fn width(line: &str, size: f64) -> f64 {
-    // plotters answers in whole pixels, so ask at a size where those are fine.
-    const FINE: f64 = 1000.0;
-    let covered = font(FINE).layout_box(line).map_or(0.0, |((left, _), (right, _))| f64::from(right - left));
-    // In an SVG the viewer's own fonts fill in, mostly with characters a full em wide; the placeholder that
-    // was measured is 0.6 em.
-    let uncovered = line.chars().filter(|c| !is_covered(*c)).count() as f64 * 0.4 * FINE;
-    (covered + uncovered) * size / FINE
+    line.chars().map(|c| glyph(c).1).sum::<f64>() * size
 }
 
 /// Breaks `text` into lines of at most `max_width`: at its own line breaks, then between words, and within
@@ -82,9 +95,12 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
+/// What stands for a line break.
+pub const TOKEN_LINE_BREAK: char = '⏎';
+
 fn push_visible(line: &mut String, c: char) {
     match c {
-        '\n' => line.push('⏎'),
+        '\n' => line.push(TOKEN_LINE_BREAK),
         '\t' => line.push('⇥'),
         // Controls, what has no width, and what XML forbids.
         c if c.is_control() => line.extend(c.escape_unicode()),
@@ -123,30 +139,12 @@ pub fn visible_token(token: &str) -> String {
     label + "·".repeat(trailing).as_str()
 }
 
-/// Whether the embedded font can draw `c`.
-fn is_covered(c: char) -> bool {
-    // What a font lacks is drawn as its placeholder, and so looks like a character that no font has.
-    static PLACEHOLDER: LazyLock<Vec<(i32, i32, u32)>> = LazyLock::new(|| raster('\u{10ffff}'));
-    c.is_ascii() || raster(c) != *PLACEHOLDER
-}
-
-/// The pixels of one character, small.
-fn raster(c: char) -> Vec<(i32, i32, u32)> {
-    let mut pixels = Vec::new();
-    let drawn = font(16.0).draw(c.encode_utf8(&mut [0; 4]), (0, 0), |x, y, alpha| {
-        pixels.push((x, y, alpha.to_bits()));
-        Ok::<(), std::convert::Infallible>(())
-    });
-    debug_assert!(drawn.is_ok());
-    pixels
-}
-
 /// Writes each character that the embedded font lacks as `\u{..}`.
 pub(super) fn spell_out_uncovered(text: &str) -> String {
     let mut spelt = String::with_capacity(text.len());
     for c in text.chars() {
         // Controls are dealt with later, where it is known which of them break a line.
-        if c.is_control() || is_covered(c) {
+        if c.is_control() || glyph(c).0.is_some() {
             spelt.push(c);
         } else {
             spelt.extend(c.escape_unicode());

@@ -30,6 +30,7 @@ pub mod progress;
 pub mod session;
 pub mod signature;
 pub mod source;
+pub mod terminal;
 pub mod value;
 
 pub use api::Api;

@@ -12,7 +12,10 @@ use super::error::{ScriptResult, fail};
 use crate::nearest::nearest;
 
 /// The stdlib: the name that scripts import and the text.
-pub const STDLIB: &[(&str, &str)] = &[("patching", include_str!("../../stdlib/patching.rhai"))];
+pub const STDLIB: &[(&str, &str)] = &[
+    ("patching", include_str!("../../stdlib/patching.rhai")),
+    ("plots", include_str!("../../stdlib/plots.rhai")),
+];
 
 /// Whether `import` finds this name inside the binary.
 pub fn is_embedded(name: &str) -> bool {

@@ -13,6 +13,8 @@ mod metric;
 mod model;
 mod patch;
 mod plot;
+mod plot_chart;
+mod plot_options;
 mod prompt;
 mod refusal;
 mod runs;
@@ -48,4 +50,5 @@ pub fn register(api: &mut Api) {
     data_table::register(api);
     data_numbers::register(api);
     plot::register(api);
+    plot_chart::register(api);
 }

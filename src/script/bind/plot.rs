@@ -1,31 +1,36 @@
-//! The type `Plot`: figures, drawn when saved.
+//! The type `Plot`: figures, drawn when saved or shown. Heatmaps are made here, the other kinds in
+//! [`plot_chart`](super::plot_chart).
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rhai::{Array, Dynamic, Map};
+use rhai::{Array, Dynamic, Map, NativeCallContext};
 
 use super::data::write;
+use super::plot_options::{colors, is_row, labels, numbers, refused_plot, rotation, titles};
 use super::tensor::Tensor;
-use crate::plot::{self, Colormap, Format, Heatmap, Origin, PlotError, visible_token};
+use crate::count::count;
+use crate::plot::{self, Axis, Figure, Format, Heatmap, Origin, Style, Terminal};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
+use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
+use crate::script::terminal;
 
 /// A figure of a script.
 #[derive(Clone, Debug)]
-pub struct Plot(Arc<Heatmap>);
+pub struct Plot(Arc<Figure>);
 
-fn refused_plot(error: PlotError) -> Box<rhai::EvalAltResult> {
-    fail(error.to_string()).maybe_help(error.help()).into()
+/// Hands a figure to the script, checked, so that a mistake shows at this line and not at `.save`.
+pub(super) fn plot(figure: Figure) -> ScriptResult<Plot> {
+    figure.check().map_err(refused_plot)?;
+    Ok(Plot(Arc::new(figure)))
 }
 
-/// Registers the type and its figures.
+/// Registers the type and the heatmap.
 pub fn register(api: &mut Api) {
-    api.ty::<Plot>("Plot", "a figure; `.save(..)` draws it", |plot: &Plot| {
-        let values = &plot.0.values;
-        format!("heatmap of {} x {} values", values.len(), values.first().map_or(0, Vec::len))
-    });
+    api.ty::<Plot>("Plot", "a figure; `.save(..)` and `.show()` draw it", |plot| summary(&plot.0));
     api.function(
         "heatmap(values: Tensor | array, options?: map) -> Plot",
         "a matrix as coloured cells; options: `x`, `y` (labels), `title`, `x_title`, `y_title`, `cmap` (a matplotlib \
@@ -35,40 +40,76 @@ pub fn register(api: &mut Api) {
     .native(|values: Dynamic| heatmap(&values, Map::new()))
     .native(|values: Dynamic, options: Map| heatmap(&values, options));
     let context = api.context();
+    let save = move |plot: &Plot, path: &str, options: Map| save(&context, plot, path, options);
+    let plain = save.clone();
     api.method(
         "Plot",
-        "save(path: string) -> string",
-        "draws into a `.png` or `.svg` file in the output folder; returns where it is",
+        "save(path: string, options?: map) -> string",
+        "draws into a `.png` or `.svg` file, or a page, `.html`, that shows the values under the pointer; `.csv` holds the \
+         values, and so does the file beside the picture with `#{data: true}`; returns where it is, in the output folder",
     )
     .example("heatmap(tensor([[1, 2], [3, 4]])).save(\"map.svg\").ends_with(\"map.svg\")", "true")
-    .native(move |plot: &mut Plot, path: &str| -> ScriptResult<String> {
-        let format = Format::from_path(Path::new(path)).map_err(refused_plot)?;
-        let bytes = plot::render(&plot.0, format).map_err(refused_plot)?;
-        write(&context, path, &bytes)
-    });
+    .native(move |plot: &mut Plot, path: &str| plain(plot, path, Map::new()))
+    .native(move |plot: &mut Plot, path: &str, options: Map| save(plot, path, options));
+    api.method("Plot", "show()", "prints the figure, in colour where the terminal has it")
+        .example("heatmap([[1, 2], [3, 4]]).show()", "")
+        .native(|call: NativeCallContext, plot: &mut Plot| -> ScriptResult<()> {
+            let terminal = Terminal { color: terminal::has_color(&io::stdout()), width: terminal::width() };
+            let text = plot::show(&plot.0, terminal).map_err(refused_plot)?;
+            call.call_native_fn("print", (text,))
+        });
 }
 
-/// A heatmap from its script options; checked here, so that a mistake shows at this line and not at `.save`.
-pub(super) fn heatmap(values: &Dynamic, options: Map) -> ScriptResult<Plot> {
+/// What the REPL prints for a figure.
+fn summary(figure: &Figure) -> String {
+    match figure {
+        Figure::Heatmap(map) => {
+            format!("heatmap of {} x {} values", map.values.len(), map.values.first().map_or(0, Vec::len))
+        }
+        Figure::Scatter(scatter) => format!("scatter plot of {}", count(scatter.x.len() as u64, "point")),
+        Figure::Tokens(map) => count(map.tokens.len() as u64, "coloured token"),
+        Figure::Chart(chart) => {
+            let (series, values) =
+                (chart.series.len() as u64, chart.series.first().map_or(0, |s| s.values.len()));
+            match (chart.style, &chart.x) {
+                (Style::Bins, Axis::Numbers(_)) => format!("histogram of {}", count(values as u64, "bin")),
+                (Style::Lines, _) => {
+                    format!("{} of {}", count(series, "line"), count(values as u64, "value"))
+                }
+                _ => format!("{series} series of {}", count(values as u64, "bar")),
+            }
+        }
+    }
+}
+
+fn save(context: &Context, plot: &Plot, path: &str, options: Map) -> ScriptResult<String> {
+    let mut options = Options::new(options, "save");
+    let data = options.get_bool("data")?.unwrap_or(false);
+    options.finish()?;
+    let format = Format::from_path(Path::new(path)).map_err(refused_plot)?;
+    let bytes = plot::render(&plot.0, format).map_err(refused_plot)?;
+    if data {
+        let beside = Path::new(path).with_extension("csv");
+        let csv = plot::render(&plot.0, Format::Csv).map_err(refused_plot)?;
+        write(context, &beside.to_string_lossy(), &csv)?;
+    }
+    write(context, path, &bytes)
+}
+
+/// A heatmap from its script options.
+fn heatmap(values: &Dynamic, options: Map) -> ScriptResult<Plot> {
     let mut map = Heatmap::new(matrix(values)?).map_err(refused_plot)?;
     let mut options = Options::new(options, "heatmap");
     map.cols = options.get_with("x", labels)?.unwrap_or_default();
     map.rows = options.get_with("y", labels)?.unwrap_or_default();
-    map.title = options.get_string("title")?;
-    map.x_title = options.get_string("x_title")?;
-    map.y_title = options.get_string("y_title")?;
-    map.vmin = options.get_f64("vmin")?;
-    map.vmax = options.get_f64("vmax")?;
-    map.center = options.get_f64("center")?;
-    map.cbar = options.get_string("cbar")?;
+    map.titles = titles(&mut options)?;
+    map.colors = colors(&mut options)?;
     map.annot = options.get_bool("annot")?.unwrap_or(map.annot);
     map.fmt = options.get_string("fmt")?.unwrap_or(map.fmt);
-    map.cmap = options.get_with("cmap", colormap)?.unwrap_or(map.cmap);
     map.origin = options.get_with("origin", origin)?.unwrap_or(map.origin);
     map.x_rotation = options.get_with("x_rotation", rotation)?;
     options.finish()?;
-    map.check().map_err(refused_plot)?;
-    Ok(Plot(Arc::new(map)))
+    plot(Figure::Heatmap(map))
 }
 
 /// `[rows][cols]`; a single axis is one row.
@@ -86,33 +127,13 @@ fn matrix(values: &Dynamic) -> ScriptResult<Vec<Vec<f32>>> {
         };
         return Ok(t.host()?.chunks(cols.max(1)).map(<[f32]>::to_vec).collect());
     }
-    let number = |value: &Dynamic| args::number(value).map(|x| x as f32);
     let rows = values.read_lock::<Array>().ok_or_else(|| expected("a tensor or nested arrays", values))?;
+    let row = |row: &Dynamic| Ok(numbers(row)?.into_iter().map(|x| x as f32).collect());
     match rows.first() {
-        Some(first) if !first.is_array() && !first.is::<Tensor>() => Ok(vec![args::each(values, number)?]),
-        _ => args::each(values, |row| match row.read_lock::<Tensor>() {
-            Some(t) if t.dims().len() == 1 => t.host(),
-            _ => args::each(row, number),
-        }),
+        Some(first) if is_row(first) => args::each(values, row),
+        Some(_) => Ok(vec![row(values)?]),
+        None => Ok(vec![]),
     }
-}
-
-/// Labels of an axis: texts with their spaces and line breaks made visible, everything else as it prints.
-fn labels(value: &Dynamic) -> ScriptResult<Vec<String>> {
-    args::each(value, |label| match label.clone().into_immutable_string() {
-        Ok(text) => Ok(visible_token(&text)),
-        Err(_) => Ok(label.to_string()),
-    })
-}
-
-fn colormap(value: &Dynamic) -> ScriptResult<Colormap> {
-    if value.is_string() {
-        return Colormap::parse(&args::string(value)?).map_err(refused_plot);
-    }
-    if !value.is_array() {
-        return Err(expected("the name of a colour map or an array of colours", value).into());
-    }
-    Colormap::from_colors(&args::each(value, args::string)?).map_err(refused_plot)
 }
 
 fn origin(value: &Dynamic) -> ScriptResult<Origin> {
@@ -121,13 +142,6 @@ fn origin(value: &Dynamic) -> ScriptResult<Origin> {
         "lower" => Ok(Origin::Lower),
         other => Err(fail(format!("unknown origin `{other}`")).help("use `upper` or `lower`").into()),
     }
-}
-
-fn rotation(value: &Dynamic) -> ScriptResult<u16> {
-    let degrees = args::int(value)?;
-    u16::try_from(degrees).map_err(|_| {
-        fail(format!("labels cannot be rotated by {degrees} degrees")).help("use 0, 45 or 90").into()
-    })
 }
 
 #[cfg(test)]
@@ -140,6 +154,7 @@ mod tests {
         check(&[
             ("heatmap(tensor([1, 2]))", "heatmap of 1 x 2 values"),
             ("heatmap([tensor([1, 2]), [3, 4.5]])", "heatmap of 2 x 2 values"),
+            ("heatmap([])", "a heatmap of no values; check what filtered or computed the values"),
             ("heatmap([[1], [2, 3]])", "row 1 has 2 values, but row 0 has 1; give row 1 1 values as well"),
             (
                 "heatmap([1, 2], #{x: [\"a\"]})",
@@ -173,5 +188,33 @@ mod tests {
         assert!(told.contains("`..` is not allowed"), "{told}");
         let told = run("heatmap([1]).save(\"a.pdf\")", options);
         assert!(told.starts_with("cannot tell the picture format of `a.pdf`"), "{told}");
+    }
+
+    #[test]
+    fn the_data_goes_beside_the_picture() {
+        let out = tempfile::tempdir().unwrap();
+        let options = HostOptions { out: Some(out.path().into()), ..HostOptions::default() };
+        run(
+            "heatmap([[0.1, 2]], #{x: [\" a\", \"b,c\"]}).save(\"a.v1.html\", #{data: true})",
+            options.clone(),
+        );
+        let csv = std::fs::read_to_string(out.path().join("a.v1.csv")).unwrap();
+        assert_eq!(csv, "row,column,x,value\n0,0,·a,0.1\n0,1,\"b,c\",2\n");
+        assert!(
+            std::fs::read_to_string(out.path().join("a.v1.html")).unwrap().starts_with("<!doctype html>")
+        );
+        let told = run("heatmap([1]).save(\"a.png\", #{dta: true})", options);
+        assert!(told.starts_with("unknown option `dta` of `save`; did you mean `data`?"), "{told}");
+    }
+
+    #[test]
+    fn the_stdlib_dresses_figures() {
+        for (call, printed) in [
+            ("confusion([[5, 1], [0, 7]], [\"a\", \"b\"])", "heatmap of 2 x 2 values"),
+            ("layers([[1, 2, 3], [3, 2, 1]], [\"a\", \"b\"], \"effect\")", "2 lines of 3 values"),
+        ] {
+            let code = format!("import \"plots\" as plots; plots::{call}");
+            assert_eq!(run(&code, HostOptions::default()), printed);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Round numbers along a colour bar, and every how many cells a label fits.
 
 /// Round values inside `[low, high]`, in order, with the text of each; `count` is how many to aim for.
-pub(super) fn nice_ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
+pub(in super::super) fn nice_ticks(low: f64, high: f64, count: usize) -> Vec<(f64, String)> {
     let rough = (high - low) / count.max(1) as f64;
     let exponent = rough.log10().floor();
     // Each factor with the power of ten of its last digit.
@@ -36,7 +36,7 @@ fn tick_text(tick: f64, digit: i32, largest: f64) -> String {
 }
 
 /// The smallest of 1, 2, 5, 10, 20, 50, ... cells of size `cell` that a label of size `extent` fits into.
-pub(super) fn label_step(extent: f64, cell: f64) -> usize {
+pub(in super::super) fn label_step(extent: f64, cell: f64) -> usize {
     let needed = (extent / cell).ceil().max(1.0) as usize;
     let mut power = 1;
     loop {

@@ -1,14 +1,14 @@
 //! The colour bar: what the colours of the cells mean.
 
-use super::Rgb;
-use super::layout::{LABEL_SIZE, TICK, TICK_PAD, TICK_SIZE, beside, frame, longest, upward};
-use super::scale::Scale;
-use super::scene::{Anchor, Mark, Rect, Text};
-use super::text::wrap;
+use super::super::Rgb;
+use super::super::scale::Scale;
+use super::super::scene::{Anchor, Mark, Rect, Text};
+use super::super::text::wrap;
 use super::ticks::nice_ticks;
+use super::{LABEL_SIZE, TICK, TICK_PAD, TICK_SIZE, beside, frame, longest, upward};
 
-/// From the cells to the bar.
-const GAP: f64 = 18.0;
+/// From the data's area to the bar.
+pub(super) const GAP: f64 = 18.0;
 const WIDTH: f64 = 14.0;
 /// Short grids get a bar that is longer than they are, so that its ticks have room.
 const SHORTEST: f64 = 120.0;
@@ -17,8 +17,10 @@ const SPACING: f64 = 52.0;
 const FEWEST: usize = 4;
 /// Colours along the bar, unless there are fewer pixels.
 const STEPS: f64 = 256.0;
+/// From the bar's end to the colour of what is no number.
+const MISSING_GAP: f64 = 10.0;
 
-/// Adds the bar right of the cells (`area`), and of any label that reaches beyond them, with its ticks and
+/// Adds the bar right of the data's `area`, and of any label that reaches beyond them, with its ticks and
 /// `label`.
 pub(super) fn place(scale: &Scale, label: Option<&str>, area: Rect, marks: &mut Vec<Mark>) {
     let height = area.height().max(SHORTEST);
@@ -40,6 +42,13 @@ pub(super) fn place(scale: &Scale, label: Option<&str>, area: Rect, marks: &mut 
         let start = bar.right + 1.0;
         marks.push(Mark::Fill(Rect::new(start, y - 0.5, TICK, 1.0), Rgb::INK));
         marks.push(Mark::Text(Text::new(text, start + TICK + TICK_PAD, y, Anchor::Start, TICK_SIZE)));
+    }
+    if scale.missing {
+        let swatch = Rect::new(bar.left, bar.bottom + MISSING_GAP, WIDTH, WIDTH);
+        marks.push(Mark::Fill(swatch, Rgb::MISSING));
+        marks.extend(frame(swatch));
+        let start = bar.right + 1.0 + TICK + TICK_PAD;
+        marks.push(Mark::Text(Text::new("NaN", start, swatch.center().1, Anchor::Start, TICK_SIZE)));
     }
     if let Some(label) = label {
         let lines = wrap(label, LABEL_SIZE, height);

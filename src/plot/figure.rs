@@ -1,0 +1,154 @@
+//! What can be drawn, and what every kind of figure has.
+
+use super::chart::Chart;
+use super::layout;
+use super::scatter::Scatter;
+use super::scene::Scene;
+use super::tokens::TokenMap;
+use super::{Colormap, Heatmap, PlotError};
+
+/// A figure as plain data.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Figure {
+    Heatmap(Heatmap),
+    Chart(Chart),
+    Scatter(Scatter),
+    Tokens(TokenMap),
+}
+
+/// The words around a figure.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Titles {
+    /// Above the figure. May hold several lines; long ones are wrapped.
+    pub title: Option<String>,
+    /// Below the labels of the horizontal axis.
+    pub x: Option<String>,
+    /// Left of the labels of the vertical axis, reading upwards.
+    pub y: Option<String>,
+}
+
+/// How values become colours, in matplotlib's words. A NaN is grey, and the colour bar says so.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Colors {
+    pub cmap: Colormap,
+    /// The value of the first colour; the smallest finite value if `None`.
+    pub vmin: Option<f64>,
+    /// The value of the last colour; the largest finite value if `None`.
+    pub vmax: Option<f64>,
+    /// The value of the middle colour. Then both sides share one scale, so the shorter one does not reach
+    /// the end of the map (seaborn's `center`).
+    pub center: Option<f64>,
+    /// The label of the colour bar.
+    pub label: Option<String>,
+}
+
+/// What a figure shows, as a table: one row a cell, point, bar or token, in the order of [`Scene::spots`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Records {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Records {
+    /// Of two columns of one name the later is numbered, so that every column can be named.
+    pub(super) fn new(names: Vec<String>, rows: Vec<Vec<String>>) -> Self {
+        let mut columns: Vec<String> = Vec::new();
+        for name in names {
+            let taken = columns.iter().filter(|known| **known == name).count();
+            columns.push(if taken == 0 { name } else { format!("{name} {}", taken + 1) });
+        }
+        Self { columns, rows }
+    }
+
+    /// As CSV with a header, quoted where needed.
+    pub(super) fn csv(&self) -> Result<Vec<u8>, PlotError> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let written =
+            std::iter::once(&self.columns).chain(&self.rows).try_for_each(|row| writer.write_record(row));
+        written.map_err(|error| PlotError::Encode(error.to_string()))?;
+        writer.into_inner().map_err(|error| PlotError::Encode(error.to_string()))
+    }
+}
+
+impl Figure {
+    /// Refuses what no layout could honour. The fields are public, so this runs before each drawing.
+    ///
+    /// # Errors
+    /// Whatever in the figure contradicts itself.
+    pub fn check(&self) -> Result<(), PlotError> {
+        match self {
+            Self::Heatmap(map) => map.check(),
+            Self::Chart(chart) => chart.check(),
+            Self::Scatter(scatter) => scatter.check(),
+            Self::Tokens(map) => map.check(),
+        }
+    }
+
+    pub(super) fn lay_out(&self) -> Result<Scene, PlotError> {
+        self.check()?;
+        match self {
+            Self::Heatmap(map) => layout::heatmap::lay_out(map),
+            Self::Chart(chart) => layout::chart::lay_out(chart),
+            Self::Scatter(scatter) => layout::scatter::lay_out(scatter),
+            Self::Tokens(map) => layout::tokens::lay_out(map),
+        }
+    }
+
+    /// What the figure shows, as a table.
+    pub fn records(&self) -> Records {
+        match self {
+            Self::Heatmap(map) => map.records(),
+            Self::Chart(chart) => chart.records(),
+            Self::Scatter(scatter) => scatter.records(),
+            Self::Tokens(map) => map.records(),
+        }
+    }
+
+    /// What the figure is called: the first line of its title, if it has one.
+    pub(super) fn name(&self) -> Option<&str> {
+        let titles = match self {
+            Self::Heatmap(map) => &map.titles,
+            Self::Chart(chart) => &chart.titles,
+            Self::Scatter(scatter) => &scatter.titles,
+            Self::Tokens(map) => &map.titles,
+        };
+        titles.title.as_deref().and_then(|title| title.lines().next())
+    }
+
+    /// The same figure with every piece of its text replaced.
+    pub(super) fn map_text(&self, change: impl Fn(&str) -> String) -> Self {
+        let mut figure = self.clone();
+        let change = &mut |text: &mut String| *text = change(text);
+        match &mut figure {
+            Self::Heatmap(map) => map.each_text(change),
+            Self::Chart(chart) => chart.each_text(change),
+            Self::Scatter(scatter) => scatter.each_text(change),
+            Self::Tokens(map) => map.each_text(change),
+        }
+        figure
+    }
+}
+
+/// The name of a column: what the figure calls it, else `name`.
+pub(super) fn column(title: Option<&String>, name: &str) -> String {
+    title.cloned().unwrap_or_else(|| name.to_owned())
+}
+
+impl Titles {
+    pub(super) fn each_text(&mut self, change: &mut dyn FnMut(&mut String)) {
+        [&mut self.title, &mut self.x, &mut self.y].into_iter().flatten().for_each(change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_have_names_of_their_own_and_cells_are_quoted() {
+        let names = ["layer", "layer", "value"].map(str::to_owned).to_vec();
+        let rows = vec![["0", "a, \"b\"", "0.5"].map(str::to_owned).to_vec()];
+        let csv = Records::new(names, rows).csv().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert_eq!(csv.as_deref(), Ok("layer,layer 2,value\n0,\"a, \"\"b\"\"\",0.5\n"));
+    }
+}

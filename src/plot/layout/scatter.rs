@@ -1,0 +1,137 @@
+//! Points in a plane, and the labels of some.
+
+use super::super::scatter::Scatter;
+use super::super::scene::{Anchor, Mark, Path, Rect, Scene, Text};
+use super::super::text::{one_line, width};
+use super::super::{PlotError, Rgb};
+use super::labels::{FAR, NEAR, Placed, place};
+use super::plane::{Plane, padded, range};
+use super::{colorbar, finish, legend};
+
+/// The area without labels; with many it grows until they fit.
+const SIZE: (f64, f64) = (480.0, 360.0);
+const GROWTH: f64 = 1.25;
+const WIDEST: f64 = 1600.0;
+const OPACITY: f64 = 0.6;
+const LABEL_SIZE: f64 = 9.0;
+/// Longer labels are cut; the page and the data have them whole.
+const LONGEST_LABEL: usize = 32;
+
+/// Lays out `scatter`, which has been checked.
+///
+/// # Errors
+/// [`PlotError::TooManyLabels`].
+pub(in super::super) fn lay_out(scatter: &Scatter) -> Result<Scene, PlotError> {
+    let scale = scatter.scale()?;
+    let groups = scatter.groups();
+    let (plane, labels) = fit(scatter)?;
+    let points: Vec<_> = scatter.x.iter().zip(&scatter.y).map(|(x, y)| plane.at(*x, *y)).collect();
+
+    let mut marks = plane.x_axis();
+    marks.extend(plane.y_axis());
+    let color = |i| scatter.point_color(i, &groups, scale.as_ref().map(|(scale, _)| scale));
+    for label in &labels {
+        if let Some(leader) = label.leader {
+            let path = Path { points: leader.to_vec(), color: Rgb::FAINT.mix(Rgb::INK, 0.4), opacity: 1.0 };
+            marks.push(Mark::Stroke(path, 0.5));
+        }
+    }
+    marks.extend(points.iter().enumerate().map(|(i, at)| Mark::disc(*at, scatter.size, color(i), OPACITY)));
+    for (label, text) in labels.iter().zip(texts(scatter)) {
+        let (x, y) = label.rect.center();
+        marks.push(Mark::Text(Text::new(text, x, y, Anchor::Middle, LABEL_SIZE)));
+    }
+    marks.extend(plane.frame());
+    if let Some((scale, colors)) = &scale {
+        colorbar::place(scale, colors.label.as_deref(), plane.area, &mut marks);
+    }
+    let entries: Vec<_> = groups.iter().enumerate().map(|(i, name)| ((*name).clone(), Rgb::nth(i))).collect();
+    legend::place(&entries, plane.area, &mut marks);
+    let spots = points.iter().map(|(x, y)| Rect::new(*x, *y, 0.0, 0.0)).collect();
+    Ok(finish(marks, spots, plane.area, &scatter.titles))
+}
+
+/// The labels that are drawn, as they are drawn.
+fn texts(scatter: &Scatter) -> Vec<String> {
+    let cut = |label: &String| {
+        let label = one_line(label);
+        match label.char_indices().nth(LONGEST_LABEL) {
+            Some((end, _)) => format!("{}…", &label[..end]),
+            None => label,
+        }
+    };
+    scatter.labels.iter().take(scatter.max_labels).map(cut).collect()
+}
+
+/// The smallest area in which all labels find a place near their points, else the smallest in which they find one.
+fn fit(scatter: &Scatter) -> Result<(Plane, Vec<Placed>), PlotError> {
+    let texts = texts(scatter);
+    let sizes: Vec<_> = texts.iter().map(|text| (width(text, LABEL_SIZE), LABEL_SIZE * 1.2)).collect();
+    let (x, y) = (padded(range(scatter.x.iter().copied())), padded(range(scatter.y.iter().copied())));
+    let side = |grown: &f64| SIZE.0 * grown <= WIDEST;
+    let areas: Vec<f64> =
+        std::iter::successors(Some(1.0), |grown| Some(grown * GROWTH)).take_while(side).collect();
+    for rings in [NEAR, FAR] {
+        for grown in &areas {
+            let area = Rect::new(0.0, 0.0, (SIZE.0 * grown).round(), (SIZE.1 * grown).round());
+            let plane = Plane { area, x, y };
+            let points: Vec<_> = scatter.x.iter().zip(&scatter.y).map(|(x, y)| plane.at(*x, *y)).collect();
+            if let Some(labels) = place(&sizes, &points, scatter.size / 2.0, area, rings) {
+                return Ok((plane, labels));
+            }
+        }
+    }
+    Err(PlotError::TooManyLabels { labels: texts.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::super::{PointColor, Titles};
+    use super::super::testing::{assert_legible, texts as drawn};
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn no_label_is_cut_or_overlaps_another(
+            points in prop::collection::vec((-3.0..3.0, prop_oneof![Just(0.0), -1e3..1e3]), 1..250),
+            labels in prop::collection::vec("[a-zA-Z·]{1,14}", 250),
+        ) {
+            let scatter = Scatter {
+                x: points.iter().map(|(x, _)| *x).collect(),
+                y: points.iter().map(|(_, y)| *y).collect(),
+                labels: labels[..points.len()].to_vec(),
+                max_labels: 250,
+                color: PointColor::Same(Rgb::nth(0)),
+                size: 5.0,
+                titles: Titles::default(),
+            };
+            let scene = lay_out(&scatter).expect("a layout");
+            assert_legible(&scene, true);
+            let found = drawn(&scene).iter().filter(|text| text.size == LABEL_SIZE).count();
+            prop_assert_eq!(found, points.len());
+        }
+    }
+
+    /// All labels belong to one place, the worst case.
+    #[test]
+    fn labels_of_one_point_are_spread_around_it() {
+        let n = 60;
+        let scatter = Scatter {
+            x: vec![1.0; n],
+            y: vec![1.0; n],
+            labels: (0..n).map(|i| format!("label {i}")).collect(),
+            max_labels: 40,
+            color: PointColor::Groups((0..n).map(|i| format!("g{}", i % 3)).collect()),
+            size: 5.0,
+            titles: Titles::default(),
+        };
+        let scene = lay_out(&scatter).expect("a layout");
+        assert_legible(&scene, true);
+        let labels = drawn(&scene).into_iter().filter(|text| text.content.starts_with("label"));
+        assert_eq!(labels.count(), 40);
+        assert_eq!(drawn(&scene).iter().filter(|text| text.content.starts_with('g')).count(), 3);
+    }
+}

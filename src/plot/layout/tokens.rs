@@ -1,0 +1,78 @@
+//! Tokens as running text.
+
+use super::super::scene::{Anchor, Mark, Rect, Scene, Text};
+use super::super::text::{one_line, width};
+use super::super::tokens::TokenMap;
+use super::super::{PlotError, TOKEN_LINE_BREAK};
+use super::{colorbar, finish};
+
+/// Lines are broken here; only a token that alone is longer goes beyond.
+const LINE_WIDTH: f64 = 640.0;
+const SIZE: f64 = 13.0;
+/// Left and right of a token's text.
+const PAD: f64 = 3.0;
+const BOX_HEIGHT: f64 = 20.0;
+const LINE_STEP: f64 = 24.0;
+/// Between tokens, so that neighbours of one colour are told apart.
+const GAP: f64 = 1.0;
+
+/// Lays out `map`, which has been checked.
+///
+/// # Errors
+/// Those of [`Scale::new`](super::super::scale::Scale::new).
+pub(in super::super) fn lay_out(map: &TokenMap) -> Result<Scene, PlotError> {
+    let scale = map.scale()?;
+    let (mut marks, mut texts, mut spots) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut x, mut y) = (0.0, 0.0);
+    let mut area = Rect::new(0.0, 0.0, 0.0, BOX_HEIGHT);
+    for (token, value) in map.tokens.iter().zip(&map.values) {
+        let token = one_line(token);
+        let length = width(&token, SIZE) + 2.0 * PAD;
+        if x > 0.0 && x + length > LINE_WIDTH {
+            (x, y) = (0.0, y + LINE_STEP);
+        }
+        let rect = Rect::new(x, y, length, BOX_HEIGHT);
+        let color = scale.color(f64::from(*value));
+        let (center, middle) = rect.center();
+        texts.push(Mark::Text(Text {
+            color: color.readable_ink(),
+            ..Text::new(token.as_str(), center, middle, Anchor::Middle, SIZE)
+        }));
+        marks.push(Mark::Fill(rect, color));
+        spots.push(rect);
+        area = area.union(rect);
+        x += length + GAP;
+        if token.ends_with(TOKEN_LINE_BREAK) {
+            (x, y) = (0.0, y + LINE_STEP);
+        }
+    }
+    marks.extend(texts);
+    colorbar::place(&scale, map.colors.label.as_deref(), area, &mut marks);
+    Ok(finish(marks, spots, area, &map.titles))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::super::{Colors, Titles};
+    use super::super::testing::assert_legible;
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn tokens_are_read_in_order_and_never_overlap(
+            tokens in prop::collection::vec("[a-zA-Z·⏎日<|>]{1,24}", 1..120),
+            value in -1.0f32..1.0,
+        ) {
+            let values = (0..tokens.len()).map(|i| value * i as f32).collect();
+            let (titles, colors) = (Titles::default(), Colors::default());
+            let map = TokenMap { tokens, values, titles, colors };
+            let scene = lay_out(&map).expect("a layout");
+            assert_legible(&scene, true);
+            prop_assert!(scene.spots.iter().is_sorted_by_key(|spot| (spot.top as i64, spot.left as i64)));
+            prop_assert_eq!(scene.spots.len(), map.tokens.len());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The description of a text with a colour for each token.
+
+use super::figure::{Records, column};
+use super::scale::Scale;
+use super::{Colors, PlotError, Titles};
+
+/// Tokens in reading order, each on the colour of its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenMap {
+    pub tokens: Vec<String>,
+    /// One a token.
+    pub values: Vec<f32>,
+    pub titles: Titles,
+    pub colors: Colors,
+}
+
+impl TokenMap {
+    pub(super) fn check(&self) -> Result<(), PlotError> {
+        let expected = self.tokens.len();
+        if expected == 0 {
+            return Err(PlotError::Empty { figure: "a text" });
+        }
+        if self.values.len() != expected {
+            return Err(PlotError::Lengths {
+                name: "values",
+                found: self.values.len(),
+                expected,
+                of: "tokens",
+            });
+        }
+        self.scale().map(drop)
+    }
+
+    /// From the values to their colours.
+    pub(super) fn scale(&self) -> Result<Scale, PlotError> {
+        Scale::new(&self.colors, self.values.iter().map(|value| f64::from(*value)))
+    }
+
+    pub(super) fn each_text(&mut self, change: &mut dyn FnMut(&mut String)) {
+        self.titles.each_text(change);
+        self.tokens.iter_mut().chain(&mut self.colors.label).for_each(change);
+    }
+
+    /// One row a token.
+    pub(super) fn records(&self) -> Records {
+        let columns =
+            vec!["position".to_owned(), "token".to_owned(), column(self.colors.label.as_ref(), "value")];
+        let record = |(i, (token, value)): (usize, (&String, &f32))| {
+            vec![i.to_string(), token.clone(), value.to_string()]
+        };
+        Records::new(columns, self.tokens.iter().zip(&self.values).enumerate().map(record).collect())
+    }
+}

@@ -1,0 +1,89 @@
+//! The interactive page in headless Chromium. `PATCHSCRIPT_TEST_BROWSER` is the folder that `tests/browser/install.sh`
+//! printed; without it the test is skipped.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use patchscript::plot::{
+    Axis, Chart, Colors, Figure, Format, Heatmap, PointColor, Scatter, Series, Style, Titles, TokenMap,
+    render,
+};
+
+/// Numbers without a pattern, the same in each run.
+fn noise(i: usize) -> f64 {
+    ((i * 2_654_435_761) % 1009) as f64 / 1009.0 - 0.5
+}
+
+fn texts(n: usize) -> Vec<String> {
+    (0..n).map(|i| format!("·<tok&{i}>")).collect()
+}
+
+fn heatmap(n_rows: usize, n_cols: usize) -> Figure {
+    let value = |r: usize, c: usize| if r + c == 3 { f32::NAN } else { noise(r * n_cols + c) as f32 };
+    let values = (0..n_rows).map(|r| (0..n_cols).map(|c| value(r, c)).collect()).collect();
+    let mut map = Heatmap::new(values).expect("cells");
+    map.cols = texts(n_cols);
+    map.titles = Titles { title: Some("effect".into()), x: Some("token".into()), y: Some("layer".into()) };
+    Figure::Heatmap(map)
+}
+
+fn chart(style: Style, x: Axis, n: usize) -> Figure {
+    let series = |s: usize| Series {
+        name: format!("series {s}"),
+        color: None,
+        values: (0..n).map(|i| noise(i + 7 * s)).collect(),
+        errors: (0..n).map(|i| noise(i).abs() / 4.0).collect(),
+    };
+    let series = (0..2).map(series).collect();
+    Figure::Chart(Chart { style, x, series, titles: Titles::default(), ylim: None, x_rotation: None })
+}
+
+fn figures() -> Vec<(&'static str, Figure)> {
+    let n = 40;
+    let values: Vec<f64> = (0..n).map(noise).collect();
+    let scatter = Scatter {
+        x: (0..n).map(|i| noise(3 * i + 1)).collect(),
+        y: values.clone(),
+        labels: texts(n),
+        max_labels: 250,
+        color: PointColor::Values(values.clone(), Colors::default()),
+        size: 5.0,
+        titles: Titles::default(),
+    };
+    let tokens = TokenMap {
+        tokens: texts(n),
+        values: values.iter().map(|x| *x as f32).collect(),
+        titles: Titles::default(),
+        colors: Colors::default(),
+    };
+    vec![
+        ("heatmap", heatmap(12, 9)),
+        ("heatmap_large", heatmap(100, 120)),
+        ("line", chart(Style::Lines, Axis::Numbers((0..n).map(|i| i as f64).collect()), n)),
+        ("bars", chart(Style::Bars, Axis::Labels { n: 6, labels: texts(6) }, 6)),
+        ("hist", Figure::Chart(Chart::histogram(&values, None, None).expect("a histogram"))),
+        ("scatter", Figure::Scatter(scatter)),
+        ("tokens", Figure::Tokens(tokens)),
+    ]
+}
+
+#[test]
+fn a_page_answers_the_pointer_without_network() {
+    let Some(tools) = std::env::var_os("PATCHSCRIPT_TEST_BROWSER") else {
+        eprintln!("SKIPPED: PATCHSCRIPT_TEST_BROWSER is not set; tests/browser/install.sh prints its value");
+        return;
+    };
+    let pages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
+    fs::create_dir_all(&pages).expect("a folder");
+    for (name, figure) in figures() {
+        for (extension, format) in [("html", Format::Html), ("csv", Format::Csv)] {
+            let bytes = render(&figure, format).expect(name);
+            fs::write(pages.join(name).with_extension(extension), bytes).expect("written");
+        }
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/check.mjs");
+    let output = Command::new("node").arg(script).args([tools.as_ref(), pages.as_os_str()]).output();
+    let output = output.expect("node is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
