@@ -30,6 +30,7 @@ fn published_configs_have_as_many_parameters_as_their_weights() {
         ("gemma-3-270m", 268_098_176),
         ("gemma-3-1b-it", 999_885_952),
         ("phi-2", 2_779_683_840),
+        ("phi-4-mini-instruct", 3_836_021_760),
     ] {
         let info = info(&published(name)).unwrap();
         assert_eq!(info.parameters(), parameters, "{name}");
@@ -64,7 +65,12 @@ fn published_configs_say_how_layers_attend() {
     let phi3 = published("phi-3-mini-4k-instruct");
     assert_eq!((windows(&phi3), phi3.kind(0).window), ("w".repeat(32), Some(2047)));
     let dims = |name| published(name).kind(0).rotary.as_ref().unwrap().dims;
-    assert_eq!(["pythia-160m", "phi-2", "qwen3-0.6b"].map(dims), [16, 32, 128]);
+    assert_eq!(["pythia-160m", "phi-2", "qwen3-0.6b", "phi-4-mini-instruct"].map(dims), [16, 32, 128, 96]);
+    let phi4 = published("phi-4-mini-instruct");
+    assert_eq!(phi4.n_ctx, 4096, "beyond it other factors hold for all positions");
+    // sqrt(1 + ln 32 / ln 4096)
+    let magnitude = phi4.kind(0).rotary.as_ref().unwrap().magnitude;
+    assert!((magnitude - 1.190_238).abs() < 1e-6, "{magnitude}");
 }
 
 #[test]
@@ -137,7 +143,7 @@ fn every_other_key_changes_the_model_or_is_refused() {
                 "hidden_act" => name.starts_with("gemma-2"),
                 "sliding_window" | "max_window_layers" => name.starts_with("qwen"),
                 // It has a window for no layer.
-                "use_sliding_window" => name.starts_with("qwen2.5"),
+                "use_sliding_window" => name.starts_with("qwen"),
                 "_sliding_window_pattern" => name.starts_with("gemma-3-270m"),
                 "original_max_position_embeddings" => name.starts_with("phi-3"),
                 key => INERT.contains(&key),

@@ -125,7 +125,9 @@ fn a_batch_changes_no_result() {
         let together = trace(&model, &prompts, &sites, &Control::default()).unwrap();
         for ((tokens, patches), packed) in prompts.iter().zip(&together) {
             let alone = run(&model, tokens, patches.clone(), &sites);
-            assert!(max_diff(packed.logits(), alone.logits()) < 1e-5);
+            // Tied unembeddings give logits up to 30.
+            let tolerance = if model.config().tied { 3e-5 } else { 1e-5 };
+            assert!(max_diff(packed.logits(), alone.logits()) < tolerance, "{arch}");
             for site in &sites {
                 let alone = alone.read(site).unwrap();
                 let largest =
@@ -133,6 +135,23 @@ fn a_batch_changes_no_result() {
                 let diff = max_diff(&packed.read(site).unwrap(), &alone) / largest;
                 assert!(diff < 1e-5, "{arch} {site}: {diff} of its largest entry");
             }
+        }
+    }
+}
+
+/// Ablating every head leaves exactly the bias, which norms after attention would blow up were it only nearly so.
+#[test]
+fn heads_set_to_zero_leave_the_bias_alone() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let (prompt, _) = pair(&model);
+        let out = Site::new(Point::AttnOutRaw, 1).at(Pos::Range(3, 7));
+        for point in [Point::Result, Point::Z, Point::Pattern] {
+            let zero = Patch::new(Site::new(point, 1).at(Pos::Range(3, 7)), Edit::Zero);
+            let left = run(&model, &prompt, vec![zero], &[]).read(&out).unwrap();
+            let first = left.narrow(0, 0, 1).unwrap().broadcast_as(left.shape()).unwrap();
+            assert_eq!(max_diff(&left, &first), 0.0, "{arch} {point:?}");
+            assert!(max_diff(&left, &left.zeros_like().unwrap()) == 0.0 || model.config().biases.attn_out);
         }
     }
 }

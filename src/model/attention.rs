@@ -19,8 +19,8 @@ pub struct Qkv<'a> {
 
 /// Mixes values: returns `z`, `[rows, n_heads * d_head]`.
 ///
-/// Where a kernel applies it gives `z`, and what a hook changes in scores or pattern is added as a difference, so
-/// that watching a run, or patching it with itself, changes no bit of it.
+/// Where a kernel applies it gives `z`, except to queries whose scores or pattern a hook has changed: watching a
+/// run, or patching it with itself, changes no bit of it.
 pub fn attend(
     config: &Config,
     layer: usize,
@@ -57,7 +57,7 @@ pub fn attend(
             None => operands.mix(&after)?,
             Some(z) => {
                 let z = z.narrow(0, group.rows.start, group.rows.len())?;
-                if before.id() == after.id() { z } else { (z + operands.mix(&(after - before)?)?)? }
+                if before.id() == after.id() { z } else { operands.remix(z, &before, &after)? }
             }
         });
     }
@@ -157,6 +157,14 @@ impl Operands {
         Ok(z.reshape((n * len, g * r * d))?)
     }
 
+    /// `z` mixed anew where a query's pattern has changed.
+    fn remix(&self, z: Tensor, before: &Tensor, after: &Tensor) -> Result<Tensor> {
+        let Operands { n, g, r, len, d, .. } = *self;
+        let changed = after.ne(before)?.max_keepdim(2)?.reshape((g, n, r, len, 1))?;
+        let changed = changed.permute((1, 3, 0, 2, 4))?.broadcast_as((n, len, g, r, d))?; // as `mix` has it
+        Ok(changed.contiguous()?.reshape(z.shape())?.where_cond(&self.mix(after)?, &z)?)
+    }
+
     /// Shows scores or pattern to the hook, one segment at a time. With a `mask`, what it hides stays hidden
     /// whatever the hook returns: no patch may look into the future, or beyond a window.
     fn offer(
@@ -191,5 +199,55 @@ impl Operands {
             return Ok(x.clone());
         }
         Ok(Tensor::cat(&parts, 1)?.reshape((g * n * r, len, keys))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::batch::Segment;
+    use crate::model::hook::NoHook;
+    use candle_core::{Device, Var};
+    use serde_json::json;
+
+    fn config(scalar: f64, window: usize, cap: Option<f64>) -> Config {
+        let config = json!({"model_type": "gemma2", "hidden_size": 32, "num_hidden_layers": 2, "head_dim": 8,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 8, "vocab_size": 8,
+            "max_position_embeddings": 64, "rms_norm_eps": 1e-6, "hidden_activation": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": scalar, "attn_logit_softcapping": cap, "final_logit_softcapping": null,
+            "sliding_window": window, "rope_theta": 1e4});
+        Config::from_json(config).unwrap()
+    }
+
+    fn random(rows: usize, width: usize) -> Tensor {
+        Tensor::randn(0f32, 2.0, (rows, width), &Device::Cpu).unwrap()
+    }
+
+    /// The kernel against the composed form, which a tracked gradient asks for, with and without windows and
+    /// soft-caps, over prompts, suffixes and single rows.
+    #[test]
+    fn the_kernel_equals_the_composed_form() {
+        let segment = |len, past_len| Segment { len, past: 0, past_len };
+        let past = [Kv { k: random(11, 16), v: random(11, 16) }];
+        for (len, past_len) in [(9, 0), (5, 11), (1, 11), (1, 3), (2, 7)] {
+            for (window, cap) in [(4, None), (4, Some(1.5)), (100, Some(1.5)), (1, None)] {
+                let config = config(20.0, window, cap);
+                let batch = Batch::new(vec![segment(len, past_len), segment(len, past_len), segment(3, 0)]);
+                let rows = batch.rows();
+                let (q, own) = (random(rows, 32), Kv { k: random(rows, 16), v: random(rows, 16) });
+                let tracked = Var::from_tensor(&q).unwrap();
+                for layer in 0..2 {
+                    let z = |q: &Tensor| {
+                        let qkv = Qkv { q, own: &own, past: &past };
+                        attend(&config, layer, &qkv, &batch, &mut NoHook).unwrap()
+                    };
+                    let (kernel, composed) = (z(&q), z(tracked.as_tensor()));
+                    assert!(!kernel.track_op() && composed.track_op());
+                    let diff = (kernel - composed.detach()).unwrap().abs().unwrap().max_all().unwrap();
+                    let diff = diff.to_scalar::<f32>().unwrap();
+                    assert!(diff < 1e-5, "{len} rows after {past_len}, {window}, {cap:?}: {diff}");
+                }
+            }
+        }
     }
 }

@@ -14,6 +14,8 @@ pub enum ModelError {
     Json { path: PathBuf, source: serde_json::Error },
     #[error("model family `{0}` is not supported")]
     UnknownFamily(String),
+    #[error("GGUF files of family `{0}` are not supported")]
+    NoGguf(String),
     #[error("`config.json` lacks `{0}`")]
     MissingKey(String),
     #[error("`config.json`: `{key}` is {found}, expected {expected}")]
@@ -78,6 +80,7 @@ impl ModelError {
                 let names: Vec<_> = super::family::FAMILIES.iter().map(|f| format!("`{}`", f.arch)).collect();
                 Some(format!("supported families: {}", names.join(", ")))
             }
+            ModelError::NoGguf(_) => Some("give the model as a folder in Hugging Face layout".into()),
             ModelError::UnknownKey { .. } => {
                 Some("a setting that is not understood may change every number, so the model is refused".into())
             }

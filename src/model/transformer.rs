@@ -209,8 +209,8 @@ impl Transformer {
         pass.see(Point::ResidPost, ops::add(&stream, &mlp_out)?)
     }
 
-    /// Each head's own contribution, built only for who asks. What a hook changes enters as a difference, so
-    /// that an unchanged result leaves `out` as it is, to the bit.
+    /// Each head's own contribution, built only for who asks. Where a hook changes a row's, the row is their sum;
+    /// where it does not, the row stays as it is, to the bit.
     fn heads_result(&self, weights: &Layer, z: &Tensor, out: Tensor, pass: &mut Pass) -> Result<Tensor> {
         if !pass.wants(Point::Result) {
             return Ok(out);
@@ -221,8 +221,16 @@ impl Transformer {
         let w_o = weights.attn_out.weight.dense.reshape((heads, d_head, d_model))?;
         let result = z.matmul(&w_o)?.transpose(0, 1)?.contiguous()?.reshape((rows, heads * d_model))?;
         let seen = pass.see(Point::Result, result.clone())?;
-        let change = (seen - result)?.reshape((rows, heads, d_model))?.sum(1)?;
-        Ok((out + change)?)
+        if seen.id() == result.id() {
+            return Ok(out);
+        }
+        let changed = seen.ne(&result)?.max_keepdim(1)?.broadcast_as(out.shape())?.contiguous()?;
+        let sum = seen.reshape((rows, heads, d_model))?.sum(1)?;
+        let sum = match &weights.attn_out.bias {
+            Some(bias) => ops::add_bias(&sum, bias)?,
+            None => sum,
+        };
+        Ok(changed.where_cond(&sum, &out)?)
     }
 
     /// What the MLP adds to the stream. It reads the stream through its own norm, or through attention's if it
@@ -298,7 +306,10 @@ struct Read {
 
 /// An output through the norm after it, if there is one.
 fn after(norm: &Option<Norm>, out: Tensor) -> Result<Tensor> {
-    norm.as_ref().map_or(Ok(out.clone()), |norm| norm.forward(&out))
+    match norm {
+        Some(norm) => norm.forward(&out),
+        None => Ok(out),
+    }
 }
 
 /// The helper through which every activation passes.

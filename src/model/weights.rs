@@ -138,7 +138,7 @@ fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {
 pub fn gguf_config(gguf: &Gguf, device: &Device) -> Result<Config> {
     let arch = gguf.arch();
     let found = super::family::find_gguf(arch);
-    let (family, format) = found.ok_or_else(|| ModelError::UnknownFamily(arch.into()))?;
+    let (family, format) = found.ok_or_else(|| ModelError::NoGguf(arch.into()))?;
     let key = |name: &str| format!("{arch}.{name}");
     let k = &family.keys;
     let mut json = serde_json::Map::new();

@@ -140,8 +140,11 @@ impl Sizes<'_> {
     /// What a row holds all the way through a layer: the stream before and after attention, norms, what attention
     /// added, rotary tables, queries, keys and values.
     fn stream(&self) -> usize {
-        let Config { d_model, d_head, n_heads, n_kv_heads, .. } = *self.config;
-        4 * d_model + (2 * n_heads + 2 * n_kv_heads + 1) * d_head
+        let Config { family, d_model, d_head, n_heads, n_kv_heads, .. } = *self.config;
+        // Norms of what attention adds, and of queries, are copies.
+        let normed = usize::from(family.names.post_attn.is_some()) * d_model
+            + usize::from(family.qk_norm.is_some()) * n_heads * d_head;
+        4 * d_model + (2 * n_heads + 2 * n_kv_heads + 1) * d_head + normed
     }
 
     /// Numbers a row at the widest moment of a layer without patches.
@@ -159,11 +162,12 @@ impl Sizes<'_> {
         self.stream() + attention.max(mlp)
     }
 
-    /// Numbers a row where scores exist as tensors: theirs, masked, their softmax, patched copies of both, and the
+    /// Numbers a row where scores exist as tensors: theirs, bounded, masked, their softmax, patched copies of both, and the
     /// operands laid out head by head.
     fn scores(&self) -> usize {
-        let Config { d_head, n_heads, .. } = *self.config;
-        7 * n_heads * self.len + 4 * n_heads * d_head
+        let Config { d_head, n_heads, attn_softcap, .. } = *self.config;
+        let copies = if attn_softcap.is_some() { 9 } else { 7 };
+        copies * n_heads * self.len + 4 * n_heads * d_head
     }
 
     /// Numbers a row at the moment of a patch: besides the activation, the copy with the new rows and the result.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 /// Keys of `config.json` that touch no forward pass, in any family.
 const HARMLESS: &[&str] = &[
     "architectures",
+    "_attn_implementation_autoset",
     "attention_dropout",
     "auto_map",
     "bos_token_id",

@@ -18,8 +18,8 @@ pub const GEMMA2: Family = Family {
         activation: "hidden_activation",
         attn_scale: Some("query_pre_attn_scalar"),
         fixed: &[("use_bidirectional_attention", "false")],
-        // `hidden_activation` took the place of `hidden_act`.
-        harmless: &["hidden_act", "cache_implementation"],
+        // Those that `hidden_activation` and `sliding_window` took the place of, and one for caches.
+        harmless: &["hidden_act", "sliding_window_size", "cache_implementation"],
         ..KEYS
     },
     names: Names {

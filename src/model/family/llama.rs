@@ -26,7 +26,7 @@ pub const LLAMA: Family = Family {
     tied_by_default: false,
     keys: ConfigKeys {
         fixed: &[("pretraining_tp", "1"), ("rope_interleaved", "false")],
-        harmless: &["is_llama_config", "_attn_implementation_autoset"],
+        harmless: &["is_llama_config"],
         ..KEYS
     },
     names: Names {
@@ -79,7 +79,13 @@ pub const PHI3: Family = Family {
     windows: Windows::All,
     biases: Biases::NONE,
     keys: ConfigKeys {
-        fixed: &[("attention_bias", "false")],
+        fixed: &[
+            ("attention_bias", "false"),
+            ("mlp_bias", "false"),
+            ("lm_head_bias", "false"),
+            ("full_attn_mod", "1"),
+            ("interpolate_factor", "1"),
+        ],
         // The last one is read where rotary is scaled by it.
         harmless: &["embd_pdrop", "resid_pdrop", "original_max_position_embeddings"],
         ..KEYS
