@@ -86,7 +86,7 @@ impl Settings<'_> {
             None => 1.0,
         };
         let dims = (d_head as f64 * part) as usize;
-        if !(2..=d_head).contains(&dims) || dims % 2 != 0 {
+        if !(2..=d_head).contains(&dims) || !dims.is_multiple_of(2) {
             let key = keys.part.map_or("head_dim", |(key, _)| key);
             return Err(reader.bad(key, "such that an even number of dimensions is rotated"));
         }
