@@ -518,3 +518,40 @@ error: `int` has no field `y`
 ",
     );
 }
+
+/// The tiny checkpoint of a family, with what transformers computes for it beside it.
+fn checkpoint(family: &str) -> TempDir {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny").join(family);
+    let folder = folder(&[]);
+    for name in ["config.json", "model.safetensors", "expected.json"] {
+        fs::copy(from.join(name), folder.path().join(name)).expect("a file of the checkpoint");
+    }
+    folder
+}
+
+#[test]
+fn check_model_keeps_every_promise() {
+    for family in ["llama", "gpt2", "gemma2"] {
+        let folder = checkpoint(family);
+        let ran = patchscript(folder.path(), &["check-model", ".", "--device", "cpu"]);
+        assert_eq!((ran.err.as_str(), ran.code), ("", Some(0)), "{family}: {}", ran.out);
+        let promises: Vec<_> =
+            ran.out.lines().skip_while(|line| !line.starts_with("promise")).skip(1).collect();
+        assert_eq!(promises.len(), 7, "{}", ran.out);
+        assert!(promises.iter().all(|line| line.contains("  kept  ")), "{}", ran.out);
+    }
+}
+
+#[test]
+fn check_model_shows_a_broken_promise() {
+    let folder = checkpoint("llama");
+    let path = folder.path().join("expected.json");
+    let mut expected: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&path).expect("the file")).expect("JSON");
+    expected["logits_last"][1][7] = 99.into();
+    fs::write(&path, expected.to_string()).expect("written");
+    let ran = patchscript(folder.path(), &["check-model", ".", "--device", "cpu"]);
+    assert_eq!(ran.code, Some(1));
+    let broken: Vec<_> = ran.out.lines().filter(|line| line.contains("BROKEN")).collect();
+    assert!(broken.len() == 1 && broken[0].starts_with("logits are those of `expected.json`"), "{}", ran.out);
+}

@@ -73,14 +73,24 @@ fn windows_matter_from_their_length_on() {
 #[test]
 fn smollm2_agrees_with_transformers() {
     let Some(model) = smollm2() else { return };
-    let golden = golden("smollm2_basic.json");
+    agrees_with_golden(&model, &golden("smollm2_basic.json"), 2e-3);
+}
+
+#[test]
+fn gemma3_agrees_with_transformers() {
+    let Some(path) = gemma3_path() else { return };
+    agrees_with_golden(&load(path.to_str().unwrap()), &golden("gemma3_basic.json"), 5e-3);
+}
+
+/// Every prompt of a golden file: ids, top 10 in order with logits within `tolerance`, activations, greedy text.
+fn agrees_with_golden(model: &Arc<Model>, golden: &serde_json::Value, tolerance: f32) {
     let n_layers = model.config().n_layers;
     let sites: Vec<Site> = (0..n_layers).map(|layer| Site::new(Point::ResidPost, layer)).collect();
     for prompt in golden["prompts"].as_array().unwrap() {
         let text = prompt["text"].as_str().unwrap();
-        let input = [(tokens(&model, text), vec![])];
+        let input = [(tokens(model, text), vec![])];
         assert_eq!(input[0].0.ids(), ids(&prompt["ids"]), "{text:?}");
-        let run = trace(&model, &input, &sites, &Control::default()).unwrap().remove(0);
+        let run = trace(model, &input, &sites, &Control::default()).unwrap().remove(0);
 
         let last = run.last().unwrap().to_vec1::<f32>().unwrap();
         let mut order: Vec<u32> = (0..last.len() as u32).collect();
@@ -89,7 +99,7 @@ fn smollm2_agrees_with_transformers() {
         assert_eq!(order[..10], top, "{text:?}");
         let found: Vec<f32> = top.iter().map(|&id| last[id as usize]).collect();
         let diff = max_diff_of(&found, &floats(&prompt["top10_logits"]));
-        assert!(diff < 2e-3, "{text:?}: top-10 logits differ by {diff}");
+        assert!(diff < tolerance, "{text:?}: top-10 logits differ by {diff}");
 
         for (layer, want) in floats(&prompt["resid_post_norm"]).into_iter().enumerate() {
             let whole = run.whole(At { point: Point::ResidPost, layer }).unwrap();
@@ -100,8 +110,9 @@ fn smollm2_agrees_with_transformers() {
         points_agree(&run, &prompt["points"]);
 
         let options = GenerateOptions { max_new_tokens: 24, ..GenerateOptions::default() };
-        let found = generate(&model, &input, &options, &Control::default()).unwrap().remove(0);
+        let found = generate(model, &input, &options, &Control::default()).unwrap().remove(0);
         assert_eq!(found.ids, ids(&prompt["greedy_ids"]), "{text:?}");
+        assert_eq!(found.text, prompt["greedy_text"].as_str().unwrap());
     }
 }
 
@@ -119,6 +130,9 @@ fn points_agree(run: &patchscript::run::Trace, points: &serde_json::Value) {
                     "o_proj_in" => Point::Z,
                     "mlp_in" => Point::Ln2,
                     "mlp_act" => Point::MlpPost,
+                    // What the modules give, before any norm after them.
+                    "attn_out" => Point::AttnOutRaw,
+                    "mlp_out" => Point::MlpOutRaw,
                     _ => Site::parse(name).unwrap().at.point,
                 };
                 Site::new(point, layer.parse().unwrap())

@@ -15,6 +15,7 @@ Examples:
   patchscript run patch.rhai --params           list what can be set
   patchscript run patch.rhai --set layer=8 --model openai-community/gpt2 --out results
   patchscript check patch.rhai                  find mistakes without running
+  patchscript models info openai-community/gpt2 sizes, memory and sites of a model
 
 A first script:
   let m = load();
@@ -58,6 +59,10 @@ pub enum Command {
     Check(Check),
     /// Talk line by line (the default)
     Repl(Settings),
+    /// Models from the Hub: list, describe, fetch and remove them
+    Models(Models),
+    /// Check the engine on a model, and what the model costs
+    CheckModel(CheckModel),
 }
 
 #[derive(Debug, ArgGroup)]
@@ -81,6 +86,51 @@ pub struct Run {
 pub struct Check {
     /// The script, a `.rhai` file
     pub file: PathBuf,
+}
+
+#[derive(Debug, ArgGroup)]
+pub struct Models {
+    #[command(subcommand)]
+    pub action: ModelsAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelsAction {
+    /// List what the cache holds
+    List,
+    /// Say what a model is, from its config alone: sizes, memory, every site's shape
+    Info {
+        /// `org/name[@revision]` on the Hub, a folder, a `config.json` or a `.gguf` file
+        id: String,
+        /// Never use the network
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Fetch a model's newest commit and print its folder
+    Pull {
+        /// `org/name` or `org/name@revision`
+        id: String,
+    },
+    /// Remove a model from the cache
+    Rm {
+        /// `org/name`
+        id: String,
+    },
+}
+
+#[derive(Debug, ArgGroup)]
+pub struct CheckModel {
+    /// A folder in Hugging Face layout, a `.gguf` file or `org/name` on the Hub
+    pub id: String,
+    /// Where to compute: `cpu`, `cuda`, `cuda:1` or `auto`, a card if there is one
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: String,
+    /// The number type of the weights: `f32`, and on a card `bf16` or `f16`
+    #[arg(long, value_name = "DTYPE", default_value = "f32")]
+    pub dtype: String,
+    /// Never use the network
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// What a run uses and may touch.

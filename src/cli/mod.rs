@@ -5,14 +5,17 @@
 
 mod args;
 mod check;
+mod check_model;
 mod complete;
+mod models;
 mod repl;
 mod run;
 
-use std::io::{Write, stderr};
+use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
-use crate::script::{Error, Host, terminal};
+use crate::script::source::Sources;
+use crate::script::{Diagnostic, Error, Host, terminal};
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
@@ -21,6 +24,8 @@ pub fn main() -> ExitCode {
         Some(args::Command::Run(run)) => run::run(run),
         Some(args::Command::Check(check)) => check::run(&check),
         Some(args::Command::Repl(settings)) => repl::run(settings),
+        Some(args::Command::Models(models)) => models::run(&models),
+        Some(args::Command::CheckModel(given)) => check_model::run(&given),
         None => repl::run(args.settings),
     };
     ExitCode::from(code)
@@ -32,6 +37,31 @@ fn report(host: &Host, error: &Error) -> u8 {
         warn(host.render(error, terminal::has_color(&stderr())).trim_end());
     }
     error.exit_code()
+}
+
+/// The same for an error that no script has a part in.
+fn fail(message: impl Into<String>, help: Option<String>) -> u8 {
+    warn(
+        Diagnostic::new(message, help).render(&Sources::default(), terminal::has_color(&stderr())).trim_end(),
+    );
+    1
+}
+
+/// Text on standard output; whoever closed that has seen enough.
+fn put(text: &str) -> u8 {
+    let _ = stdout().lock().write_all(text.as_bytes());
+    0
+}
+
+/// Rows in columns as wide as they need.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string() + "\n"
+    };
+    rows.iter().map(line).collect()
 }
 
 /// A line on standard error; nothing is lost if that is closed.

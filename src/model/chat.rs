@@ -1,17 +1,21 @@
 //! Chat templates: a conversation as the text that the model was trained on.
 //!
 //! Renders as transformers' `apply_chat_template` does, with its additions to Jinja: `raise_exception`,
-//! `strftime_now`, a `tojson` that escapes no HTML, Python's string methods.
+//! `strftime_now`, a [`json`] filter that is Python's, `{% generation %}`, Python's string methods. [`source`] finds
+//! the template among a model's files.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
 use minijinja::{Environment, ErrorKind, Value, context};
 
-use super::gguf::{Gguf, GgufError, optional};
-use super::tokenizer::{Tokenizer, TokenizerError, read_json};
+use super::gguf::GgufError;
+use super::tokenizer::TokenizerError;
 
+mod json;
+mod source;
 mod strftime;
 
 /// What is wrong with a chat template, or with the conversation given to it.
@@ -107,55 +111,33 @@ pub struct ChatOptions {
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    bos_token: Option<String>,
-    eos_token: Option<String>,
+    special: SpecialTokens,
 }
+
+/// Text of each special token by its role, as templates call them: `bos_token`, `eos_token`, ….
+pub type SpecialTokens = BTreeMap<&'static str, String>;
 
 const NAME: &str = "chat";
 /// What transformers appends to the final message to find its end again.
 const SENTINEL: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
 impl ChatTemplate {
-    /// The folder's `chat_template.jinja`, else `chat_template` in `tokenizer_config.json`; `None` if it has neither.
-    pub fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Option<Self>> {
-        let path = folder.join("chat_template.jinja");
-        let source = if path.is_file() {
-            let text = std::fs::read_to_string(&path);
-            Some(text.map_err(|error| ChatError::File(format!("`{}`: {error}", path.display())))?)
-        } else {
-            let config = read_json(&folder.join("tokenizer_config.json"))?;
-            let template = &config["chat_template"];
-            // Some models have several, by name.
-            let named = template.as_array().and_then(|list| list.iter().find(|t| t["name"] == "default"));
-            named.map_or(template, |named| &named["template"]).as_str().map(String::from)
-        };
-        source.map(|source| Self::for_tokenizer(source, tokenizer)).transpose()
-    }
-
-    /// The file's `tokenizer.chat_template`; `None` if it has none.
-    pub fn from_gguf(gguf: &Gguf, tokenizer: &Tokenizer) -> Result<Option<Self>> {
-        let source = optional(gguf.str("tokenizer.chat_template"))?;
-        source.map(|source| Self::for_tokenizer(source, tokenizer)).transpose()
-    }
-
-    fn for_tokenizer(source: String, tokenizer: &Tokenizer) -> Result<Self> {
-        let text = |id| tokenizer.token_text(id);
-        let bos_token = tokenizer.bos_id().and_then(text);
-        let eos_token = tokenizer.eos_ids().first().copied().and_then(text);
-        Self::from_source(source, bos_token, eos_token)
-    }
-
-    /// A template as text. A missing token is undefined in the template.
-    pub fn from_source(source: String, bos_token: Option<String>, eos_token: Option<String>) -> Result<Self> {
+    /// A template as text. A token that is not among `special` is undefined in the template.
+    pub fn from_source(source: &str, special: SpecialTokens) -> Result<Self> {
         let mut environment = Environment::new();
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_filter("tojson", tojson);
+        environment.add_filter("tojson", json::tojson);
+        // Jinja's own: text and maps are sequences, and `none` cannot be iterated.
+        environment.add_test("sequence", |value: &Value| {
+            matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
+        });
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
         environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, "refused").with_source(Refusal(message)))
         });
-        environment.add_template_owned(NAME, source)?;
-        Ok(Self { environment, bos_token, eos_token })
+        environment.add_template_owned(NAME, source::without_generation_tags(source))?;
+        Ok(Self { environment, special })
     }
 
     /// The conversation as text, special tokens spelled out.
@@ -197,48 +179,18 @@ impl ChatTemplate {
             Some(date) => Ok(date.clone()),
             None => strftime::now(&format),
         });
-        let absent = |text: &Option<String>| text.clone().map_or(Value::UNDEFINED, Value::from);
         let context = context! {
             messages => messages,
             add_generation_prompt => options.add_generation_prompt,
             tools => (),
             documents => (),
-            bos_token => absent(&self.bos_token),
-            eos_token => absent(&self.eos_token),
             // Llama 3's templates take today's date from here if it is given.
-            date_string => absent(&options.date),
+            date_string => options.date.clone().map_or(Value::UNDEFINED, Value::from),
             strftime_now => strftime_now,
+            ..Value::from_pairs(self.special.iter().map(|(role, text)| (*role, text.as_str()))),
         };
         Ok(self.environment.get_template(NAME)?.render(context)?)
     }
-}
-
-/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`: minijinja's, less its escapes for HTML.
-fn tojson(
-    value: &Value,
-    indent: Option<Value>,
-    options: minijinja::value::Kwargs,
-) -> std::result::Result<Value, minijinja::Error> {
-    let json = minijinja::filters::tojson(value, indent, options)?.to_string();
-    let mut text = String::with_capacity(json.len());
-    let mut rest = json.as_str();
-    while let Some((before, escape)) = rest.split_once('\\') {
-        text.push_str(before);
-        let html = [("u003c", '<'), ("u003e", '>'), ("u0026", '&'), ("u0027", '\'')];
-        if let Some((after, c)) = html.iter().find_map(|(code, c)| Some((escape.strip_prefix(code)?, c))) {
-            text.push(*c);
-            rest = after;
-        } else {
-            // Another escape: its first character is no backslash that begins one.
-            let next = escape.chars().next().map_or(0, char::len_utf8);
-            let (kept, after) = escape.split_at(next);
-            text.push('\\');
-            text.push_str(kept);
-            rest = after;
-        }
-    }
-    text.push_str(rest);
-    Ok(text.into())
 }
 
 #[cfg(test)]

@@ -32,7 +32,6 @@ pub enum ModelError {
     Tokenizer(#[from] super::tokenizer::TokenizerError),
     #[error("{0}")]
     Chat(#[from] super::chat::ChatError),
-    #[cfg(feature = "hub")]
     #[error("{0}")]
     Hub(#[from] super::hub::HubError),
     #[error("`{0}` has no tokenizer")]
@@ -93,7 +92,6 @@ impl ModelError {
             ModelError::Gguf(e) => e.help(),
             ModelError::Tokenizer(e) => e.help(),
             ModelError::Chat(e) => e.help(),
-            #[cfg(feature = "hub")]
             ModelError::Hub(e) => e.help(),
             ModelError::NoTokenizer(_) => {
                 Some("pass token ids: `m.tokens([1, 2, 3])`, or put a `tokenizer.json` beside the weights".into())

@@ -4,7 +4,7 @@
 //! extent, no two tensors on the same bytes. Metadata values stay in the mapped file until they are asked for.
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -64,6 +64,8 @@ pub enum Problem {
     MissingKey(String),
     #[error("has metadata key `{key}` with {found}, expected {expected}")]
     KeyType { key: String, expected: &'static str, found: &'static str },
+    #[error("sets metadata key `{0}`, which patchscript does not understand")]
+    UnknownKey(String),
     #[error("has no tensor `{0}`")]
     MissingTensor(String),
     #[error("has tensor `{name}` that cannot be de-quantised: {source}")]
@@ -87,6 +89,9 @@ impl GgufError {
                 let names: Vec<_> = TENSOR_TYPES.iter().map(|(_, _, name)| *name).collect();
                 Some(format!("use a file quantised to one of {}", names.join(", ")))
             }
+            Problem::UnknownKey(_) => Some(
+                "a setting that is not understood may change every number, so the model is refused".into(),
+            ),
             _ => None,
         }
     }
@@ -110,7 +115,7 @@ pub struct Gguf {
     map: Mmap,
     arch: String,
     /// Where each value starts: at its type tag.
-    metadata: HashMap<String, usize>,
+    metadata: BTreeMap<String, usize>,
     tensors: BTreeMap<String, TensorInfo>,
 }
 
@@ -154,6 +159,16 @@ impl Gguf {
 
     pub fn has(&self, key: &str) -> bool {
         self.metadata.contains_key(key)
+    }
+
+    /// Metadata keys in alphabetical order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.metadata.keys().map(String::as_str)
+    }
+
+    /// The error that refuses a key's value.
+    pub fn unknown_key(&self, key: &str) -> GgufError {
+        self.error(Problem::UnknownKey(key.into()))
     }
 
     /// An integer of any width that fits.
@@ -249,7 +264,7 @@ impl Gguf {
 }
 
 struct Header {
-    metadata: HashMap<String, usize>,
+    metadata: BTreeMap<String, usize>,
     tensors: BTreeMap<String, TensorInfo>,
 }
 
@@ -271,7 +286,7 @@ impl Header {
             )));
         }
 
-        let mut metadata = HashMap::new();
+        let mut metadata = BTreeMap::new();
         for _ in 0..n_keys {
             let key = cursor.text()?;
             let at = cursor.position();

@@ -1,8 +1,11 @@
-//! Model folders from the Hugging Face Hub, through the cache folder that its own tools use.
+//! Models from the Hugging Face Hub, through the cache folder that its own tools use: [`cache`] reads what is there,
+//! [`download`] fetches what is not.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::tokenizer::read_json;
+pub mod cache;
+#[cfg(feature = "hub")]
+mod download;
 
 /// Why a model cannot be had from the Hub.
 #[derive(Debug, thiserror::Error)]
@@ -13,10 +16,26 @@ pub enum HubError {
     Offline { id: String, cache: PathBuf },
     #[error("`{id}` is not in the cache `{}`, and this build cannot download", cache.display())]
     NoDownload { id: String, cache: PathBuf },
+    #[error("`{id}` is not in the cache `{}`", cache.display())]
+    NotCached { id: String, cache: PathBuf },
+    #[error("the cache can only forget `{name}` as a whole")]
+    WholeModels { name: String },
     #[error("cannot find the cache folder")]
     NoCache,
+    #[error("cannot use the cache folder `{}`: {source}", path.display())]
+    Cache { path: PathBuf, source: std::io::Error },
+    #[error("`{id}` is not on the Hub, or it is private")]
+    NotFound { id: String },
+    #[error("`{name}` has no revision `{revision}`")]
+    NoRevision { name: String, revision: String },
+    #[error("`{id}` is gated: its authors ask for your consent first")]
+    Gated { id: String, page: String, token: bool },
+    #[error("the Hub does not accept the access token")]
+    BadToken,
     #[error("cannot fetch `{file}` of `{id}`: {reason}")]
     Fetch { id: String, file: String, reason: String },
+    #[error("`{file}` of `{id}` has {found} bytes, but the Hub announced {announced}")]
+    Size { id: String, file: String, found: u64, announced: u64 },
     #[error("`{id}` has no safetensors weights")]
     NoWeights { id: String },
 }
@@ -32,10 +51,25 @@ impl HubError {
             Self::NoDownload { id, .. } => {
                 Some(format!("build with the cargo feature `hub`, or run `hf download {id}` first"))
             }
+            Self::NotCached { .. } => Some("`patchscript models list` shows what is there".into()),
+            Self::WholeModels { name } => Some(format!("leave out the revision: `{name}`")),
             Self::NoCache => Some("set HF_HOME to a folder".into()),
-            Self::Fetch { .. } => {
-                Some("check the name and the network; a gated model needs `hf auth login`".into())
+            Self::Cache { .. } => Some("set HF_HOME to a folder that you may write to".into()),
+            Self::NotFound { .. } => {
+                Some("check the name; for a private model, set HF_TOKEN or run `hf auth login`".into())
             }
+            Self::NoRevision { name, .. } => Some(format!("leave out the revision: `{name}`")),
+            Self::Gated { page, token: false, .. } => Some(format!(
+                "accept the terms at {page}, then set HF_TOKEN to an access token of that account, or run \
+                 `hf auth login`"
+            )),
+            Self::Gated { page, token: true, .. } => Some(format!(
+                "accept the terms at {page} with the account of your access token, and let the token read gated \
+                 repositories"
+            )),
+            Self::BadToken => Some("set HF_TOKEN to a valid one, or run `hf auth login`".into()),
+            Self::Fetch { .. } => Some("check the network and run it again: what has arrived is kept".into()),
+            Self::Size { .. } => Some("run it again: the file is fetched anew".into()),
             Self::NoWeights { .. } => {
                 Some("choose a model with `model.safetensors` or a `.gguf` file".into())
             }
@@ -45,37 +79,9 @@ impl HubError {
 
 type Result<T> = std::result::Result<T, HubError>;
 
-/// Fetched besides `config.json` and the weights, where the model has them.
-#[cfg(feature = "hub")]
-const OPTIONAL: [&str; 5] = [
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-];
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-
-/// The folder that holds the files of `org/name[@revision]`, downloaded if they are not in the cache yet. `offline`, or
-/// the variable `HF_HUB_OFFLINE`, forbids the network.
-pub fn fetch(id: &str, offline: bool) -> Result<PathBuf> {
-    let offline = offline
-        || variable("HF_HUB_OFFLINE")
-            .is_some_and(|v| !["0", "false", "no", "off"].contains(&v.to_lowercase().as_str()));
-    fetch_in(&cache_folder()?, id, offline)
-}
-
-fn fetch_in(cache: &Path, id: &str, offline: bool) -> Result<PathBuf> {
-    let repo = Repo::parse(id)?;
-    match cached(cache, &repo) {
-        Some(folder) => Ok(folder),
-        None if offline => Err(HubError::Offline { id: id.into(), cache: cache.into() }),
-        None => download(cache, &repo, id),
-    }
-}
-
+/// `org/name[@revision]`, checked; the revision is `main` if none is given.
 struct Repo<'a> {
+    id: &'a str,
     name: &'a str,
     revision: &'a str,
 }
@@ -90,95 +96,56 @@ impl<'a> Repo<'a> {
                 && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         };
         if name.split('/').count() == 2 && name.split('/').all(plain) && revision.split('/').all(plain) {
-            Ok(Self { name, revision })
+            Ok(Self { id, name, revision })
         } else {
             Err(HubError::BadId { id: id.into() })
         }
     }
 }
 
-/// The snapshot in the cache, if all that is needed is there.
-fn cached(cache: &Path, repo: &Repo) -> Option<PathBuf> {
-    let root = cache.join(format!("models--{}", repo.name.replace('/', "--")));
-    // A revision is a branch or tag, which `refs` resolves, or a commit itself.
-    let commit = std::fs::read_to_string(root.join("refs").join(repo.revision));
-    let commit = commit.unwrap_or_else(|_| repo.revision.into());
-    let folder = root.join("snapshots").join(commit.trim());
-    let complete = folder.join("config.json").is_file()
-        && (folder.join(WEIGHTS).is_file()
-            || shards(&folder.join(INDEX))
-                .is_some_and(|names| names.iter().all(|name| folder.join(name).is_file())));
-    complete.then_some(folder)
+/// What is needed of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// `config.json` alone.
+    Config,
+    /// All that a run reads.
+    Model,
 }
 
-/// Weight files that an index names, each once; `None` if it is no index.
-fn shards(index: &Path) -> Option<Vec<String>> {
-    let index = read_json(index).ok()?;
-    let files = index["weight_map"].as_object()?.values();
-    let mut names: Vec<String> = files.map(|name| name.as_str().map(String::from)).collect::<Option<_>>()?;
-    names.sort();
-    names.dedup();
-    // Files beside the index, not elsewhere.
-    let plain =
-        !names.is_empty() && names.iter().all(|name| !name.contains(['/', '\\']) && !name.starts_with('.'));
-    plain.then_some(names)
-}
-
-#[cfg(feature = "hub")]
-fn download(cache: &Path, repo: &Repo, id: &str) -> Result<PathBuf> {
-    use std::io::IsTerminal;
-
-    let failed = |file: &str, error: hf_hub::api::sync::ApiError| HubError::Fetch {
-        id: id.into(),
-        file: file.into(),
-        reason: error.to_string(),
-    };
-    let mut builder = hf_hub::api::sync::ApiBuilder::from_cache(hf_hub::Cache::new(cache.into()))
-        .with_progress(std::io::stderr().is_terminal());
-    if let Some(endpoint) = variable("HF_ENDPOINT") {
-        builder = builder.with_endpoint(endpoint);
+/// The folder that holds the files of `org/name[@revision]`, downloaded if they are not in the cache yet. `offline`, or
+/// the variable `HF_HUB_OFFLINE`, forbids the network.
+pub fn fetch(id: &str, need: Need, offline: bool) -> Result<PathBuf> {
+    let repo = Repo::parse(id)?;
+    let cache = cache::folder()?;
+    match cache::snapshot(&cache, &repo, need) {
+        Some(folder) => Ok(folder),
+        None => download(&cache, &repo, need, offline),
     }
-    if let Some(token) = variable("HF_TOKEN") {
-        builder = builder.with_token(Some(token));
-    }
-    let api = builder.build().map_err(|error| failed("", error))?;
-    let (name, revision) = (repo.name.to_string(), repo.revision.to_string());
-    let api = api.repo(hf_hub::Repo::with_revision(name, hf_hub::RepoType::Model, revision));
-    let info = api.info().map_err(|error| failed("the list of files", error))?;
-    let get = |file: &str| api.get(file).map_err(|error| failed(file, error));
-    let has = |file: &str| info.siblings.iter().any(|sibling| sibling.rfilename == file);
-
-    let config = get("config.json")?;
-    for file in OPTIONAL.into_iter().filter(|file| has(file)) {
-        get(file)?;
-    }
-    if has(WEIGHTS) {
-        get(WEIGHTS)?;
-    } else if has(INDEX) {
-        for shard in shards(&get(INDEX)?).ok_or_else(|| HubError::NoWeights { id: id.into() })? {
-            get(&shard)?;
-        }
-    } else {
-        return Err(HubError::NoWeights { id: id.into() });
-    }
-    Ok(config.parent().map(Path::to_path_buf).unwrap_or(config))
 }
 
-#[cfg(not(feature = "hub"))]
-fn download(cache: &Path, _: &Repo, id: &str) -> Result<PathBuf> {
-    Err(HubError::NoDownload { id: id.into(), cache: cache.into() })
+/// Brings the cache up to date with the Hub: the newest commit of `org/name[@revision]`, whole.
+pub fn pull(id: &str) -> Result<PathBuf> {
+    download(&cache::folder()?, &Repo::parse(id)?, Need::Model, false)
 }
 
-/// The Hub's own rule: HF_HUB_CACHE, else `hub` in HF_HOME, else `huggingface/hub` in the user's cache folder.
-fn cache_folder() -> Result<PathBuf> {
-    let folder = |name: &str| variable(name).map(PathBuf::from);
-    folder("HF_HUB_CACHE")
-        .or_else(|| Some(folder("HF_HOME")?.join("hub")))
-        .or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface/hub")))
-        .or_else(|| Some(std::env::home_dir()?.join(".cache/huggingface/hub")))
-        .ok_or(HubError::NoCache)
+fn download(cache: &std::path::Path, repo: &Repo, need: Need, offline: bool) -> Result<PathBuf> {
+    if offline || variable("HF_HUB_OFFLINE").is_some_and(|value| is_set(&value)) {
+        return Err(HubError::Offline { id: repo.id.into(), cache: cache.into() });
+    }
+    #[cfg(feature = "hub")]
+    return download::download(cache, repo, need);
+    #[cfg(not(feature = "hub"))]
+    {
+        let _ = need;
+        Err(HubError::NoDownload { id: repo.id.into(), cache: cache.into() })
+    }
 }
 
+fn is_set(value: &str) -> bool {
+    !["0", "false", "no", "off"].contains(&value.to_lowercase().as_str())
+}
+
+/// An environment variable that is set to something.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -187,52 +154,12 @@ fn variable(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A cache with `org/name` at commit `c0ffee`, holding `files` (name, content).
-    fn cache(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let cache = tempfile::tempdir().unwrap();
-        let root = cache.path().join("models--org--name");
-        std::fs::create_dir_all(root.join("refs")).unwrap();
-        std::fs::write(root.join("refs/main"), "c0ffee\n").unwrap();
-        std::fs::create_dir_all(root.join("snapshots/c0ffee")).unwrap();
-        for (name, content) in files {
-            std::fs::write(root.join("snapshots/c0ffee").join(name), content).unwrap();
-        }
-        cache
-    }
-
-    #[test]
-    fn a_complete_snapshot_needs_no_network() {
-        let cache = cache(&[("config.json", "{}"), (WEIGHTS, "")]);
-        for id in ["org/name", "org/name@main", "org/name@c0ffee"] {
-            let folder = fetch_in(cache.path(), id, true).unwrap();
-            assert!(folder.ends_with("models--org--name/snapshots/c0ffee"), "{folder:?}");
-        }
-        assert!(matches!(fetch_in(cache.path(), "org/name@other", true), Err(HubError::Offline { .. })));
-    }
-
-    #[test]
-    fn every_shard_must_be_there() {
-        let index = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "1.safetensors"}}"#;
-        let some = cache(&[("config.json", "{}"), (INDEX, index), ("1.safetensors", "")]);
-        let error = fetch_in(some.path(), "org/name", true).unwrap_err();
-        assert!(error.to_string().starts_with("`org/name` is not in the cache"), "{error}");
-        let all =
-            cache(&[("config.json", "{}"), (INDEX, index), ("1.safetensors", ""), ("2.safetensors", "")]);
-        assert!(fetch_in(all.path(), "org/name", true).is_ok());
-    }
-
-    #[test]
-    fn an_index_cannot_lead_out_of_the_folder() {
-        let index = r#"{"weight_map": {"a": "../../../secret"}}"#;
-        let cache = cache(&[("config.json", "{}"), (INDEX, index)]);
-        std::fs::write(cache.path().join("secret"), "").unwrap();
-        assert!(fetch_in(cache.path(), "org/name", true).is_err());
-    }
-
     #[test]
     fn ids_are_checked() {
         for id in ["name", "a/b/c", "../x", "a/..", "a/b@../c", "a/b@", "", "a b/c", "org/name@x//y"] {
-            assert!(matches!(fetch_in(Path::new("/"), id, true), Err(HubError::BadId { .. })), "{id}");
+            assert!(matches!(Repo::parse(id), Err(HubError::BadId { .. })), "{id}");
         }
+        let repo = Repo::parse("org/na.me-2@refs/pr/1").unwrap();
+        assert_eq!((repo.name, repo.revision), ("org/na.me-2", "refs/pr/1"));
     }
 }

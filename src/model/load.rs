@@ -4,9 +4,10 @@ use super::chat::ChatTemplate;
 use super::config::Config;
 use super::error::{ModelError, Result};
 use super::gguf::Gguf;
+use super::hub::{self, Need};
 use super::tokenizer::{Tokenizer, TokenizerError};
-use super::weights::{self, Files};
-use super::{Model, config, loader};
+use super::weights::Files;
+use super::{Model, loader};
 use candle_core::{DType, Device};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -39,54 +40,66 @@ impl Model {
         } else if path.is_file() {
             load_gguf(id, path, &device, dtype)
         } else {
-            load_folder(id, &from_hub(id, options.offline)?, &device, dtype)
+            load_folder(id, &from_hub(id, Need::Model, options.offline)?, &device, dtype)
         }
     }
 }
 
-fn load_folder(id: &str, folder: &Path, device: &Device, dtype: DType) -> Result<Model> {
-    let config_path = folder.join("config.json");
-    if !config_path.is_file() {
-        return Err(ModelError::NotFound(config_path.display().to_string()));
+/// What a model is, without its weights: of a folder, its `config.json` itself, a `.gguf` file, or
+/// `org/name[@revision]`.
+pub fn load_config(id: &str, offline: bool) -> Result<Config> {
+    let path = Path::new(id);
+    if path.is_file() && path.extension().is_some_and(|extension| extension == "json") {
+        Config::from_json(read_json(path)?)
+    } else if path.is_file() {
+        Config::from_gguf(&Gguf::open(path)?)
+    } else if path.is_dir() {
+        folder_config(path)
+    } else {
+        folder_config(&from_hub(id, Need::Config, offline)?)
     }
-    let config = Config::from_json(read_json(&config_path)?)?;
+}
+
+fn folder_config(folder: &Path) -> Result<Config> {
+    let path = folder.join("config.json");
+    if !path.is_file() {
+        return Err(ModelError::NotFound(path.display().to_string()));
+    }
+    Config::from_json(read_json(&path)?)
+}
+
+fn load_folder(id: &str, folder: &Path, device: &Device, dtype: DType) -> Result<Model> {
+    let config = folder_config(folder)?;
     let tokenizer = match Tokenizer::from_folder(folder) {
         Err(TokenizerError::Missing { .. }) => None,
         found => Some(found?),
     };
-    let chat = match &tokenizer {
-        Some(tokenizer) => ChatTemplate::from_folder(folder, tokenizer)?,
-        None => None,
-    };
+    let chat = ChatTemplate::from_folder(folder)?;
     let transformer = loader::load(config, &Files::open_folder(folder)?, device, dtype)?;
     Ok(Model { id: id.into(), transformer, tokenizer, chat })
 }
 
 fn load_gguf(id: &str, path: &Path, device: &Device, dtype: DType) -> Result<Model> {
     let gguf = Gguf::open(path)?;
-    let config: config::Config = weights::gguf_config(&gguf, device)?;
+    let config = Config::from_gguf(&gguf)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
-    let chat = ChatTemplate::from_gguf(&gguf, &tokenizer)?;
+    let chat = ChatTemplate::from_gguf(&gguf)?;
     let transformer = loader::load(config, &Files::Gguf(gguf), device, dtype)?;
-    Ok(Model { id: id.into(), transformer, tokenizer: Some(tokenizer), chat })
+    Ok(Model { id: id.into(), transformer, tokenizer, chat })
 }
 
-#[cfg(feature = "hub")]
-fn from_hub(id: &str, offline: bool) -> Result<PathBuf> {
+fn from_hub(id: &str, need: Need, offline: bool) -> Result<PathBuf> {
     // Two plain words with one slash between can be a repository; anything else was meant as a path.
     let name = id.split('@').next().unwrap_or_default();
     let is_repository = name.split('/').count() == 2
         && name.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
         && !name.ends_with(".gguf");
-    if is_repository { Ok(super::hub::fetch(id, offline)?) } else { Err(ModelError::NotFound(id.into())) }
+    if is_repository { Ok(hub::fetch(id, need, offline)?) } else { Err(ModelError::NotFound(id.into())) }
 }
 
-#[cfg(not(feature = "hub"))]
-fn from_hub(id: &str, _: bool) -> Result<PathBuf> {
-    Err(ModelError::NotFound(id.into()))
-}
-
-pub(super) fn read_json(path: &Path) -> Result<Value> {
+/// # Errors
+/// A file that cannot be read or is no JSON.
+pub fn read_json(path: &Path) -> Result<Value> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ModelError::Io { path: path.into(), source })?;
     serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.into(), source })

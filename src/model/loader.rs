@@ -279,8 +279,15 @@ struct Problem {
 
 /// Tensors that follow from the config (rotary frequencies, causal masks), and GGUF's frequency factors, which are
 /// read with the config.
-const DERIVED: &[&str] =
-    &[".rotary_emb.inv_freq", ".attn.bias", ".attention.bias", ".masked_bias", "rope_freqs.weight"];
+const DERIVED: &[&str] = &[
+    ".rotary_emb.inv_freq",
+    ".attn.bias",
+    ".attention.bias",
+    ".masked_bias",
+    "rope_freqs.weight",
+    "rope_factors_long.weight",
+    "rope_factors_short.weight",
+];
 
 fn problems(asked: &BTreeMap<String, Vec<usize>>, stored: &BTreeMap<String, Stored>) -> Vec<Problem> {
     let mut problems = Vec::new();

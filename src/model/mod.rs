@@ -14,7 +14,6 @@ pub mod error;
 pub mod family;
 pub mod gguf;
 pub mod hook;
-#[cfg(feature = "hub")]
 pub mod hub;
 pub mod info;
 pub mod layer;
@@ -31,7 +30,7 @@ pub use batch::{Batch, Kv, Segment};
 pub use config::Config;
 pub use error::{ModelError, Result};
 pub use hook::{At, Hook, NoHook};
-pub use load::{LoadOptions, parse_device};
+pub use load::{LoadOptions, load_config, parse_device, read_json};
 pub use point::{Axes, Point};
 pub use transformer::{Prepared, Transformer};
 

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::Value as Json;
-use tokenizers::Tokenizer as Pipeline;
+use tokenizers::{Encoding, Tokenizer as Pipeline};
 
 use super::gguf::{Gguf, GgufError};
 
 mod from_gguf;
+mod guard;
+
+use guard::guarded;
 
 /// What is wrong with a tokenizer's files, or with a text given to it.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +89,8 @@ pub struct Tokenizer {
     bos: Option<u32>,
     eos: Vec<u32>,
     pad: Option<u32>,
+    /// A space that the decoder strips from the start of every text.
+    stripped: Option<u32>,
 }
 
 impl Tokenizer {
@@ -96,8 +101,13 @@ impl Tokenizer {
         if !path.is_file() {
             return Err(TokenizerError::Missing { folder: folder.into() });
         }
-        let pipeline = Pipeline::from_file(&path)
-            .map_err(|error| TokenizerError::File { path, reason: error.to_string() })?;
+        let file = |reason: String| TokenizerError::File { path: path.clone(), reason };
+        let mut pipeline = guarded(|| Pipeline::from_file(&path))
+            .map_err(|panic| file(format!("it contradicts itself ({panic})")))?
+            .map_err(|error| file(error.to_string()))?;
+        // As in transformers, what the file says about them is not for prompts.
+        pipeline.with_padding(None);
+        pipeline.with_truncation(None).map_err(|error| file(error.to_string()))?;
 
         let config = read_json(&folder.join("tokenizer_config.json"))?;
         let sources = [
@@ -111,9 +121,9 @@ impl Tokenizer {
         Self::new(pipeline, bos, eos, pad, config["add_bos_token"].as_bool())
     }
 
-    /// Builds the tokenizer that the file's metadata describes.
-    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
-        from_gguf::build(gguf)
+    /// Builds the tokenizer that the file's metadata describes; `None` if it describes none.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Option<Self>> {
+        if gguf.has("tokenizer.ggml.model") { from_gguf::build(gguf).map(Some) } else { Ok(None) }
     }
 
     /// `add_bos` overrules what the pipeline does by itself.
@@ -124,10 +134,13 @@ impl Tokenizer {
         pad: Option<u32>,
         add_bos: Option<bool>,
     ) -> Result<Self> {
-        let empty = pipeline.encode_fast("", true).map_err(|e| TokenizerError::Encode(e.to_string()))?;
+        let empty = encode(&pipeline, "", true)?;
         let pipeline_bos = bos.is_some() && empty.get_ids().first().copied() == bos;
         let auto_bos = bos.is_some() && add_bos.unwrap_or(pipeline_bos);
-        Ok(Self { pipeline, plain: OnceLock::new(), pipeline_bos, auto_bos, bos, eos, pad })
+        let space = pipeline.token_to_id("▁");
+        let stripped =
+            space.filter(|space| pipeline.decode(&[*space], false).is_ok_and(|text| text.is_empty()));
+        Ok(Self { pipeline, plain: OnceLock::new(), pipeline_bos, auto_bos, bos, eos, pad, stripped })
     }
 
     /// Ids of a text. `special`: whether special tokens spelled out in it (`<|im_start|>`) become their ids; otherwise
@@ -142,8 +155,7 @@ impl Tokenizer {
             if special { &self.pipeline } else { self.plain.get_or_init(|| self.without_specials()) };
         // `Bos::No` is transformers' `add_special_tokens=False`: what else the pipeline would add goes too.
         let add = bos != Bos::No && (wanted || !self.pipeline_bos);
-        let encoding =
-            pipeline.encode_fast(text, add).map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        let encoding = encode(pipeline, text, add)?;
         let mut ids = encoding.get_ids().to_vec();
         if wanted && !self.pipeline_bos {
             ids.insert(0, self.bos.ok_or(TokenizerError::NoBos)?);
@@ -173,7 +185,15 @@ impl Tokenizer {
 
     /// Text of each id alone; an id that is a part of a UTF-8 character gives U+FFFD.
     pub fn decode_each(&self, ids: &[u32]) -> Vec<String> {
-        ids.iter().map(|id| self.decode(&[*id])).collect()
+        ids.iter().map(|id| self.decode_one(*id)).collect()
+    }
+
+    /// The space that a token begins with is a part of its text, though not at the start of a whole text.
+    fn decode_one(&self, id: u32) -> String {
+        match self.stripped {
+            Some(space) => self.decode(&[space, id]),
+            None => self.decode(&[id]),
+        }
     }
 
     /// The id of a text that is exactly one token (no BOS counted).
@@ -228,8 +248,13 @@ impl Tokenizer {
 
     /// Text of one id, decoded alone; `None` if the id is outside the vocabulary.
     pub fn token_text(&self, id: u32) -> Option<String> {
-        self.pipeline.id_to_token(id).map(|_| self.decode(&[id]))
+        self.pipeline.id_to_token(id).map(|_| self.decode_one(id))
     }
+}
+
+fn encode(pipeline: &Pipeline, text: &str, add_specials: bool) -> Result<Encoding> {
+    let encoding = guarded(|| pipeline.encode_fast(text, add_specials)).map_err(TokenizerError::Encode)?;
+    encoding.map_err(|error| TokenizerError::Encode(error.to_string()))
 }
 
 /// word, Word, WORD, each without and with a leading space.
@@ -290,6 +315,39 @@ mod tests {
             (tokenizer.bos_id(), tokenizer.eos_ids(), tokenizer.pad_id()),
             (Some(1), [2].as_slice(), Some(0))
         );
+    }
+
+    /// The fixture with `change` made to its `tokenizer.json`.
+    fn changed(change: impl FnOnce(&mut Json)) -> Result<Tokenizer> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut json = read_json(Path::new("tests/fixtures/tiny/tokenizer.json")).unwrap();
+        change(&mut json);
+        std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+        Tokenizer::from_folder(folder.path())
+    }
+
+    #[test]
+    fn a_file_that_contradicts_itself_is_an_error() {
+        let long = "x".repeat(99);
+        let error = changed(|json| json["model"]["merges"] = serde_json::json!([["a", long]])).err().unwrap();
+        assert!(error.to_string().starts_with("cannot read `"), "{error}");
+        let error = changed(|json| {
+            json["model"]["vocab"][&long] = 320.into();
+            json["model"]["merges"] = serde_json::json!([[long, long]]);
+        });
+        assert!(error.err().unwrap().to_string().contains("`: it contradicts itself ("));
+    }
+
+    #[test]
+    fn padding_and_truncation_are_not_for_prompts() {
+        let cut = changed(|json| {
+            json["truncation"] = serde_json::json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+            json["padding"] = serde_json::json!({"strategy": {"Fixed": 50}, "direction": "Right", "pad_to_multiple_of": null,
+                "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"});
+        });
+        let text = "John gave Mary 50%";
+        let ids = cut.unwrap().encode(text, Bos::No, true).unwrap();
+        assert_eq!(ids, tiny().encode(text, Bos::No, true).unwrap());
     }
 
     #[test]

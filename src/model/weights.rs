@@ -1,10 +1,8 @@
 //! Where tensors come from: safetensors files or one GGUF.
 
-use super::config::{Config, RotaryScaling};
 use super::cpu::blocks::Blocks;
 use super::error::{ModelError, Result};
-use super::family::{MlpKind, NormKind, PositionKind};
-use super::gguf::{Gguf, optional};
+use super::gguf::Gguf;
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{Device, Tensor};
 use safetensors::Dtype;
@@ -132,67 +130,4 @@ fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {
         return Err(ModelError::Weights(missing));
     }
     Ok(files.into_iter().map(|name| folder.join(name)).collect())
-}
-
-/// A `Config` from GGUF metadata.
-pub fn gguf_config(gguf: &Gguf, device: &Device) -> Result<Config> {
-    let arch = gguf.arch();
-    let found = super::family::find_gguf(arch);
-    let (family, format) = found.ok_or_else(|| ModelError::NoGguf(arch.into()))?;
-    let key = |name: &str| format!("{arch}.{name}");
-    let k = &family.keys;
-    let mut json = serde_json::Map::new();
-    let mut put = |key: &str, value: serde_json::Value| drop(json.insert(key.into(), value));
-    put("model_type", family.arch.into());
-    put(k.n_layers, gguf.u32(&key("block_count"))?.into());
-    put(k.d_model, gguf.u32(&key("embedding_length"))?.into());
-    put(k.n_heads, gguf.u32(&key("attention.head_count"))?.into());
-    put(k.d_mlp, gguf.u32(&key("feed_forward_length"))?.into());
-    put(k.n_ctx, gguf.u32(&key("context_length"))?.into());
-    let embed = format!("{}.weight", format.names.embed);
-    let missing = || ModelError::Weights(vec![format!("no `{embed}`")]);
-    put(
-        "vocab_size",
-        gguf.shape(&embed).and_then(|shape| shape.first()).copied().ok_or_else(missing)?.into(),
-    );
-    let eps = match family.norm {
-        NormKind::RmsNorm | NormKind::RmsNormLessOne => gguf.f32(&key("attention.layer_norm_rms_epsilon"))?,
-        NormKind::LayerNorm => gguf.f32(&key("attention.layer_norm_epsilon"))?,
-    };
-    put(k.norm_eps, f64::from(eps).into());
-    // GGUF does not name the activation: all files of a family share one.
-    put(k.activation, if family.mlp == MlpKind::Plain { "gelu_new" } else { "silu" }.into());
-    let names = gguf.tensor_names().collect::<BTreeSet<_>>();
-    put("tie_word_embeddings", (!names.contains("output.weight")).into());
-    if let (Some(kv_key), Some(heads)) = (k.n_kv_heads, optional(gguf.u32(&key("attention.head_count_kv")))?)
-    {
-        put(kv_key, heads.into());
-    }
-    if let Some(d_head) = optional(gguf.u32(&key("attention.key_length")))? {
-        put("head_dim", d_head.into());
-    }
-    if let PositionKind::Rotary(_) = family.positions {
-        let theta = optional(gguf.f32(&key("rope.freq_base")))?.unwrap_or(10_000.0);
-        put("rope_theta", f64::from(theta).into());
-        if let Some(kind) = optional(gguf.str(&key("rope.scaling.type")))?.filter(|kind| kind != "none") {
-            let factor = optional(gguf.f32(&key("rope.scaling.factor")))?.unwrap_or(1.0);
-            put("rope_scaling", serde_json::json!({"rope_type": kind, "factor": factor}));
-        }
-    }
-    let mut config = Config::from_json(serde_json::Value::Object(json))?;
-    let rotated = optional(gguf.u32(&key("rope.dimension_count")))?;
-    let factors = names.contains("rope_freqs.weight");
-    for rotary in config.kinds.iter_mut().filter_map(|kind| kind.rotary.as_mut()) {
-        if factors {
-            let factors = gguf.tensor("rope_freqs.weight", device)?.to_vec1()?;
-            rotary.scaling = RotaryScaling::Factors(factors);
-        }
-        if let Some(rotated) = rotated.filter(|&rotated| rotated as usize != rotary.dims) {
-            return Err(ModelError::UnknownKey {
-                key: key("rope.dimension_count"),
-                value: rotated.to_string(),
-            });
-        }
-    }
-    Ok(config)
 }

@@ -1,9 +1,11 @@
 //! What a run is: where to stand ([`site`], [`names`], [`select`]), what to change there ([`patch`], [`apply`]),
 //! what to record ([`recorder`], [`trace`]), how to judge it ([`metric`]), how many runs become one walk down the
 //! layers ([`plan`], [`sweep`]; [`explain`] says what that takes), and how a run goes on beyond its prompt
-//! ([`generate`]). [`tokens`] is the prompt; [`control`] stops and watches all of it, [`memory`] bounds it.
+//! ([`generate`]). [`tokens`] is the prompt; [`control`] stops and watches all of it, [`memory`] bounds it,
+//! [`check`](mod@check) tries all of it on a model.
 
 pub mod apply;
+pub mod check;
 mod choose;
 pub mod control;
 mod decode;

@@ -44,21 +44,34 @@ pub fn tiny_expected(arch: &str) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap()
 }
 
-/// Where `tests/fetch-smollm2.sh` puts the model, if it is there. Without it a test that needs it is skipped,
-/// but fails under CI.
-pub fn smollm2_path() -> Option<PathBuf> {
+/// What a script of `tests/` fetched into the cache folder, if it is there. Without it a test that needs it is
+/// skipped, but fails under CI.
+fn fetched(name: &str, script: &str) -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let cache = variable("PATCHSCRIPT_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("patchscript")))
         .or_else(|| std::env::home_dir().map(|folder| folder.join(".cache/patchscript")))
         .unwrap();
-    let path = cache.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let path = cache.join(name);
     if path.exists() {
         return Some(path);
     }
-    assert!(std::env::var_os("CI").is_none(), "{} is missing: run tests/fetch-smollm2.sh", path.display());
-    eprintln!("SKIPPED: {} is missing: run tests/fetch-smollm2.sh", path.display());
+    assert!(std::env::var_os("CI").is_none(), "{} is missing: run {script}", path.display());
+    eprintln!("SKIPPED: {} is missing: run {script}", path.display());
     None
+}
+
+pub fn smollm2_path() -> Option<PathBuf> {
+    fetched("SmolLM2-135M-Instruct.Q4_1.gguf", "tests/fetch-smollm2.sh")
+}
+
+pub fn gemma3_path() -> Option<PathBuf> {
+    fetched("gemma-3-270m-q4_k_m.gguf", "tests/fetch-gemma3.sh")
+}
+
+/// A folder of published chat templates, one `NAME.jinja` a model.
+pub fn chat_templates() -> Option<PathBuf> {
+    fetched("chat-templates", "tests/fetch-chat-templates.sh")
 }
 
 /// SmolLM2, loaded once a test program.

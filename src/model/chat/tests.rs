@@ -5,7 +5,7 @@ fn message(role: &str, content: &str) -> Message {
 }
 
 fn render(source: &str, messages: &[Message], options: &ChatOptions) -> Result<String> {
-    ChatTemplate::from_source(source.into(), Some("<s>".into()), None)?.render(messages, options)
+    ChatTemplate::from_source(source, [("bos_token", "<s>".to_string())].into())?.render(messages, options)
 }
 
 const TRIMS: &str =
@@ -68,14 +68,18 @@ fn the_date_can_be_fixed() {
     assert!(today.parse::<u32>().unwrap() >= 2024, "{today}");
 }
 
+/// Inside the tags a name that is set stays inside, and their line goes with them as with every block.
 #[test]
-fn json_is_pythons() {
-    let source = r#"{{ [1, true, none, 1.5, "é<&'\\u003c\"\n"] | tojson }}"#;
-    let text = render(source, &[message("user", "")], &ChatOptions::default()).unwrap();
-    assert_eq!(text, r#"[1, true, null, 1.5, "é<&'\\u003c\"\n"]"#);
-    let text =
-        render("{{ {'a': [1, 2]} | tojson(indent=4) }}", &[message("user", "")], &ChatOptions::default());
-    assert_eq!(text.unwrap(), "{\n    \"a\": [\n        1,\n        2\n    ]\n}");
+fn generation_tags_only_mark() {
+    let source = "{% for m in messages %}\n{%- generation -%} \n{% set x = 1 %}{{ m.content }} {%endgeneration%}\n{{ x is defined }}{% endfor %}";
+    assert_eq!(render(source, &[message("user", "hi")], &ChatOptions::default()).unwrap(), "hi False");
+}
+
+#[test]
+fn tests_of_type_are_jinjas() {
+    let source = "{% for x in ['a', [], {}, none, 1] %}{{ x is sequence }} {{ x is iterable }} {% endfor %}";
+    let found = render(source, &[message("user", "")], &ChatOptions::default()).unwrap();
+    assert_eq!(found, "True True True True True True False False False False ");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What a checkpoint says about itself, read strictly: a key that would change the computation and is not
 //! understood is an error, because a model that runs with a setting ignored gives wrong numbers. [`reader`] is the
-//! tripwire; [`rotary`] and [`windows`] read what families spell in many ways.
+//! tripwire; [`rotary`] and [`windows`] read what families spell in many ways; [`gguf`] puts the metadata of a GGUF file
+//! into the words of `config.json`.
 
+mod gguf;
 mod reader;
 pub mod rotary;
 mod windows;

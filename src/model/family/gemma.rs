@@ -3,7 +3,7 @@
 use super::llama::LLAMA;
 use super::{
     Biases, Choice, ConfigKeys, Family, KEYS, Names, NormKind, PositionKind, QkNorm, ROTARY, RotaryKeys,
-    Windows,
+    Windows, gguf,
 };
 
 pub const GEMMA2: Family = Family {
@@ -28,7 +28,7 @@ pub const GEMMA2: Family = Family {
         post_mlp: Some("post_feedforward_layernorm"),
         ..LLAMA.names
     },
-    gguf: None,
+    gguf: Some(gguf::GEMMA2),
     ..LLAMA
 };
 
@@ -38,5 +38,6 @@ pub const GEMMA3_TEXT: Family = Family {
     positions: PositionKind::Rotary(RotaryKeys { local_theta: Some("rope_local_base_freq"), ..ROTARY }),
     windows: Windows::AllBut(Some("sliding_window_pattern"), 6),
     names: Names { qk_norm: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..GEMMA2.names },
+    gguf: Some(gguf::GEMMA3),
     ..GEMMA2
 };

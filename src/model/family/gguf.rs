@@ -1,8 +1,43 @@
-//! llama.cpp's tensor names.
+//! What GGUF files of each family are like: llama.cpp's tensor names, and what its files do not say.
 
 use super::{GgufFormat, MlpNames, Names, QkvNames};
 
-pub const LLAMA: GgufFormat = GgufFormat { arch: "llama", names: NAMES, permutes_qk: true };
+pub const LLAMA: GgufFormat = GgufFormat {
+    arch: "llama",
+    names: NAMES,
+    permutes_qk: true,
+    activation: "silu",
+    softcaps: false,
+    by_width: None,
+};
+
+pub const QWEN2: GgufFormat = GgufFormat { arch: "qwen2", permutes_qk: false, ..LLAMA };
+
+pub const QWEN3: GgufFormat =
+    GgufFormat { arch: "qwen3", names: Names { qk_norm: QK_NORM, ..NAMES }, ..QWEN2 };
+
+pub const PHI3: GgufFormat = GgufFormat {
+    arch: "phi3",
+    names: Names { qkv: QkvNames::Fused("attn_qkv"), mlp: MlpNames::FusedGated("ffn_up"), ..NAMES },
+    ..QWEN2
+};
+
+pub const GEMMA2: GgufFormat = GgufFormat {
+    arch: "gemma2",
+    names: Names { post_attn: Some("post_attention_norm"), post_mlp: Some("post_ffw_norm"), ..NAMES },
+    permutes_qk: false,
+    activation: "gelu_pytorch_tanh",
+    softcaps: true,
+    by_width: Some(46),
+};
+
+pub const GEMMA3: GgufFormat = GgufFormat {
+    arch: "gemma3",
+    names: Names { qk_norm: QK_NORM, ..GEMMA2.names },
+    softcaps: false,
+    by_width: Some(62),
+    ..GEMMA2
+};
 
 pub const GPT2: GgufFormat = GgufFormat {
     arch: "gpt2",
@@ -12,8 +47,11 @@ pub const GPT2: GgufFormat = GgufFormat {
         mlp: MlpNames::Plain("ffn_up"),
         ..NAMES
     },
-    permutes_qk: false,
+    activation: "gelu_new",
+    ..QWEN2
 };
+
+const QK_NORM: Option<[&str; 2]> = Some(["attn_q_norm", "attn_k_norm"]);
 
 const NAMES: Names = Names {
     roots: &[""],

@@ -58,7 +58,7 @@ pub const QWEN2: Family = Family {
     windows: Windows::Late,
     biases: Biases { qkv: Choice::Always, ..Biases::NONE },
     keys: ConfigKeys { fixed: &[("use_mrope", "false")], ..KEYS },
-    gguf: None,
+    gguf: Some(gguf::QWEN2),
     ..LLAMA
 };
 
@@ -69,7 +69,7 @@ pub const QWEN3: Family = Family {
     biases: Biases { mlp: Choice::Never, ..LLAMA.biases },
     keys: KEYS,
     names: Names { qk_norm: Some(["self_attn.q_norm", "self_attn.k_norm"]), ..LLAMA.names },
-    gguf: None,
+    gguf: Some(gguf::QWEN3),
     ..LLAMA
 };
 
@@ -95,7 +95,7 @@ pub const PHI3: Family = Family {
         mlp: MlpNames::FusedGated("mlp.gate_up_proj"),
         ..LLAMA.names
     },
-    gguf: None,
+    gguf: Some(gguf::PHI3),
     ..LLAMA
 };
 

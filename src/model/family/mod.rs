@@ -1,6 +1,7 @@
 //! A model family as data: which norms, positions, attention and MLP it has, how its `config.json` spells things
 //! and what its tensors are called. One transformer reads these descriptions; a new family is a new value in
-//! [`gpt`] (norms with a mean), [`llama`] (those that grew from it) or [`gemma`]. [`gguf`] has llama.cpp's names.
+//! [`gpt`] (norms with a mean), [`llama`] (those that grew from it) or [`gemma`]. [`gguf`] has what
+//! their GGUF files are like.
 
 mod gemma;
 mod gguf;
@@ -162,6 +163,12 @@ pub struct GgufFormat {
     pub names: Names,
     /// Rows of W_Q and W_K are stored permuted, for interleaved rotary.
     pub permutes_qk: bool,
+    /// As `config.json` names it.
+    pub activation: &'static str,
+    /// The files say how scores and logits are bounded; else they are not.
+    pub softcaps: bool,
+    /// The model with this many layers divides scores by `sqrt(d_model / n_heads)`, where that is not `d_head`.
+    pub by_width: Option<u32>,
 }
 
 #[derive(Debug)]

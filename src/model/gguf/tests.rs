@@ -39,6 +39,23 @@ fn reads_metadata_and_tensors() {
 }
 
 #[test]
+fn every_type_of_tensor_is_read() {
+    use candle_core::quantized::{QTensor, gguf_file};
+    let x = Tensor::randn(0f32, 1.0, (3, 512), &Device::Cpu).unwrap();
+    for (type_id, dtype, name) in TENSOR_TYPES {
+        let quantised = QTensor::quantize(&x, dtype).unwrap();
+        let expected = quantised.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
+        let arch = gguf_file::Value::String("llama".into());
+        let mut file = std::io::Cursor::new(Vec::new());
+        gguf_file::write(&mut file, &[("general.architecture", &arch)], &[("x", &quantised)]).unwrap();
+        let gguf = open(&file.into_inner()).unwrap();
+        assert_eq!(gguf.quantization(), name);
+        let found = gguf.tensor("x", &Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(found, expected, "{name}, type {type_id}");
+    }
+}
+
+#[test]
 fn wrong_questions_are_errors() {
     let gguf = open(&sample()).unwrap();
     let problem = |error: GgufError| error.to_string().split_once("` ").unwrap().1.to_string();

@@ -1,0 +1,145 @@
+//! GGUF files made of the tiny checkpoints, as llama.cpp's converter makes them, are the same models.
+
+mod common;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
+use candle_core::{DType, Device, Tensor};
+use common::*;
+use patchscript::model::{Config, LoadOptions, Model};
+use patchscript::run::{Control, trace};
+use serde_json::Value as Json;
+
+const ARCHS: [&str; 8] = ["llama", "llama_tied", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "gpt2"];
+
+/// Names and settings of one tiny checkpoint (`tests/fixtures/make_gguf_names.py`).
+fn names(arch: &str) -> Json {
+    let text = std::fs::read_to_string(format!("tests/fixtures/gguf/{arch}.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The tensor as the converter changes it before it is written.
+fn converted(arch: &str, name: &str, x: &Tensor, heads: &HashMap<&str, usize>) -> Tensor {
+    let x = x.to_dtype(DType::F32).unwrap();
+    let interleaved = |heads: usize| {
+        let (rows, cols) = x.dims2().unwrap();
+        let x = x.reshape((heads, 2, rows / heads / 2, cols)).unwrap().transpose(1, 2).unwrap();
+        x.contiguous().unwrap().reshape((rows, cols)).unwrap()
+    };
+    if arch.starts_with("llama") && name.ends_with("q_proj.weight") {
+        interleaved(heads["q"])
+    } else if arch.starts_with("llama") && name.ends_with("k_proj.weight") {
+        interleaved(heads["k"])
+    } else if arch.starts_with("gemma") && name.ends_with("norm.weight") {
+        (x + 1.0).unwrap()
+    } else if arch == "gpt2"
+        && ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|n| name.ends_with(n))
+    {
+        x.t().unwrap().contiguous().unwrap()
+    } else {
+        x
+    }
+}
+
+/// Writes the file; `change` may alter the settings.
+fn write(arch: &str, path: &Path, change: impl FnOnce(&mut Vec<(String, gguf_file::Value)>)) {
+    let names = names(arch);
+    let mut metadata = vec![(
+        "general.architecture".to_string(),
+        gguf_file::Value::String(names["architecture"].as_str().unwrap().into()),
+    )];
+    for (key, value) in names["metadata"].as_object().unwrap() {
+        let value = match value {
+            Json::String(text) => gguf_file::Value::String(text.clone()),
+            Json::Number(n) if n.is_u64() => gguf_file::Value::U32(n.as_u64().unwrap() as u32),
+            value => gguf_file::Value::F32(value.as_f64().unwrap() as f32),
+        };
+        metadata.push((key.clone(), value));
+    }
+    change(&mut metadata);
+    let config = tiny(arch).config().clone();
+    let heads = HashMap::from([("q", config.n_heads), ("k", config.n_kv_heads)]);
+    let folder = format!("tests/golden/tiny/{arch}/model.safetensors");
+    let stored = candle_core::safetensors::load(folder, &Device::Cpu).unwrap();
+    let tensors: Vec<_> = names["tensors"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(name, gguf)| {
+            let x = converted(arch, name, &stored[name], &heads);
+            (gguf.as_str().unwrap(), QTensor::quantize(&x, GgmlDType::F32).unwrap())
+        })
+        .collect();
+    let metadata: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    let mut file = std::fs::File::create(path).unwrap();
+    gguf_file::write(&mut file, &metadata, &tensors).unwrap();
+}
+
+#[test]
+fn a_gguf_file_is_the_checkpoint_that_it_was_made_from() {
+    for arch in ARCHS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        write(arch, &path, |_| {});
+        let from_gguf = load(path.to_str().unwrap());
+
+        let tiny = format!("tests/golden/tiny/{arch}");
+        let text = std::fs::read_to_string(format!("{tiny}/config.json")).unwrap();
+        let mut config: Json = serde_json::from_str(&text).unwrap();
+        for (key, value) in names(arch)["config"].as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        std::fs::copy(format!("{tiny}/model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+        let from_folder = load(folder.path().to_str().unwrap());
+
+        let prompt = [(pair(&from_folder).0, vec![])];
+        let logits = |model| trace(model, &prompt, &[], &Control::default()).unwrap()[0].logits().clone();
+        let diff = max_diff(&logits(&from_gguf), &logits(&from_folder));
+        assert!(diff < 1e-5, "{arch}: {diff}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_in_a_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let refused = |arch: &str, key: &str, value: gguf_file::Value| {
+        write(arch, &path, |metadata| {
+            metadata.retain(|(other, _)| other != key);
+            metadata.push((key.into(), value));
+        });
+        Model::load(path.to_str().unwrap(), &LoadOptions::default()).unwrap_err().to_string()
+    };
+    for (arch, key) in [
+        ("llama", "llama.attention.clamp_kqv"),
+        ("llama", "llama.rope.dimension_count"),
+        ("qwen2", "qwen2.attention.sliding_window"),
+        ("qwen3", "qwen3.attention.value_length"),
+    ] {
+        let expected = format!("sets metadata key `{key}`, which patchscript does not understand");
+        let found = refused(arch, key, gguf_file::Value::U32(8));
+        assert!(found.ends_with(&expected), "{found}");
+    }
+    let found = refused("gemma2", "gemma2.attn_logit_softcapping", gguf_file::Value::String("no".into()));
+    assert!(found.ends_with("with a string, expected a float"), "{found}");
+}
+
+/// Scores are divided by another number in the largest models alone.
+#[test]
+fn the_largest_gemmas_scale_scores_by_width() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    for (layers, scale) in [(46, (64.0_f64 / 4.0).sqrt()), (45, 24.0_f64.sqrt())] {
+        write("gemma2", &path, |metadata| {
+            metadata.retain(|(key, _)| key != "gemma2.block_count");
+            metadata.push(("gemma2.block_count".into(), gguf_file::Value::U32(layers)));
+        });
+        let gguf = patchscript::model::gguf::Gguf::open(&path).unwrap();
+        let found = Config::from_gguf(&gguf).unwrap().attn_scale;
+        assert!((found * scale - 1.0).abs() < 1e-6, "{layers} layers: {found}");
+    }
+}
