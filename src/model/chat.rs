@@ -119,16 +119,20 @@ impl ChatTemplate {
     /// The folder's `chat_template.jinja`, else `chat_template` in `tokenizer_config.json`; `None` if it has neither.
     pub fn from_folder(folder: &Path, tokenizer: &Tokenizer) -> Result<Option<Self>> {
         let path = folder.join("chat_template.jinja");
-        let source = if path.is_file() {
-            let text = std::fs::read_to_string(&path);
-            Some(text.map_err(|error| ChatError::File(format!("`{}`: {error}", path.display())))?)
-        } else {
-            let config = read_json(&folder.join("tokenizer_config.json"))?;
-            let template = &config["chat_template"];
-            // Some models have several, by name.
-            let named = template.as_array().and_then(|list| list.iter().find(|t| t["name"] == "default"));
-            named.map_or(template, |named| &named["template"]).as_str().map(String::from)
-        };
+        if path.is_file() {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| ChatError::File(format!("`{}`: {error}", path.display())))?;
+            return Self::for_tokenizer(text, tokenizer).map(Some);
+        }
+        Self::from_config(&read_json(&folder.join("tokenizer_config.json"))?, tokenizer)
+    }
+
+    /// `chat_template` of a `tokenizer_config.json`; `None` if it has none.
+    pub fn from_config(config: &serde_json::Value, tokenizer: &Tokenizer) -> Result<Option<Self>> {
+        let template = &config["chat_template"];
+        // Some models have several, by name.
+        let named = template.as_array().and_then(|list| list.iter().find(|t| t["name"] == "default"));
+        let source = named.map_or(template, |named| &named["template"]).as_str().map(String::from);
         source.map(|source| Self::for_tokenizer(source, tokenizer)).transpose()
     }
 

@@ -1,4 +1,4 @@
-//! From a name to a model: a folder, a `.gguf` file, or `org/name` on the Hub.
+//! From a name to a model: the embedded one, a folder, a `.gguf` file, or `org/name` on the Hub.
 
 use super::chat::ChatTemplate;
 use super::config::Config;
@@ -6,7 +6,7 @@ use super::error::{ModelError, Result};
 use super::gguf::Gguf;
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::weights::{self, Files};
-use super::{Model, config, loader};
+use super::{Model, config, embedded, loader};
 use candle_core::{DType, Device};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -28,13 +28,15 @@ impl Default for LoadOptions {
 }
 
 impl Model {
-    /// Loads a folder in Hugging Face layout, a `.gguf` file, or `org/name[@revision]` from the Hub's cache or
+    /// Loads the embedded model (`demo`), a folder in Hugging Face layout, a `.gguf` file, or `org/name[@revision]` from the Hub's cache or
     /// the Hub.
     pub fn load(id: &str, options: &LoadOptions) -> Result<Model> {
         let device = parse_device(&options.device)?;
         let dtype = parse_dtype(&options.dtype, &device)?;
         let path = Path::new(id);
-        if path.is_dir() {
+        if id == embedded::ID {
+            embedded::load(&device, dtype)
+        } else if path.is_dir() {
             load_folder(id, path, &device, dtype)
         } else if path.is_file() {
             load_gguf(id, path, &device, dtype)

@@ -96,19 +96,26 @@ impl Tokenizer {
         if !path.is_file() {
             return Err(TokenizerError::Missing { folder: folder.into() });
         }
-        let pipeline = Pipeline::from_file(&path)
-            .map_err(|error| TokenizerError::File { path, reason: error.to_string() })?;
-
-        let config = read_json(&folder.join("tokenizer_config.json"))?;
+        let bytes = std::fs::read(&path)
+            .map_err(|error| TokenizerError::File { path: path.clone(), reason: error.to_string() })?;
         let sources = [
-            config.clone(),
+            read_json(&folder.join("tokenizer_config.json"))?,
             read_json(&folder.join("special_tokens_map.json"))?,
             read_json(&folder.join("config.json"))?,
             read_json(&folder.join("generation_config.json"))?,
         ];
-        let ids = |role: &str| special_ids(&pipeline, &sources, role);
+        Self::from_json(&path, &bytes, &sources)
+    }
+
+    /// The text of a `tokenizer.json`, and the files that name special tokens, the one that counts most first. `path`
+    /// is for errors.
+    pub fn from_json(path: &Path, tokenizer: &[u8], sources: &[Json]) -> Result<Self> {
+        let pipeline = Pipeline::from_bytes(tokenizer)
+            .map_err(|error| TokenizerError::File { path: path.into(), reason: error.to_string() })?;
+        let ids = |role: &str| special_ids(&pipeline, sources, role);
         let (bos, eos, pad) = (ids("bos").first().copied(), ids("eos"), ids("pad").first().copied());
-        Self::new(pipeline, bos, eos, pad, config["add_bos_token"].as_bool())
+        let add_bos = sources.first().and_then(|config| config["add_bos_token"].as_bool());
+        Self::new(pipeline, bos, eos, pad, add_bos)
     }
 
     /// Builds the tokenizer that the file's metadata describes.
