@@ -10,8 +10,8 @@ use crate::script::limits::Limits;
 
 const EXAMPLES: &str = "\
 Examples:
-  patchscript --model ./gpt2                    talk to a model, line by line
-  patchscript run patch.rhai --model ./gpt2     run a script
+  patchscript                                   talk to the embedded model, line by line
+  patchscript run patch.rhai --model ./gpt2     run a script with another one
   patchscript run patch.rhai --params           list what can be set
   patchscript run patch.rhai --set layer=8 --model openai-community/gpt2 --out results
   patchscript check patch.rhai                  find mistakes without running
@@ -136,7 +136,7 @@ pub struct CheckModel {
 /// What a run uses and may touch.
 #[derive(Debug, ArgGroup)]
 pub struct Settings {
-    /// What `load()` loads: a folder in Hugging Face layout, a `.gguf` file or `org/name` on the Hub
+    /// What `load()` loads: a folder in Hugging Face layout, a `.gguf` file or `org/name` on the Hub [default: demo]
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     /// Where to compute: `cpu`, `cuda`, `cuda:1` or `auto`, a card if there is one [default: auto]

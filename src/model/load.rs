@@ -1,4 +1,4 @@
-//! From a name to a model: a folder, a `.gguf` file, or `org/name` on the Hub.
+//! From a name to a model: the embedded one, a folder, a `.gguf` file, or `org/name` on the Hub.
 
 use super::chat::ChatTemplate;
 use super::config::Config;
@@ -7,7 +7,7 @@ use super::gguf::Gguf;
 use super::hub::{self, Need};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::weights::Files;
-use super::{Model, loader};
+use super::{Model, embedded, loader};
 use candle_core::{DType, Device};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -29,13 +29,15 @@ impl Default for LoadOptions {
 }
 
 impl Model {
-    /// Loads a folder in Hugging Face layout, a `.gguf` file, or `org/name[@revision]` from the Hub's cache or
+    /// Loads the embedded model (`demo`), a folder in Hugging Face layout, a `.gguf` file, or `org/name[@revision]` from the Hub's cache or
     /// the Hub.
     pub fn load(id: &str, options: &LoadOptions) -> Result<Model> {
         let device = parse_device(&options.device)?;
         let dtype = parse_dtype(&options.dtype, &device)?;
         let path = Path::new(id);
-        if path.is_dir() {
+        if id == embedded::ID {
+            embedded::load(&device, dtype)
+        } else if path.is_dir() {
             load_folder(id, path, &device, dtype)
         } else if path.is_file() {
             load_gguf(id, path, &device, dtype)
@@ -45,11 +47,13 @@ impl Model {
     }
 }
 
-/// What a model is, without its weights: of a folder, its `config.json` itself, a `.gguf` file, or
+/// What a model is, without its weights: of the embedded model, a folder, its `config.json` itself, a `.gguf` file, or
 /// `org/name[@revision]`.
 pub fn load_config(id: &str, offline: bool) -> Result<Config> {
     let path = Path::new(id);
-    if path.is_file() && path.extension().is_some_and(|extension| extension == "json") {
+    if id == embedded::ID {
+        embedded::config()
+    } else if path.is_file() && path.extension().is_some_and(|extension| extension == "json") {
         Config::from_json(read_json(path)?)
     } else if path.is_file() {
         Config::from_gguf(&Gguf::open(path)?)

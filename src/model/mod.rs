@@ -10,6 +10,7 @@ pub mod batch;
 pub mod chat;
 pub mod config;
 pub mod cpu;
+pub mod embedded;
 pub mod error;
 pub mod family;
 pub mod gguf;

@@ -101,24 +101,31 @@ impl Tokenizer {
         if !path.is_file() {
             return Err(TokenizerError::Missing { folder: folder.into() });
         }
-        let file = |reason: String| TokenizerError::File { path: path.clone(), reason };
-        let mut pipeline = guarded(|| Pipeline::from_file(&path))
+        let bytes = std::fs::read(&path)
+            .map_err(|error| TokenizerError::File { path: path.clone(), reason: error.to_string() })?;
+        let sources = [
+            read_json(&folder.join("tokenizer_config.json"))?,
+            read_json(&folder.join("special_tokens_map.json"))?,
+            read_json(&folder.join("config.json"))?,
+            read_json(&folder.join("generation_config.json"))?,
+        ];
+        Self::from_json(&path, &bytes, &sources)
+    }
+
+    /// The text of a `tokenizer.json`, and the files that name special tokens, the one that counts most first. `path`
+    /// is for errors.
+    pub fn from_json(path: &Path, tokenizer: &[u8], sources: &[Json]) -> Result<Self> {
+        let file = |reason: String| TokenizerError::File { path: path.into(), reason };
+        let mut pipeline = guarded(|| Pipeline::from_bytes(tokenizer))
             .map_err(|panic| file(format!("it contradicts itself ({panic})")))?
             .map_err(|error| file(error.to_string()))?;
         // As in transformers, what the file says about them is not for prompts.
         pipeline.with_padding(None);
         pipeline.with_truncation(None).map_err(|error| file(error.to_string()))?;
-
-        let config = read_json(&folder.join("tokenizer_config.json"))?;
-        let sources = [
-            config.clone(),
-            read_json(&folder.join("special_tokens_map.json"))?,
-            read_json(&folder.join("config.json"))?,
-            read_json(&folder.join("generation_config.json"))?,
-        ];
-        let ids = |role: &str| special_ids(&pipeline, &sources, role);
+        let ids = |role: &str| special_ids(&pipeline, sources, role);
         let (bos, eos, pad) = (ids("bos").first().copied(), ids("eos"), ids("pad").first().copied());
-        Self::new(pipeline, bos, eos, pad, config["add_bos_token"].as_bool())
+        let add_bos = sources.first().and_then(|config| config["add_bos_token"].as_bool());
+        Self::new(pipeline, bos, eos, pad, add_bos)
     }
 
     /// Builds the tokenizer that the file's metadata describes; `None` if it describes none.

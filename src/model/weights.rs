@@ -1,17 +1,19 @@
-//! Where tensors come from: safetensors files or one GGUF.
+//! Where tensors come from: safetensors files, the ones inside the program, or one GGUF.
 
 use super::cpu::blocks::Blocks;
 use super::error::{ModelError, Result};
 use super::gguf::Gguf;
-use candle_core::safetensors::MmapedSafetensors;
+use candle_core::safetensors::{MmapedSafetensors, SliceSafetensors};
 use candle_core::{Device, Tensor};
 use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The files behind a model.
 pub enum Files {
     Safetensors(MmapedSafetensors),
+    Embedded(SliceSafetensors<'static>),
     Gguf(Gguf),
 }
 
@@ -49,17 +51,16 @@ impl Files {
             Files::Safetensors(files) => {
                 let mut twice = Vec::new();
                 for (name, view) in files.tensors() {
-                    let dtype = view.dtype();
-                    let readable = matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16);
-                    let unreadable = (!readable).then(|| dtype.to_string());
-                    let tensor = Stored { shape: view.shape().to_vec(), unreadable };
-                    if stored.insert(name.clone(), tensor).is_some() {
+                    if stored.insert(name.clone(), Stored::of(&view)).is_some() {
                         twice.push(format!("`{name}` is in two files"));
                     }
                 }
                 if !twice.is_empty() {
                     return Err(ModelError::Weights(twice));
                 }
+            }
+            Files::Embedded(files) => {
+                stored.extend(files.tensors().iter().map(|(name, view)| (name.clone(), Stored::of(view))));
             }
             Files::Gguf(gguf) => {
                 for name in gguf.tensor_names() {
@@ -74,6 +75,7 @@ impl Files {
     pub fn read(&self, name: &str, device: &Device) -> Result<Tensor> {
         match self {
             Files::Safetensors(files) => Ok(files.load(name, device)?),
+            Files::Embedded(files) => Ok(files.load(name, device)?),
             Files::Gguf(gguf) => Ok(gguf.tensor(name, device)?),
         }
     }
@@ -81,7 +83,7 @@ impl Files {
     /// A matrix as a GGUF file keeps it, where products can use that.
     pub fn blocks(&self, name: &str) -> Result<Option<Blocks>> {
         match self {
-            Files::Safetensors(_) => Ok(None),
+            Files::Safetensors(_) | Files::Embedded(_) => Ok(None),
             Files::Gguf(gguf) => Ok(gguf.blocks(name)?),
         }
     }
@@ -100,6 +102,14 @@ pub struct Stored {
     pub shape: Vec<usize>,
     /// Its type, if weights are never of it.
     pub unreadable: Option<String>,
+}
+
+impl Stored {
+    fn of(view: &TensorView<'_>) -> Stored {
+        let readable = matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16);
+        let unreadable = (!readable).then(|| view.dtype().to_string());
+        Stored { shape: view.shape().to_vec(), unreadable }
+    }
 }
 
 fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {

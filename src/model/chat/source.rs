@@ -39,11 +39,21 @@ impl ChatTemplate {
             Some(_) => Json::Null,
             None => read_json(&folder.join("special_tokens_map.json"))?,
         };
+        source.map(|source| Self::with_tokens_of(&source, &[older, config])).transpose()
+    }
+
+    /// `chat_template` of a `tokenizer_config.json`; `None` if it has none.
+    pub fn from_config(config: &Json) -> Result<Option<Self>> {
+        let source = in_json(config)?;
+        source.map(|source| Self::with_tokens_of(&source, std::slice::from_ref(config))).transpose()
+    }
+
+    /// A template and the special tokens that the files name, the one that counts most first.
+    fn with_tokens_of(source: &str, files: &[Json]) -> Result<Self> {
         let text = |value: &Json| value.as_str().or_else(|| value["content"].as_str()).map(String::from);
-        let special = ROLES
-            .iter()
-            .filter_map(|(role, _)| Some((*role, text(&older[role]).or_else(|| text(&config[role]))?)));
-        source.map(|source| Self::from_source(&source, special.collect())).transpose()
+        let named = |role: &str| files.iter().find_map(|file| text(&file[role]));
+        let special = ROLES.iter().filter_map(|(role, _)| Some((*role, named(role)?)));
+        Self::from_source(source, special.collect())
     }
 
     /// The file's `tokenizer.chat_template`; `None` if it has none.

@@ -13,7 +13,7 @@ use super::{prompt, refusal};
 use crate::data::files::FileError;
 use crate::model::chat::{ChatOptions, Message};
 use crate::model::tokenizer::Bos;
-use crate::model::{self, LoadOptions, ModelError, NoHook};
+use crate::model::{self, LoadOptions, ModelError, NoHook, embedded};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
 use crate::script::context::Context;
@@ -62,8 +62,8 @@ impl Loaded {
 
 /// What to load for an id: a path that the script may read, or the id itself where it names no file.
 fn place(context: &Arc<Context>, id: &str) -> ScriptResult<String> {
-    // The command line decides for itself what it reads.
-    if context.options.model.as_deref() == Some(id) {
+    // The command line decides for itself what it reads, and the embedded model is no file.
+    if id == embedded::ID || context.options.model.as_deref() == Some(id) {
         return Ok(id.into());
     }
     match context.files()?.read_path(id) {
@@ -96,11 +96,8 @@ fn load(api: &mut Api) {
     let default = {
         let (context, loaded) = (context.clone(), loaded.clone());
         move || -> ScriptResult<Model> {
-            let id = context.options.model.clone().ok_or_else(|| {
-                fail("no model to load")
-                    .help("pass one: `--model FOLDER`, `--model FILE.gguf` or `--model org/name`")
-            })?;
-            loaded.get(&context, &id, Map::new())
+            let id = context.options.model.as_deref().unwrap_or(embedded::ID);
+            loaded.get(&context, id, Map::new())
         }
     };
     let by_id = {
@@ -109,7 +106,7 @@ fn load(api: &mut Api) {
     };
     api.function(
         "load(id?: string, options?: map) -> Model",
-        "the model given by `--model`, or a folder, a `.gguf` file or `org/name`; options: `dtype`, `device`, `revision`",
+        "the model given by `--model`, else the embedded `demo`; or by id: `demo`, a folder, a `.gguf` file or `org/name`; options: `dtype`, `device`, `revision`",
     )
     .example("load().n_layers", "3")
     .native(default)

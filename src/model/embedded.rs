@@ -1,0 +1,44 @@
+//! The model inside the program, so that a script runs at once, anywhere: the files of `demo/`, described in
+//! `demo/README.md`.
+
+use candle_core::safetensors::SliceSafetensors;
+use candle_core::{DType, Device};
+use serde_json::Value;
+
+use super::chat::ChatTemplate;
+use super::config::Config;
+use super::error::Result;
+use super::tokenizer::Tokenizer;
+use super::weights::Files;
+use super::{Model, ModelError, loader};
+
+/// What `load` knows it by.
+pub const ID: &str = "demo";
+
+const WEIGHTS: &[u8] = include_bytes!("../../demo/model.safetensors");
+const TOKENIZER: &[u8] = include_bytes!("../../demo/tokenizer.json");
+const TOKENIZER_CONFIG: (&str, &str) =
+    ("demo/tokenizer_config.json", include_str!("../../demo/tokenizer_config.json"));
+const CONFIG: (&str, &str) = ("demo/config.json", include_str!("../../demo/config.json"));
+const GENERATION_CONFIG: (&str, &str) =
+    ("demo/generation_config.json", include_str!("../../demo/generation_config.json"));
+
+pub(super) fn load(device: &Device, dtype: DType) -> Result<Model> {
+    let config = json(CONFIG)?;
+    let tokenizer_config = json(TOKENIZER_CONFIG)?;
+    let sources = [tokenizer_config, config, json(GENERATION_CONFIG)?];
+    let tokenizer = Tokenizer::from_json("demo/tokenizer.json".as_ref(), TOKENIZER, &sources)?;
+    let [tokenizer_config, config, _] = sources;
+    let chat = ChatTemplate::from_config(&tokenizer_config)?;
+    let files = Files::Embedded(SliceSafetensors::new(WEIGHTS)?);
+    let transformer = loader::load(Config::from_json(config)?, &files, device, dtype)?;
+    Ok(Model { id: ID.into(), transformer, tokenizer: Some(tokenizer), chat })
+}
+
+pub(super) fn config() -> Result<Config> {
+    Config::from_json(json(CONFIG)?)
+}
+
+fn json((path, text): (&str, &str)) -> Result<Value> {
+    serde_json::from_str(text).map_err(|source| ModelError::Json { path: path.into(), source })
+}
