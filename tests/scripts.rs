@@ -289,7 +289,7 @@ fn percentages_equal_the_published_experiment() {
         33, 61, 10, 61, 17, 45, 50, 16, 9, 4, 3, 44, 59, 41, 10, 25, 6, 50, 37, 55, 32, 38, 17, 0, 4, 30, 53,
         20, 41, 36, 9, 28, 18, 38, 53, 52, 58, 40, 34, 16, 12,
     ];
-    assert_eq!(results["donor_rows"], serde_json::json!(donors));
+    assert_eq!(results["donor_rows"], serde_json::json!(donors.to_vec()));
 }
 
 /// 40 prompts with the real model, against the same work done in nnsight.
