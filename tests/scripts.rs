@@ -109,7 +109,9 @@ fn power_heatmap_equals_the_reference() {
 
 #[test]
 fn ioi_patching_equals_the_reference() {
-    let Some((found, _)) = results("scripts/ioi_patching.rhai", &[], "ioi.json") else { return };
+    let Some((found, _)) = results("scripts/ioi_patching.rhai", &["--set", "prompts=2"], "ioi.json") else {
+        return;
+    };
     let golden = golden("smollm2_ioi.json");
     for key in [
         "clean_prompt",
@@ -156,6 +158,208 @@ fn patchscope_decodes_the_next_token_of_its_source() {
     let Some((found, _)) = results("scripts/patchscope.rhai", &args, "patchscope.json") else { return };
     // The last layer's vector alone decides the next token.
     assert_eq!(found["texts"][0], " Paris");
+}
+
+/// Runs `power_heatmap.rhai` with the real model over this table.
+fn power(table: &str, args: &[&str]) -> Option<(Output, TempDir)> {
+    let model = smollm2_path()?.display().to_string();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("pairs.tsv");
+    fs::write(&data, table).expect("the table");
+    let folder = folder.path().to_str().expect("UTF-8");
+    let data = format!("data={}", data.display());
+    let more = ["--model", &model, "--set", &data, "--allow-read", folder];
+    Some(run("scripts/power_heatmap.rhai", &[&more[..], args].concat()))
+}
+
+#[test]
+fn power_is_averaged_over_pairs() {
+    let table =
+        "name\tpower\tno_power\nIda\tIda hit Bo.\tIda met Bo.\nMax\tMax beat the old man.\tMax saw Bo.\n";
+    let args = ["--set", "pairs=2", "--set", "pad=false"];
+    let Some((output, out)) = power(table, &args) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let folder = out.path().join("results");
+    let pairs = lines(&folder, "pairs.jsonl");
+    let keys: Vec<_> = pairs[0].as_object().expect("a map").keys().map(String::as_str).collect();
+    let expected = "model entity source_prompt base_prompt source_sentence base_sentence sentence_start token_labels \
+                    num_layers patching_results";
+    assert_eq!(keys.join(" "), expected);
+    let text = fs::read_to_string(folder.join("power_mean.json")).expect("the mean");
+    let mean: Json = serde_json::from_str(&text).expect("JSON");
+    let width = mean["positions"].as_array().expect("an array").len();
+    let grids: Vec<Vec<Vec<f64>>> = pairs
+        .iter()
+        .map(|pair| serde_json::from_value(pair["patching_results"].clone()).expect("a grid"))
+        .collect();
+    assert_eq!(width, grids.iter().map(|grid| grid[0].len()).min().expect("pairs"));
+    // Of two numbers the standard error is half their distance.
+    let of_both = |f: fn(f64, f64) -> f64| -> Json {
+        let from_end = |grid: &[Vec<f64>], row: usize, col: usize| grid[row][grid[row].len() - width + col];
+        let row = |row| (0..width).map(move |col| (row, col));
+        let cell = |(row, col)| f(from_end(&grids[0], row, col), from_end(&grids[1], row, col));
+        Json::from((0..grids[0].len()).map(|r| row(r).map(cell).collect::<Json>()).collect::<Vec<_>>())
+    };
+    close(&mean["mean"], &of_both(|a, b| (a + b) / 2.0), "mean");
+    close(&mean["stderr"], &of_both(|a, b| (a - b).abs() / 2.0), "stderr");
+}
+
+#[test]
+fn bad_tables_of_pairs_are_refused() {
+    for (table, message) in [
+        ("", "`{data}` is empty"),
+        ("name\tPower\tno_power\n", "no column `power` in `{data}`"),
+        ("name\tpower\tno_power\n", "no row 0 in `{data}`: it has 0"),
+        ("name\tpower\tno_power\na\tb\n", "line 2 of `{data}`: expected 3 cells, found 2"),
+        (
+            "name\tpower\tno_power\nIda\tIda hit Bo\tWe slept\n",
+            "the sentences about Ida have no token in common, so there is nothing to align",
+        ),
+        ("name\tpower\tno_power\nIda\tIda slept.\tIda slept.\n", "the sentences about Ida are the same"),
+    ] {
+        let Some((output, out)) = power(table, &[]) else { return };
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(message.split("`{data}`").all(|part| told.contains(part)), "{told}\nlacks\n{message}");
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(results_left(out.path()), 0, "half a result was written");
+    }
+}
+
+/// The JSONL file `name` of a run.
+fn lines(folder: &Path, name: &str) -> Vec<Json> {
+    let text = fs::read_to_string(folder.join(name)).expect("the log");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// The published answers in place of the model: everything up to the donors is decided by the script alone.
+#[test]
+fn percentages_equal_the_published_experiment() {
+    let (output, out) =
+        run("scripts/percentage_patching.rhai", &["--set", "answers=data/percentage_answers.tsv"]);
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in ["MSE 45.339\n", "Unmapped rate: 135/1000\n", "Matched: 329 of 1000\n", "66 rows to patch\n"]
+    {
+        assert!(printed.contains(line), "{printed}\nlacks\n{line}");
+    }
+    let folder = out.path().join("results");
+    let rows = lines(&folder, "metadata.jsonl");
+    let drawn: Vec<_> = rows
+        .iter()
+        .map(|row| Json::from(vec![row["target_frac"].clone(), row["target_pct"].clone()]))
+        .collect();
+    assert_eq!(Json::from(drawn), golden("seed000_prompts.json")["ps"]);
+    let keys: Vec<_> = rows[0].as_object().expect("a map").keys().map(String::as_str).collect();
+    let expected = "seq_id token_ids pct_token_index decoded_tokens decoded_sequence target_frac target_pct decoded_frac \
+                    decoded_pct matched";
+    assert_eq!(keys.join(" "), expected);
+    assert!(rows.iter().all(|row| row["matched"] == row["decoded_pct"].is_number()));
+
+    let text = fs::read_to_string(folder.join("results.json")).expect("the results");
+    let results: Json = serde_json::from_str(&text).expect("JSON");
+    // Targets by row, answers by column, both in the order of the classes, with the unmapped last.
+    let mut matrix = [[0.0; 12]; 12];
+    for (target, answers) in [
+        (0, vec![(0, 44), (11, 53)]),
+        (1, vec![(2, 47), (11, 40)]),
+        (2, vec![(2, 83), (11, 8)]),
+        (3, vec![(2, 12), (3, 28), (4, 8), (11, 34)]),
+        (4, vec![(4, 77), (5, 4), (10, 12)]),
+        (5, vec![(5, 11), (10, 78)]),
+        (6, vec![(8, 29), (10, 67)]),
+        (7, vec![(8, 4), (10, 73)]),
+        (8, vec![(10, 92)]),
+        (9, vec![(10, 104)]),
+        (10, vec![(8, 6), (10, 86)]),
+    ] {
+        answers.iter().for_each(|&(answer, count)| matrix[target][answer] = f64::from(count));
+    }
+    assert_eq!(results["confusion"], serde_json::json!(matrix));
+    let correct: Vec<_> = rows.iter().filter(|row| row["decoded_frac"] == row["target_frac"]).collect();
+    let tested = [
+        11, 197, 127, 31, 327, 107, 72, 20, 247, 42, 226, 174, 289, 71, 316, 207, 185, 284, 279, 321, 199,
+        171, 194, 297, 120, 55, 276, 91, 210, 234, 95, 295, 263, 306, 206, 142, 94, 291, 296, 236, 188, 90,
+        239, 246, 26, 12, 48, 272, 30, 238, 317, 144, 54, 6, 162, 125, 33, 275, 184, 292, 167, 41, 155, 75,
+        148, 19,
+    ];
+    let tested: Vec<_> = tested.iter().map(|i| correct[*i as usize]["seq_id"].clone()).collect();
+    assert_eq!(results["patched_seq_ids"], Json::from(tested));
+    let donors = [
+        48, 27, 25, 30, 32, 33, 12, 58, 45, 46, 25, 33, 65, 18, 59, 64, 15, 25, 63, 24, 26, 24, 15, 10, 57,
+        33, 61, 10, 61, 17, 45, 50, 16, 9, 4, 3, 44, 59, 41, 10, 25, 6, 50, 37, 55, 32, 38, 17, 0, 4, 30, 53,
+        20, 41, 36, 9, 28, 18, 38, 53, 52, 58, 40, 34, 16, 12,
+    ];
+    assert_eq!(results["donor_rows"], serde_json::json!(donors.to_vec()));
+}
+
+/// 40 prompts with the real model, against the same work done in nnsight.
+#[track_caller]
+fn percentages_equal(reference: &str, args: &[&str]) {
+    let Some(model) = smollm2_path() else { return };
+    let model = model.display().to_string();
+    let args = [&["--model", &model, "--set", "n=40", "--set", "sweep_rows=0"], args].concat();
+    let (output, out) = run("scripts/percentage_patching.rhai", &args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let golden = golden(reference);
+    let folder = out.path().join("results");
+    let rows = lines(&folder, "metadata.jsonl");
+    let expected = golden["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), expected.len());
+    for (row, expected) in rows.iter().zip(expected) {
+        for (key, reference) in [
+            ("seq_id", "seq_id"),
+            ("target_frac", "target_frac"),
+            ("target_pct", "target_pct"),
+            ("token_ids", "token_ids"),
+            ("pct_token_index", "pct_token_index"),
+            ("decoded_sequence", "decoded"),
+            ("decoded_frac", "decoded_frac"),
+            ("decoded_pct", "decoded_pct"),
+            ("matched", "matched"),
+        ] {
+            assert_eq!(row[key], expected[reference], "row {}, {key}", row["seq_id"]);
+        }
+        let npy = fs::read(folder.join(format!("activations/{}.npy", row["seq_id"]))).expect("an array");
+        let (shape, values) = patchscript::data::npy::read_npy("an array", &npy).expect("numbers");
+        assert_eq!(shape[0], row["token_ids"].as_array().expect("ids").len());
+        let at = row["pct_token_index"].as_u64().expect("a position") as usize * shape[1];
+        close(&serde_json::json!(values[at..at + 8]), &expected["resid_mid_pct_8"], "the activation");
+    }
+    let patched = lines(&folder, "patched.jsonl");
+    let expected = golden["patched_all"]["patched"].as_array().expect("rows");
+    assert_eq!(patched.len(), expected.len());
+    for (row, expected) in patched.iter().zip(expected) {
+        for (key, reference) in [
+            ("seq_id", "seq_id"),
+            ("source_row", "row"),
+            ("donor_row", "donor_row"),
+            ("pct_token_index", "pct_token_index"),
+            ("source_frac", "source_frac"),
+            ("donor_frac", "donor_frac"),
+            ("donor_pct", "donor_pct"),
+            ("decoded_sequence", "decoded"),
+            ("decoded_frac", "decoded_frac"),
+            ("decoded_pct", "decoded_pct"),
+        ] {
+            assert_eq!(row[key], expected[reference], "patched row {}, {key}", row["source_row"]);
+        }
+    }
+    let text = fs::read_to_string(folder.join("results.json")).expect("the results");
+    let results: Json = serde_json::from_str(&text).expect("JSON");
+    close(&results["mse"], &golden["baseline"]["mse"], "mse");
+    assert_eq!(results["unmapped"], golden["baseline"]["unmapped"]);
+    assert_eq!(results["labels"], golden["baseline"]["labels"]);
+    close(&results["confusion"], &golden["baseline"]["confusion"], "confusion");
+}
+
+#[test]
+fn percentages_equal_the_reference() {
+    percentages_equal("smollm2_manifold.json", &["--set", "subset=all"]);
+}
+
+#[test]
+fn percentages_with_examples_equal_the_reference() {
+    percentages_equal("smollm2_manifold_fewshot.json", &["--set", "subset=mapped", "--set", "shots=true"]);
 }
 
 /// A script of one sweep, with the tiny model.
@@ -221,8 +425,16 @@ fn an_interrupt_ends_a_sweep_after_its_layer() {
     assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
     assert_eq!(String::from_utf8_lossy(&ran.stderr), "error: interrupted\n");
     assert_eq!(ran.status.code(), Some(130));
-    let left = fs::read_dir(out.path().join("results")).map_or(0, |files| files.count());
-    assert_eq!(left, 0, "half a result was written");
+    assert_eq!(results_left(out.path()), 0, "half a result was written");
+}
+
+/// How many files a run left, apart from its logs.
+fn results_left(out: &Path) -> usize {
+    let logs = ["pairs.jsonl", ".resume.json"];
+    fs::read_dir(out.join("results")).map_or(0, |files| {
+        let names = files.map(|file| file.expect("an entry").file_name());
+        names.filter(|name| !logs.iter().any(|log| name == log)).count()
+    })
 }
 
 #[test]

@@ -78,6 +78,9 @@ pub struct Run {
     /// Before each sweep, print its plan to standard error: cells, rows, arithmetic, memory, time
     #[arg(long)]
     pub explain: bool,
+    /// Go on where an interrupted run of this script stopped: keep the lines of its logs that are there
+    #[arg(long)]
+    pub resume: bool,
     #[command(flatten)]
     pub settings: Settings,
 }
@@ -220,6 +223,7 @@ impl Settings {
             offline: self.offline,
             memory: self.memory,
             explain: false,
+            resume: false,
             sets: Vec::new(),
             script: None,
         }

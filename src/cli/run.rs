@@ -13,6 +13,7 @@ pub fn run(run: Run) -> u8 {
         script: Some(run.file.clone()),
         sets: run.sets,
         explain: run.explain,
+        resume: run.resume,
         ..run.settings.options()
     };
     let host = Host::new(options);

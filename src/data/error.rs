@@ -2,7 +2,10 @@
 
 use super::files::FileError;
 use super::json::JsonError;
+use super::log::LogError;
 use super::npy::NpyError;
+use super::random::RandomError;
+use super::statistics::StatisticsError;
 use super::table::TableError;
 
 /// Whatever went wrong with a script's data, in the words of the format that noticed it.
@@ -12,7 +15,10 @@ pub enum DataError {
     File(#[from] FileError),
     Table(#[from] TableError),
     Json(#[from] JsonError),
+    Log(#[from] LogError),
     Npy(#[from] NpyError),
+    Random(#[from] RandomError),
+    Statistics(#[from] StatisticsError),
 }
 
 impl DataError {
@@ -22,7 +28,10 @@ impl DataError {
             DataError::File(error) => error.help(),
             DataError::Table(error) => error.help(),
             DataError::Json(error) => error.help(),
+            DataError::Log(error) => error.help(),
             DataError::Npy(error) => error.help(),
+            DataError::Random(error) => error.help(),
+            DataError::Statistics(error) => error.help(),
         }
     }
 }

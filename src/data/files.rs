@@ -4,7 +4,7 @@
 //! folder, the working folder, the output folder or what `--allow-read` adds; writes inside the output
 //! folder or what `--allow-write` adds. A file appears whole or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
@@ -20,7 +20,10 @@ pub struct Files {
     out_dir: PathBuf,
     read_roots: Vec<PathBuf>,
     write_roots: Vec<PathBuf>,
+    resumes: bool,
     written: Mutex<BTreeSet<PathBuf>>,
+    /// The checksum of each file that was read, by the path as the user wrote it.
+    read_sums: Mutex<BTreeMap<String, u32>>,
 }
 
 /// Why a path was refused or a file could not be read or written. `path` is always as the user wrote it.
@@ -92,7 +95,9 @@ impl Files {
             working_dir,
             read_roots: Vec::new(),
             write_roots: Vec::new(),
+            resumes: false,
             written: Mutex::default(),
+            read_sums: Mutex::default(),
         }
     }
 
@@ -115,6 +120,12 @@ impl Files {
         self
     }
 
+    /// What lies in the output folder was written by this run, before it was interrupted (`--resume`).
+    pub fn resuming(mut self, resumes: bool) -> Files {
+        self.resumes = resumes;
+        self
+    }
+
     /// The folder that relative writes go to. It exists only once something is written.
     pub fn out_dir(&self) -> &Path {
         &self.out_dir
@@ -122,7 +133,12 @@ impl Files {
 
     /// The files written so far, sorted.
     pub fn written(&self) -> Vec<PathBuf> {
-        self.lock_written().iter().cloned().collect()
+        lock(&self.written).iter().cloned().collect()
+    }
+
+    /// The CRC-32 of each file read so far, by the path as it was asked for.
+    pub fn read_sums(&self) -> BTreeMap<String, u32> {
+        lock(&self.read_sums).clone()
     }
 
     /// The real path of the file or folder `path`, if it exists and may be read.
@@ -160,7 +176,9 @@ impl Files {
         if !real.is_file() {
             return Err(FileError::NotAFile { path: path.into() });
         }
-        fs::read(real).map_err(|reason| FileError::Read { path: path.into(), reason })
+        let bytes = fs::read(real).map_err(|reason| FileError::Read { path: path.into(), reason })?;
+        lock(&self.read_sums).insert(path.into(), crc32fast::hash(&bytes));
+        Ok(bytes)
     }
 
     /// The text of `path`, which must be UTF-8; a byte order mark is dropped.
@@ -206,18 +224,20 @@ impl Files {
     ) -> Result<PathBuf, FileError> {
         let target = self.write_path(path)?;
         replace(&target, body).map_err(|reason| FileError::Write { path: path.into(), reason })?;
-        self.lock_written().insert(target.clone());
+        lock(&self.written).insert(target.clone());
         Ok(target)
     }
 
-    /// An empty file at `path` to fill while the script runs: for logs, whose lines so far must survive an
-    /// interruption. All else goes through [`Files::write`].
-    pub fn stream(&self, path: &str) -> Result<File, FileError> {
+    /// The file at `path` to add to while the script runs: for logs, whose lines so far must survive an
+    /// interruption. All else goes through [`Files::write`]. It is empty, unless `keep` asks for what is there.
+    pub fn stream(&self, path: &str, keep: bool) -> Result<File, FileError> {
         let target = self.write_path(path)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(!keep);
         let file = create_parent(&target)
-            .and_then(|_| File::create(&target))
+            .and_then(|_| options.open(&target))
             .map_err(|reason| FileError::Write { path: path.into(), reason })?;
-        self.lock_written().insert(target);
+        lock(&self.written).insert(target);
         Ok(file)
     }
 
@@ -225,7 +245,7 @@ impl Files {
     fn candidates(&self, path: &str) -> Vec<PathBuf> {
         let ours = self.out_dir.join(path);
         // A script that writes a file and reads it back means its own, whatever lies beside the script.
-        let written = resolve(&ours).is_ok_and(|real| self.lock_written().contains(&real));
+        let written = self.resumes || resolve(&ours).is_ok_and(|real| lock(&self.written).contains(&real));
         let dirs = self.script_dir.iter().chain([&self.working_dir]);
         let mut candidates: Vec<PathBuf> = written.then(|| ours.clone()).into_iter().collect();
         candidates.extend(dirs.map(|dir| dir.join(path)));
@@ -240,11 +260,11 @@ impl Files {
         let own = self.script_dir.iter().chain([&self.working_dir, &self.out_dir]);
         inside_any(real, own.chain(&self.read_roots))
     }
+}
 
-    fn lock_written(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
-        // A set of paths is valid at every moment, so a panic elsewhere does not spoil it.
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What is kept of paths is valid at every moment, so a panic elsewhere does not spoil it.
+fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether `path` has a `..` in it.

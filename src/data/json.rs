@@ -40,6 +40,16 @@ impl JsonError {
         }
     }
 
+    /// The error of a text that is line `line` of its file.
+    pub fn on_line(self, line: usize) -> JsonError {
+        match self {
+            JsonError::Malformed { name, column, reason, .. } => {
+                JsonError::Malformed { name, line, column, reason }
+            }
+            other => other,
+        }
+    }
+
     /// The error of a value that stands under `key`.
     pub fn in_key(self, key: &str) -> JsonError {
         let plain = key.starts_with(|c: char| c.is_alphabetic() || c == '_')

@@ -147,6 +147,14 @@ impl<'e> Api<'e> {
         self.table.types.push(TypeEntry { name, summary });
     }
 
+    /// Lets `for` loops run over a registered type.
+    pub fn iterable<T>(&mut self)
+    where
+        T: IntoIterator<Item = Dynamic> + Clone + Send + Sync + 'static,
+    {
+        self.engine.register_iterator::<T>();
+    }
+
     /// A free function.
     pub fn function(&mut self, signature: &'static str, summary: &'static str) -> Binding<'_, 'e> {
         self.entry(Kind::Function, None, signature, summary)

@@ -10,6 +10,7 @@ use super::error::{ScriptResult, fail};
 use super::limits::{Limits, TensorBytes};
 use super::params::Params;
 use super::progress::Progress;
+use super::resume::Resume;
 use super::source::Sources;
 use crate::data::Files;
 
@@ -35,6 +36,8 @@ pub struct HostOptions {
     pub memory: Option<usize>,
     /// Print the plan of each sweep to standard error before it runs.
     pub explain: bool,
+    /// Take up the logs of an interrupted run.
+    pub resume: bool,
     pub limits: Limits,
 }
 
@@ -58,6 +61,7 @@ impl HostOptions {
         if self.script.is_some() {
             files = files.with_script_dir(self.script_folder());
         }
+        files = files.resuming(self.resume);
         files = self.allow_read.iter().fold(files, Files::with_read_root);
         Ok(self.allow_write.iter().fold(files, Files::with_write_root))
     }
@@ -71,6 +75,9 @@ pub struct Context {
     pub sources: Sources,
     /// What all tensors of the script occupy.
     pub tensor_bytes: Arc<TensorBytes>,
+    pub resume: Resume,
+    /// Whether rows are being made that a run which resumes may not make again.
+    pub filling: AtomicBool,
     files: OnceLock<Files>,
     interrupt: Arc<AtomicBool>,
     output_closed: AtomicBool,

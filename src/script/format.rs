@@ -1,12 +1,13 @@
 //! `fmt("{:>8.3f}", x)`: the part of Python's format language that experiments use.
 //!
-//! A field is `{[:[[fill]align][+][0][width][,][.precision][d|f|e|g|%|s]]}`; `{{` and `}}` are braces.
+//! A field is `{[name][:[[fill]align][+][0][width][,][.precision][d|f|e|g|%|s]]}`; `{{` and `}}` are braces.
 //! Source: the "Format Specification Mini-Language" of Python's library reference.
 
-use rhai::Dynamic;
+use rhai::{Dynamic, Map};
 
 use super::args::type_of;
 use super::error::{Failure, fail};
+use crate::nearest::nearest;
 
 #[derive(Debug, Default)]
 struct Spec {
@@ -29,9 +30,45 @@ pub fn format(
     values: &[Dynamic],
     show: impl Fn(&Dynamic) -> String,
 ) -> Result<String, Failure> {
+    let mut left = values.iter();
+    let mut value = |name: &str| match name {
+        "" => left.next().ok_or_else(|| count_mismatch(template, values.len())),
+        _ => Err(not_understood(name)),
+    };
+    let out = fill(template, &mut value, &show)?;
+    match left.next() {
+        None => Ok(out),
+        Some(_) => Err(count_mismatch(template, values.len())),
+    }
+}
+
+/// Fills the fields of `template`, each with the entry of `values` that it names: `{name}`, `{name:.3}`.
+pub fn format_map(
+    template: &str,
+    values: &Map,
+    show: impl Fn(&Dynamic) -> String,
+) -> Result<String, Failure> {
+    let mut value = |name: &str| match name {
+        "" => Err(fail(format!("a field of `{template}` has no name")).help("name it, as in `{name}`")),
+        _ => values.get(name).ok_or_else(|| {
+            let known: Vec<_> = values.keys().map(|key| format!("`{key}`")).collect();
+            let help = match nearest(name, values.keys().map(|key| key.as_str())) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the values are {}", known.join(", ")),
+            };
+            fail(format!("there is no value for the field `{name}`")).help(help)
+        }),
+    };
+    fill(template, &mut value, &show)
+}
+
+fn fill<'v>(
+    template: &str,
+    value: &mut impl FnMut(&str) -> Result<&'v Dynamic, Failure>,
+    show: &impl Fn(&Dynamic) -> String,
+) -> Result<String, Failure> {
     let mut out = String::new();
     let mut rest = template;
-    let mut used = 0;
     while let Some(at) = rest.find(['{', '}']) {
         out += &rest[..at];
         let tail = &rest[at..];
@@ -45,15 +82,16 @@ pub fn format(
             return Err(fail(format!("unmatched brace in format `{template}`"))
                 .help("write `{{` or `}}` for a brace in the text"));
         };
-        let value = values.get(used).ok_or_else(|| count_mismatch(template, values.len()))?;
-        out += &one(field, value, &show)?;
-        used += 1;
+        let (name, spec) = field.split_once(':').map_or((field, None), |(name, spec)| (name, Some(spec)));
+        out += &one(field, spec.unwrap_or(""), value(name)?, show)?;
         rest = after;
     }
-    match used == values.len() {
-        true => Ok(out + rest),
-        false => Err(count_mismatch(template, values.len())),
-    }
+    Ok(out + rest)
+}
+
+fn not_understood(field: &str) -> Failure {
+    fail(format!("format `{{{field}}}` is not understood"))
+        .help("write a field such as `{}`, `{:.3}`, `{:>8}`, `{:05d}`, `{:+.2e}` or `{:.1%}`")
 }
 
 fn count_mismatch(template: &str, values: usize) -> Failure {
@@ -62,16 +100,13 @@ fn count_mismatch(template: &str, values: usize) -> Failure {
         .help("give one value for each `{}`")
 }
 
-fn one(field: &str, value: &Dynamic, show: &impl Fn(&Dynamic) -> String) -> Result<String, Failure> {
-    let bad = || {
-        fail(format!("format `{{{field}}}` is not understood"))
-            .help("write a field such as `{}`, `{:.3}`, `{:>8}`, `{:05d}`, `{:+.2e}` or `{:.1%}`")
-    };
-    let text = match field {
-        "" => "",
-        field => field.strip_prefix(':').ok_or_else(bad)?,
-    };
-    let spec = parse(text).ok_or_else(bad)?;
+fn one(
+    field: &str,
+    spec: &str,
+    value: &Dynamic,
+    show: &impl Fn(&Dynamic) -> String,
+) -> Result<String, Failure> {
+    let spec = parse(spec).ok_or_else(|| not_understood(field))?;
     let unfit = || fail(format!("format `{{{field}}}` does not fit a value of type `{}`", type_of(value)));
     let numeric = value.is_int() || value.is_float();
     let body = match (spec.kind, value.as_int(), value.as_float()) {
@@ -234,6 +269,17 @@ mod tests {
         ] {
             assert_eq!(fmt(template, value), expected, "{template}");
         }
+    }
+
+    #[test]
+    fn fields_take_values_by_name() {
+        let values: Map = [("x".into(), 0.5.into()), ("name".into(), "Ada".into())].into_iter().collect();
+        let filled = |template| format_map(template, &values, |value| value.to_string());
+        assert_eq!(filled("{name}: {x:.2f} {{x}} {name:>4}").unwrap(), "Ada: 0.50 {x}  Ada");
+        let error = filled("{nmae}").unwrap_err();
+        assert_eq!(error.message, "there is no value for the field `nmae`");
+        assert_eq!(error.help.unwrap(), "did you mean `name`?");
+        assert_eq!(filled("{}").unwrap_err().message, "a field of `{}` has no name");
     }
 
     #[test]

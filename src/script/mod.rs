@@ -5,7 +5,7 @@
 //! - [`bind`] fills the table, one file a type; its functions take their arguments through [`args`]
 //!   and refuse with [`error::fail`];
 //! - [`context`] what a running script shares with its bindings: options, parameters ([`params`]),
-//!   [`interrupt`], [`progress`];
+//!   [`interrupt`], [`progress`], [`resume`];
 //! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check), run;
 //! - [`session`] the REPL without a terminal, with [`help`] and [`value`] (how a value is shown);
 //! - [`explain`] turns every engine error into a [`diagnostic`], drawn over its [`source`].
@@ -27,6 +27,7 @@ pub mod limits;
 pub mod modules;
 pub mod params;
 pub mod progress;
+pub mod resume;
 pub mod session;
 pub mod signature;
 pub mod source;

@@ -1,6 +1,6 @@
 //! The texts that positions point into, by unique name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +22,11 @@ impl Sources {
 
     pub fn get(&self, name: &str) -> Option<Arc<str>> {
         lock(&self.texts).get(name).cloned()
+    }
+
+    /// All texts by their names, sorted.
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        lock(&self.texts).iter().map(|(name, text)| (name.clone(), text.to_string())).collect()
     }
 
     /// Remembers that a function was defined in a source.

@@ -220,12 +220,14 @@ fn a_folder_is_no_file_to_write() {
 fn a_streamed_file_grows_as_it_is_written() {
     let house = House::new();
     let files = house.files();
-    let mut log = files.stream("log.jsonl").unwrap();
+    let mut log = files.stream("log.jsonl", false).unwrap();
     log.write_all(b"1\n").unwrap();
     assert_eq!(files.read_text("log.jsonl").unwrap(), "1\n");
-    drop(files.stream("log.jsonl").unwrap());
+    drop(files.stream("log.jsonl", true).unwrap());
+    assert_eq!(files.read_text("log.jsonl").unwrap(), "1\n", "unless it is to go on");
+    drop(files.stream("log.jsonl", false).unwrap());
     assert_eq!(files.read_text("log.jsonl").unwrap(), "", "a new run starts a new log");
-    assert!(matches!(files.stream("../log.jsonl"), Err(FileError::WriteParent { .. })));
+    assert!(matches!(files.stream("../log.jsonl", true), Err(FileError::WriteParent { .. })));
 }
 
 #[test]
@@ -274,13 +276,13 @@ mod unix {
         assert_eq!(files.read_text("inside").unwrap(), "words");
         for path in ["key", "dir/key", "dir/new", "dir/deep/new"] {
             assert!(matches!(put(&files, path, "mine"), Err(FileError::WriteOutside { .. })), "{path}");
-            assert!(files.stream(path).is_err());
+            assert!(files.stream(path, true).is_err());
         }
         for path in ["gone", "loop"] {
             let (message, help) = told(put(&files, path, "mine"), &house);
             assert_eq!(message, format!("may not write `{path}`: a link in it leads nowhere"));
             assert_eq!(help, "remove the link, or write under another name");
-            assert!(files.stream(path).is_err());
+            assert!(files.stream(path, true).is_err());
         }
         assert!(files.read("loop").is_err());
         assert_eq!(house.tree("secret"), [(house.at("secret/key"), "key".into())]);

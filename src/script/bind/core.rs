@@ -1,6 +1,7 @@
 //! Parameters, assertions, text and numbers that the engine lacks.
 
-use rhai::{Array, Dynamic, NativeCallContext};
+use regex::Regex;
+use rhai::{Array, Dynamic, Map, NativeCallContext};
 
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
@@ -74,12 +75,50 @@ fn text(api: &mut Api) {
          f: Dynamic| { fill(&call, t, &[a, b, c, d, e, f]) },
     );
 
+    api.method(
+        "string",
+        "format(values: map) -> string",
+        "fills `{name}`, `{name:.3}`, … with the values of those names",
+    )
+    .example("\"{who} has {n:03d}\".format(#{who: \"Ada\", n: 7})", "\"Ada has 007\"")
+    .native(|call: NativeCallContext, template: &str, values: Map| -> ScriptResult<String> {
+        let show = |value: &Dynamic| shown(&call, value).unwrap_or_else(|_| value.to_string());
+        Ok(format::format_map(template, &values, show)?)
+    });
+
+    api.function(
+        "regex_find_all(pattern: string, text: string) -> array",
+        "all matches, from left to right; with one group its text, with several an array of their texts, as Python's \
+         `re.findall`",
+    )
+    .example("regex_find_all(\"[a-z]+\", \"one 2 three\")", "[\"one\", \"three\"]")
+    .native(find_all);
+
     api.function("join(items: array, separator: string) -> string", "the items as text, one after the other")
         .example("join([1, \"a\", 2.5], \", \")", "\"1, a, 2.5\"")
         .native(|call: NativeCallContext, items: Array, separator: &str| -> ScriptResult<String> {
             let items: Result<Vec<_>, _> = items.iter().map(|item| shown(&call, item)).collect();
             Ok(items?.join(separator))
         });
+}
+
+fn find_all(pattern: &str, text: &str) -> ScriptResult<Array> {
+    let regex = Regex::new(pattern).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        fail(format!("`{pattern}` is no regular expression: {reason}")).help(
+            "write a backslash before a special character to mean itself, and strings between backticks",
+        )
+    })?;
+    let group = |found: &regex::Captures, i: usize| {
+        Dynamic::from(found.get(i).map_or("", |part| part.as_str()).to_string())
+    };
+    let value = |found: regex::Captures| match found.len() {
+        1 => group(&found, 0),
+        2 => group(&found, 1),
+        n => (1..n).map(|i| group(&found, i)).collect::<Array>().into(),
+    };
+    Ok(regex.captures_iter(text).map(value).collect())
 }
 
 fn fill(call: &NativeCallContext, template: &str, values: &[Dynamic]) -> ScriptResult<String> {
@@ -112,5 +151,23 @@ fn to_int(x: f64) -> ScriptResult<i64> {
     match x >= i64::MIN as f64 && x < -(i64::MIN as f64) {
         true => Ok(x as i64),
         false => Err(fail(format!("`{x}` does not fit an int")).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::script::bind::testing::check;
+
+    #[test]
+    fn matches_are_those_of_pythons_findall() {
+        check(&[
+            ("regex_find_all(`(\\d)(\\w)?`, \"1a 2\")", "[[\"1\", \"a\"], [\"2\", \"\"]]"),
+            ("regex_find_all(`x=(\\d+)`, \"x=1 y=2 x=34\")", "[\"1\", \"34\"]"),
+            (
+                "regex_find_all(\"(\", \"\")",
+                "`(` is no regular expression: unclosed group; write a backslash before a special character to mean \
+                 itself, and strings between backticks",
+            ),
+        ]);
     }
 }

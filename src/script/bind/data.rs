@@ -1,13 +1,14 @@
 //! Text, JSON and JSONL files. Tables are in [`data_table`](super::data_table).
 
+use std::io::Write;
 use std::sync::Arc;
 
 use rhai::{Array, Dynamic, Map};
 
-use super::data_json::{from_json, to_json};
+use super::data_json::{from_json, ordered};
 use crate::data::{DataError, json};
 use crate::script::api::Api;
-use crate::script::args::Options;
+use crate::script::args::{self, Options};
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 
@@ -81,11 +82,12 @@ fn write_json(api: &mut Api) {
     let pretty = move |path: &str, value: &Dynamic, options: Map| -> ScriptResult<String> {
         let mut options = Options::new(options, "write_json");
         let indent = options.get_usize("indent")?.unwrap_or(2);
+        let keys = keys_of(&mut options)?;
         options.finish()?;
         if indent > 16 {
             return Err(fail(format!("an indent of {indent} is too wide")).help("use 0 to 16 spaces").into());
         }
-        let value = to_json(value).map_err(refused_data)?;
+        let value = ordered(value, keys.as_deref())?;
         let written = context.files()?.write(path, |to| json::write_pretty(to, &value, indent));
         Ok(written.map_err(refused_data)?.display().to_string())
     };
@@ -93,26 +95,42 @@ fn write_json(api: &mut Api) {
     let plain = pretty.clone();
     api.function(
         "write_json(path: string, value: any, options?: map) -> string",
-        "writes a json file, keys in alphabetical order, tensors as nested arrays; `#{indent: 2}` spaces a level",
+        "writes a json file, tensors as nested arrays; options: `indent` (2 spaces a level), `keys` (all \
+         keys of the map, in the order to write; else alphabetical)",
     )
-    .example("write_json(\"r.json\", #{layer: 3, acc: tensor([0.5, 1])}); read_json(\"r.json\")", "#{acc: [0.5, 1.0], layer: 3}")
+    .example(
+        "write_json(\"r.json\", #{layer: 3, acc: tensor([0.5, 1])}); read_json(\"r.json\")",
+        "#{acc: [0.5, 1.0], layer: 3}",
+    )
     .native(move |path: &str, value: Dynamic| plain(path, &value, Map::new()))
     .native(move |path: &str, value: Dynamic, options: Map| pretty(path, &value, options));
 
     let context = api.context();
+    let plain = context.clone();
     api.function(
-        "write_jsonl(path: string, rows: array) -> string",
-        "writes a jsonl file, one value a line, keys in alphabetical order",
+        "write_jsonl(path: string, rows: array, options?: map) -> string",
+        "writes a jsonl file, one value a line; options: `keys` (all keys of every row, in the order to write; else \
+         alphabetical)",
     )
     .example(
         "write_jsonl(\"r.jsonl\", [#{n: 1}, #{n: 2}]); read_lines(\"r.jsonl\")",
         "[\"{\\\"n\\\":1}\", \"{\\\"n\\\":2}\"]",
     )
-    .native(move |path: &str, rows: Array| -> ScriptResult<String> {
-        let values = to_json(&rows.into()).map_err(refused_data)?;
-        let written = context.files()?.write(path, |to| {
-            values.as_array().into_iter().flatten().try_for_each(|row| json::write_line(&mut *to, row))
-        });
-        Ok(written.map_err(refused_data)?.display().to_string())
-    });
+    .native(move |path: &str, rows: Array| lines(&plain, path, rows, Map::new()))
+    .native(move |path: &str, rows: Array, options: Map| lines(&context, path, rows, options));
+}
+
+fn lines(context: &Context, path: &str, rows: Array, options: Map) -> ScriptResult<String> {
+    let mut options = Options::new(options, "write_jsonl");
+    let keys = keys_of(&mut options)?;
+    options.finish()?;
+    let values = args::each(&rows.into(), |row| ordered(row, keys.as_deref()))?;
+    let write = |to: &mut dyn Write| values.iter().try_for_each(|row| json::write_line(&mut *to, row));
+    let written = context.files()?.write(path, write).map_err(refused_data)?;
+    Ok(written.display().to_string())
+}
+
+/// The option `keys`: all keys of a map, in the order to write.
+pub(super) fn keys_of(options: &mut Options) -> ScriptResult<Option<Vec<String>>> {
+    options.get_with("keys", |keys| args::each(keys, args::string))
 }

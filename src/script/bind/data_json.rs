@@ -3,10 +3,12 @@
 use rhai::{Array, Dynamic, Map};
 use serde_json::Value;
 
+use super::data::refused_data;
 use super::data_table::Table;
 use super::tensor::{self, Tensor};
 use crate::data::json::{self, JsonError};
-use crate::script::args::type_of;
+use crate::script::args::{expected, type_of};
+use crate::script::error::{ScriptResult, fail};
 
 /// `value` as JSON: `()` is `null`, a tensor nested arrays, a table an array of objects. What JSON cannot
 /// express is refused with its place.
@@ -47,6 +49,29 @@ fn numbers(t: &Tensor) -> Result<Value, JsonError> {
         return to_json(&tensor::to_dynamic(t).map_err(|error| not_json(error.to_string()))?);
     }
     json::f32_array(t.dims(), &t.host().map_err(|error| not_json(error.to_string()))?)
+}
+
+/// A row or a whole value as JSON. With `keys`, it is a map with exactly these keys, written in their order; else keys
+/// stand in alphabetical order.
+pub(super) fn ordered(value: &Dynamic, keys: Option<&[String]>) -> ScriptResult<Value> {
+    let json = to_json(value).map_err(refused_data)?;
+    let Some(keys) = keys else { return Ok(json) };
+    let Value::Object(mut entries) = json else {
+        return Err(expected("a map", value).help("`keys` orders the entries of a map").into());
+    };
+    let mut ordered = serde_json::Map::new();
+    for key in keys {
+        let value = entries.remove(key).ok_or_else(|| {
+            fail(format!("there is no `{key}`, which `keys` lists")).help("set it to `()` for `null`")
+        })?;
+        ordered.insert(key.clone(), value);
+    }
+    match entries.keys().next() {
+        None => Ok(Value::Object(ordered)),
+        Some(extra) => {
+            Err(fail(format!("`keys` does not list `{extra}`")).help("list every key, in order").into())
+        }
+    }
 }
 
 fn not_json(reason: String) -> JsonError {

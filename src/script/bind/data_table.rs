@@ -60,7 +60,8 @@ fn files(api: &mut Api) {
     let context = api.context();
     api.function(
         "read_tsv(path: string) -> Table",
-        "a table separated by tabs; the first line names the columns",
+        "a table separated by tabs; the first line names the columns. Cells may be in double quotes. Every cell is text \
+         as it stands: none becomes a missing value, as `NA`, `null` and empty cells do in pandas",
     )
     .example(
         "write_text(\"t.tsv\", \"name\\tage\\nAda\\t36\\n\"); read_tsv(\"t.tsv\")",
@@ -70,7 +71,7 @@ fn files(api: &mut Api) {
     let context = api.context();
     api.function(
         "read_csv(path: string) -> Table",
-        "a table separated by commas; the first line names the columns",
+        "a table separated by commas; the first line names the columns. Quotes and empty cells as for `read_tsv`",
     )
     .example("write_text(\"t.csv\", \"name,age\\nAda,36\\n\"); read_csv(\"t.csv\")[0].age", "\"36\"")
     .native(move |path: &str| parse(path, &read(&context, path)?, Separator::Comma));

@@ -9,13 +9,16 @@ mod data_table;
 mod explanation;
 mod generation;
 mod grid;
+mod log;
 mod metric;
 mod model;
 mod patch;
 mod plot;
 mod plot_chart;
 mod plot_options;
+mod progress;
 mod prompt;
+mod random;
 mod refusal;
 mod runs;
 mod site;
@@ -49,6 +52,9 @@ pub fn register(api: &mut Api) {
     data::register(api);
     data_table::register(api);
     data_numbers::register(api);
+    log::register(api);
+    progress::register(api);
+    random::register(api);
     plot::register(api);
     plot_chart::register(api);
 }

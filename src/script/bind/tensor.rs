@@ -89,6 +89,11 @@ pub(super) fn refused(error: candle_core::Error) -> Box<rhai::EvalAltResult> {
     fail(error.to_string()).into()
 }
 
+/// Refuses a float32 tensor of shape `dims` that would not fit, before it is made.
+pub(super) fn check_room(context: &Context, dims: &[usize]) -> ScriptResult<()> {
+    context.tensor_bytes.check(bytes(dims, DType::F32))
+}
+
 fn bytes(dims: &[usize], dtype: DType) -> u64 {
     let size = |bytes: u64, dim: &usize| bytes.saturating_mul(*dim as u64);
     dims.iter().fold(dtype.size_in_bytes() as u64, size)
@@ -133,7 +138,7 @@ fn constructors(api: &mut Api) {
         .example("zeros([2, 3])", "Tensor [2, 3] [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]")
         .native(move |shape: Dynamic| -> ScriptResult<Tensor> {
             let dims = args::each(&shape, args::size)?;
-            context.tensor_bytes.check(bytes(&dims, DType::F32))?;
+            check_room(&context, &dims)?;
             Tensor::new(
                 &context,
                 candle_core::Tensor::zeros(dims, DType::F32, &Device::Cpu).map_err(refused)?,
