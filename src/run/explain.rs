@@ -1,6 +1,7 @@
 //! What a sweep would take, before it runs: cells, rows, arithmetic, memory and time.
 
 use super::control::Control;
+use super::cost::{Speed, layer_weights, run_flops, unembed_flops, write_flops};
 use super::error::Result;
 use super::memory;
 use super::metric::Metric;
@@ -9,13 +10,9 @@ use super::plan::{Fate, Plan, plan};
 use super::sweep;
 use super::tokens::Tokens;
 use super::trace;
-use crate::model::family::MlpKind;
-use crate::model::{Config, Model};
-use candle_core::{DType, Device, DeviceLocation, Tensor};
-use std::collections::HashMap;
+use crate::model::Model;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
 /// The plan of a sweep in numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +33,7 @@ pub struct Explanation {
     pub flops: f64,
     /// The most bytes held at once beyond weights and what the script holds.
     pub peak_bytes: usize,
-    /// At the rate of a matrix product on this device.
+    /// At the speed of matrix products on this device.
     pub seconds: f64,
 }
 
@@ -97,12 +94,20 @@ pub fn explain(
         flops += run_flops(config, len, work.first) * layers - write_flops(config, tails);
         flops += unembed_flops(config, columns);
     }
+    // Layers that are passed, by however many rows at once.
+    let mut passes = config.n_layers;
+    for chunk in &chunks {
+        let entry = chunk.cells.iter().map(|&cell| plan.work[cell].entry).min();
+        passes += config.n_layers - entry.unwrap_or(config.n_layers);
+    }
+    let mut weights = (passes * layer_weights(config)) as f64;
     let mut donors = 0;
     for (trace, ats) in plan.donors(cells) {
         let missing = trace.missing(&ats);
         let config = trace.model().config();
         let layers = trace::depth(&missing, config.n_layers);
         flops += run_flops(config, trace.tokens().len(), 0) * layers as f64;
+        weights += (layers * layer_weights(config)) as f64;
         donors += usize::from(!missing.is_empty());
     }
 
@@ -111,7 +116,7 @@ pub fn explain(
         entering[work.entry] += 1;
     }
     let walk = chunks.iter().map(|chunk| chunk.bytes).max().unwrap_or(0);
-    let seconds = flops / product_rate(&model.transformer.device, model.transformer.dtype)?;
+    let speed = Speed::of(&model.transformer.device, model.transformer.dtype)?;
     let Plan { fates, .. } = &plan;
     Ok(Explanation {
         tokens: len,
@@ -122,58 +127,8 @@ pub fn explain(
         chunks: chunks.len(),
         flops,
         peak_bytes: memory::base_run(model, len) + walk,
-        seconds,
+        seconds: speed.seconds(flops, weights),
     })
-}
-
-/// One layer for the positions `first..len` of a sequence.
-fn run_flops(config: &Config, len: usize, first: usize) -> f64 {
-    let Config { d_model, d_head, n_heads, n_kv_heads, .. } = *config;
-    let qkv = d_model * (n_heads + 2 * n_kv_heads) * d_head;
-    // Position p reads p + 1 keys, once for the scores and once for the values.
-    let keys: usize = (first..len).map(|position| position + 1).sum();
-    let read = 2.0 * ((len - first) * qkv) as f64 + 4.0 * (keys * n_heads * d_head) as f64;
-    read + write_flops(config, len - first)
-}
-
-/// The part of a layer that is row by row: `W_O` and the MLP.
-fn write_flops(config: &Config, rows: usize) -> f64 {
-    let Config { d_model, d_head, d_mlp, n_heads, .. } = *config;
-    let maps = match config.family.mlp {
-        MlpKind::Gated => 3,
-        MlpKind::Plain => 2,
-    };
-    2.0 * (rows * d_model * (n_heads * d_head + maps * d_mlp)) as f64
-}
-
-fn unembed_flops(config: &Config, columns: usize) -> f64 {
-    2.0 * (config.d_model * columns) as f64
-}
-
-/// Floating-point operations a second of a square matrix product, measured once a process.
-fn product_rate(device: &Device, dtype: DType) -> Result<f64> {
-    static RATES: Mutex<Option<HashMap<(DeviceLocation, DType), f64>>> = Mutex::new(None);
-    let mut rates = RATES.lock().unwrap_or_else(PoisonError::into_inner);
-    let rates = rates.get_or_insert_default();
-    let key = (device.location(), dtype);
-    if let Some(&rate) = rates.get(&key) {
-        return Ok(rate);
-    }
-    // Large enough that a card does not only wait for its launch.
-    let size = if device.is_cpu() { 512 } else { 4096 };
-    let x = Tensor::ones((size, size), dtype, device)?;
-    let mut best = f64::INFINITY;
-    for _ in 0..5 {
-        device.synchronize()?;
-        let start = Instant::now();
-        let product = x.matmul(&x)?;
-        device.synchronize()?;
-        drop(product);
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    let rate = 2.0 * (size as f64).powi(3) / best.max(1e-9);
-    rates.insert(key, rate);
-    Ok(rate)
 }
 
 impl fmt::Display for Explanation {

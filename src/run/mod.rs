@@ -8,6 +8,7 @@ pub mod apply;
 pub mod check;
 mod choose;
 pub mod control;
+pub mod cost;
 mod decode;
 pub mod error;
 pub mod explain;
