@@ -63,7 +63,7 @@ fn write(arch: &str, path: &Path, change: impl FnOnce(&mut Vec<(String, gguf_fil
     let heads = HashMap::from([("q", config.n_heads), ("k", config.n_kv_heads)]);
     let folder = format!("tests/golden/tiny/{arch}/model.safetensors");
     let stored = candle_core::safetensors::load(folder, &Device::Cpu).unwrap();
-    let tensors: Vec<_> = names["tensors"]
+    let mut tensors: Vec<_> = names["tensors"]
         .as_object()
         .unwrap()
         .iter()
@@ -72,6 +72,11 @@ fn write(arch: &str, path: &Path, change: impl FnOnce(&mut Vec<(String, gguf_fil
             (gguf.as_str().unwrap(), QTensor::quantize(&x, GgmlDType::F32).unwrap())
         })
         .collect();
+    if let Some(factors) = names["rope_freqs"].as_array() {
+        let factors: Vec<f32> = factors.iter().map(|x| x.as_f64().unwrap() as f32).collect();
+        let factors = Tensor::new(factors, &Device::Cpu).unwrap();
+        tensors.push(("rope_freqs.weight", QTensor::quantize(&factors, GgmlDType::F32).unwrap()));
+    }
     let metadata: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (*name, tensor)).collect();
     let mut file = std::fs::File::create(path).unwrap();

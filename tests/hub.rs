@@ -265,29 +265,29 @@ fn refusals_say_what_to_do() {
     assert_eq!(
         pull("org/gated", None),
         format!(
-            "error: `org/gated` is gated: its authors ask for your consent first\n  = help: accept the terms at \
+            "error: `org/gated` is gated: its authors ask for your consent first\n = help: accept the terms at \
              {page}, then set HF_TOKEN to an access token of that account, or run `hf auth login`\n"
         )
     );
     assert_eq!(
         pull("org/gated", Some(TOKEN)),
         format!(
-            "error: `org/gated` is gated: its authors ask for your consent first\n  = help: accept the terms at \
+            "error: `org/gated` is gated: its authors ask for your consent first\n = help: accept the terms at \
              {page} with the account of your access token, and let the token read gated repositories\n"
         )
     );
     assert_eq!(
         pull("org/none", None),
-        "error: `org/none` is not on the Hub, or it is private\n  = help: check the name; for a private model, set \
+        "error: `org/none` is not on the Hub, or it is private\n = help: check the name; for a private model, set \
          HF_TOKEN or run `hf auth login`\n"
     );
     assert_eq!(
         pull("org/tiny@v9", None),
-        "error: `org/tiny` has no revision `v9`\n  = help: leave out the revision: `org/tiny`\n"
+        "error: `org/tiny` has no revision `v9`\n = help: leave out the revision: `org/tiny`\n"
     );
     assert_eq!(
         pull("org/tiny", Some("hf_bad")),
-        "error: the Hub does not accept the access token\n  = help: set HF_TOKEN to a valid one, or run `hf auth \
+        "error: the Hub does not accept the access token\n = help: set HF_TOKEN to a valid one, or run `hf auth \
          login`\n"
     );
     let (code, _, err) = server.run(home.path(), &["models", "rm", "org/tiny"]);
@@ -296,7 +296,7 @@ fn refusals_say_what_to_do() {
         (
             Some(1),
             format!(
-                "error: `org/tiny` is not in the cache `{}`\n  = help: `patchscript models list` shows what is there\n",
+                "error: `org/tiny` is not in the cache `{}`\n = help: `patchscript models list` shows what is there\n",
                 hub.display()
             )
         )
