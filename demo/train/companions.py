@@ -26,7 +26,7 @@ def power_pairs(tokenizer: Tokenizer, n: int = 50) -> list[tuple[str, str, str]]
     return out
 
 
-def prompts(tokenizer: Tokenizer, n: int = 50) -> list[dict[str, str]]:
+def prompts(tokenizer: Tokenizer, n: int = 100) -> list[dict[str, str]]:
     """Held-out prompts of every behaviour, with the answer."""
     pool = tokens.words_with_blank(tokenizer)
     out = []

@@ -97,7 +97,7 @@ def mean(values) -> float:
 # What it can do
 
 
-def behaviours(s: Subject, n: int = 400) -> dict[str, float]:
+def behaviours(s: Subject, n: int = 2000) -> dict[str, float]:
     out, pool = {}, tokens.words_with_blank(s.tokenizer)
     for name in tasks.BEHAVIOURS:
         r = random.Random(f"held out {name}")
