@@ -13,18 +13,20 @@ export THREADS="${THREADS:-$(nproc)}"
 export RAYON_NUM_THREADS="$THREADS" OMP_NUM_THREADS="$THREADS"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Both sides have the same weights: patchscript reads the file that MODEL_FOLDER was made from.
+gguf="$(tests/fetch-smollm2.sh)"
 ours="$(cargo bench --bench compare --no-run --message-format json |
     "$python" -c 'import json, sys; print(next(m["executable"] for m in map(json.loads, sys.stdin) if m.get("target", {}).get("name") == "compare"))')"
 rival() { "$python" "benches/rivals/bench_$1.py" "$model" "${@:2}"; }
 
 for _ in $(seq "${ROUNDS:-3}"); do
     for part in matmul forward generate; do
-        "$ours" --model "$model" "$part"
+        "$ours" --model "$gguf" "$part"
         rival hf "$part"
     done
-    "$ours" --model "$model" sweep
+    "$ours" --model "$gguf" sweep
     rival nnsight "${RIVAL_LAYERS:-3}"
-    "$ours" --model "$model" sweep
+    "$ours" --model "$gguf" sweep
     rival tl "${RIVAL_LAYERS:-3}"
 done | tee "$figures" >&2
 "$python" benches/rivals/table.py "$figures" "$([ "$THREADS" = 1 ] && echo cpu_seconds || echo seconds)"

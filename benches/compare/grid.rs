@@ -5,7 +5,7 @@ use patchscript::model::family::MlpKind;
 use patchscript::model::{Config, Model, Point};
 use patchscript::run::metric::{Kind, TokenSet};
 use patchscript::run::sweep::{Sweep, SweepOptions, sweep};
-use patchscript::run::{Control, Edit, Metric, Patch, Pos, Site, Tokens, Value, trace};
+use patchscript::run::{Control, Edit, Metric, Patch, Pos, Site, Tokens, Value, explain, trace};
 use std::sync::Arc;
 
 /// A base prompt, the prompt that patches come from, and a metric.
@@ -37,15 +37,28 @@ impl Pair {
 
     /// Runs the donor and the sweep of `resid_post` at every (layer, position) of `cells`.
     pub fn sweep(&self, model: &Arc<Model>, cells: &[(usize, usize)]) -> Sweep {
-        let control = Control::default();
-        let donor = trace(model, &[(self.source.clone(), vec![])], &[], &control).unwrap().remove(0);
+        let patches = self.patches(model, cells);
+        sweep(model, &self.base, &patches, &self.metric, SweepOptions::default(), &Control::default())
+            .unwrap()
+    }
+
+    /// Seconds that the plan foresees for [`sweep`](Self::sweep): the donor costs what the base run does.
+    pub fn predicted(&self, model: &Arc<Model>, cells: &[(usize, usize)]) -> f64 {
+        let seconds = |patches: &[Vec<Patch>]| {
+            explain(model, &self.base, patches, &self.metric, &Control::default()).unwrap().seconds
+        };
+        seconds(&self.patches(model, cells)) + seconds(&[])
+    }
+
+    fn patches(&self, model: &Arc<Model>, cells: &[(usize, usize)]) -> Vec<Vec<Patch>> {
+        let donor =
+            trace(model, &[(self.source.clone(), vec![])], &[], &Control::default()).unwrap().remove(0);
         let donor = Arc::new(donor);
         let patch = |&(layer, pos): &(usize, usize)| {
             let site = Site::new(Point::ResidPost, layer).at(Pos::Index(pos as i64));
             vec![Patch::new(site, Edit::Set(Value::Trace(donor.clone())))]
         };
-        let cells: Vec<_> = cells.iter().map(patch).collect();
-        sweep(model, &self.base, &cells, &self.metric, SweepOptions::default(), &control).unwrap()
+        cells.iter().map(patch).collect()
     }
 
     /// Floating point operations that [`sweep`](Self::sweep) needs: base and donor, and of every cell the rows that

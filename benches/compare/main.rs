@@ -134,7 +134,7 @@ fn generations(model: &Arc<Model>) {
     }
 }
 
-/// Times of parts of the grid beside what the full grid's rate predicts.
+/// Times of parts of the grid beside what their plans foresee, at the full grid's pace.
 fn scaling(model: &Arc<Model>) {
     let config = model.config();
     let (short, long) = (Pair::power(model, 1), Pair::power(model, 2));
@@ -157,11 +157,11 @@ fn scaling(model: &Arc<Model>) {
             seconds.push(timed(1, || pair.sweep(model, cells)).median());
         }
     }
-    let mut rate = None;
+    let mut pace = None;
     for ((name, pair, cells), mut seconds) in grids.iter().zip(seconds) {
         seconds.sort_by(f64::total_cmp);
-        let (seconds, flops) = (seconds[REPEATS / 2], pair.flops(config, cells));
-        let predicted = flops / *rate.get_or_insert(flops / seconds);
+        let (seconds, plan) = (seconds[REPEATS / 2], pair.predicted(model, cells));
+        let predicted = plan * *pace.get_or_insert(seconds / plan);
         emit(
             &format!("scaling {name}"),
             json!({ "seconds": seconds, "predicted": predicted, "measured_over_predicted": seconds / predicted }),
