@@ -51,8 +51,12 @@ fn it_opens_at_once() {
             .expect("the model");
         start.elapsed()
     };
-    // The best of several: other programs may hold the processor.
-    let best = (0..10).map(|_| open()).min().expect("ten times");
+    // The best of many: the other tests hold the processor for some seconds.
+    let start = Instant::now();
+    let mut best = open();
+    while best >= Duration::from_millis(50) && start.elapsed() < Duration::from_secs(30) {
+        best = best.min(open());
+    }
     assert!(best < Duration::from_millis(50), "{best:?}");
 }
 
