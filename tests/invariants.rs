@@ -126,7 +126,7 @@ fn a_batch_changes_no_result() {
         for ((tokens, patches), packed) in prompts.iter().zip(&together) {
             let alone = run(&model, tokens, patches.clone(), &sites);
             // Tied unembeddings give logits up to 30.
-            let tolerance = if model.config().tied { 3e-5 } else { 1e-5 };
+            let tolerance = if model.config().tied && arch != "gpt2" { 3e-5 } else { 1e-5 };
             assert!(max_diff(packed.logits(), alone.logits()) < tolerance, "{arch}");
             for site in &sites {
                 let alone = alone.read(site).unwrap();
