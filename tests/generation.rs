@@ -7,6 +7,7 @@ use patchscript::model::{Model, Point};
 use patchscript::run::generate::{GenerateOptions, Generation, generate};
 use patchscript::run::{Control, Edit, Patch, Pos, Site, Steps, Tokens, Trace, Value, trace};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn run(model: &Arc<Model>, prompts: &[(Tokens, Vec<Patch>)], options: &GenerateOptions) -> Vec<Generation> {
     let made = generate(model, prompts, options, &Control::default());
@@ -44,6 +45,18 @@ fn packed_equals_alone() {
             GenerateOptions { temperature: 0.9, seed: 3, ..options(9) },
             GenerateOptions { temperature: 1.3, top_k: Some(40), top_p: Some(0.9), seed: 8, ..options(9) },
             GenerateOptions { watch: vec![Site::new(Point::MlpPost, 2).neuron(3)], ..options(4) },
+            GenerateOptions {
+                watch: vec![Site::new(Point::K, 1), Site::new(Point::ResidPost, 2).at(Pos::Range(5, -1))],
+                ..options(4)
+            },
+            GenerateOptions {
+                watch: vec![
+                    Site::new(Point::Z, 0),
+                    Site::new(Point::Pattern, 1),
+                    Site::new(Point::LnFinal, 0),
+                ],
+                ..options(4)
+            },
         ] {
             let together = run(&model, &prompts, &options);
             let few = Control { memory: Some(60_000), ..Control::default() };
@@ -53,6 +66,7 @@ fn packed_equals_alone() {
                 assert_eq!(together[i].ids, alone.ids, "{arch} prompt {i}");
                 assert_eq!(in_waves[i].ids, alone.ids, "{arch} prompt {i}, in waves");
                 assert!(max_diff_of(&together[i].logprobs, &alone.logprobs) < 1e-4);
+                assert_eq!(alone.watched.len(), options.watch.len());
                 for ((_, a), (_, b)) in together[i].watched.iter().zip(&alone.watched) {
                     assert!(max_diff(a, b) < 1e-5);
                 }
@@ -146,6 +160,40 @@ fn what_is_watched_is_what_a_full_run_records() {
         assert!(max_diff(row, &rows(Pos::Index((prompt.len() + step) as i64))) < 1e-5);
     }
     assert_eq!(found[0].watched_steps[0].1.len(), 4);
+}
+
+#[test]
+fn equal_prompts_are_computed_once() {
+    let model = tiny("llama");
+    let prompts = prompts(&model);
+    // The third has no patches; of the others each repetition could be another run.
+    let repeated: Vec<_> = [2, 4, 2, 4, 2].into_iter().map(|i: usize| prompts[i].clone()).collect();
+    let tokens = |options: &GenerateOptions| {
+        let most = Arc::new(AtomicUsize::new(0));
+        let seen = most.clone();
+        let note = move |_: usize, total: usize, _: &str| drop(seen.fetch_max(total, Ordering::Relaxed));
+        let control = Control { progress: Some(Arc::new(note)), ..Control::default() };
+        let made = generate(&model, &repeated, options, &control).unwrap();
+        assert_eq!(made.len(), repeated.len() * options.n);
+        (most.load(Ordering::Relaxed), made)
+    };
+    let watch = vec![Site::new(Point::ResidPost, 1)];
+    let (computed, made) = tokens(&GenerateOptions { watch, ..options(5) });
+    assert_eq!(computed, 3 * 5);
+    for (i, prompt) in repeated.iter().enumerate() {
+        let watch = vec![Site::new(Point::ResidPost, 1)];
+        let alone =
+            run(&model, std::slice::from_ref(prompt), &GenerateOptions { watch, ..options(5) }).remove(0);
+        assert_eq!(made[i].ids, alone.ids);
+        assert!(max_diff(&made[i].watched[0].1, &alone.watched[0].1) < 1e-5);
+    }
+    let drawn = GenerateOptions { temperature: 1.0, n: 2, ..options(5) };
+    let (computed, made) = tokens(&drawn);
+    assert_eq!(computed, 5 * 2 * 5);
+    assert!(
+        made[0].ids == made[4].ids && made[0].ids != made[1].ids,
+        "a prompt's draws have seeds of their own"
+    );
 }
 
 #[test]

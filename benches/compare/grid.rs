@@ -42,12 +42,15 @@ impl Pair {
             .unwrap()
     }
 
-    /// Seconds that the plan foresees for [`sweep`](Self::sweep): the donor costs what the base run does.
+    /// Seconds that the plan foresees for [`sweep`](Self::sweep).
     pub fn predicted(&self, model: &Arc<Model>, cells: &[(usize, usize)]) -> f64 {
-        let seconds = |patches: &[Vec<Patch>]| {
-            explain(model, &self.base, patches, &self.metric, &Control::default()).unwrap().seconds
+        let seconds = |cells: &[(usize, usize)]| {
+            let patches = self.patches(model, cells);
+            explain(model, &self.base, &patches, &self.metric, &Control::default()).unwrap().seconds
         };
-        seconds(&self.patches(model, cells)) + seconds(&[])
+        // The donor's first run is not the plan's. A patch after the last layer costs no more than base run and donor.
+        let run = seconds(&[(model.config().n_layers - 1, self.base.len() - 1)]) / 2.0;
+        seconds(cells) + run
     }
 
     fn patches(&self, model: &Arc<Model>, cells: &[(usize, usize)]) -> Vec<Vec<Patch>> {

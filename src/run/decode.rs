@@ -8,8 +8,8 @@ use super::memory::PASS_ROWS;
 use super::patch::{self, Patch, Write};
 use super::recorder::Recorder;
 use super::select::Selection;
-use super::site::Pos;
-use crate::model::{At, Batch, Hook, Kv, Model, ModelError, Point, Segment};
+use super::site::{Pos, Site};
+use crate::model::{At, Axes, Batch, Hook, Kv, Model, ModelError, Point, Segment};
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +18,17 @@ pub(super) struct Wave<'a> {
     model: &'a Model,
     options: &'a GenerateOptions,
     control: &'a Control,
-    /// By layer, then sequence.
+    /// By layer, then sequence, with room for the rows to come.
     kv: Vec<Vec<Kv>>,
+}
+
+/// What all prompts start with.
+struct Prefix {
+    len: usize,
+    /// By layer, of which none are given where `len` is 0.
+    kv: Vec<Vec<Kv>>,
+    /// Watched activations, `[len, width]`.
+    kept: BTreeMap<At, Tensor>,
 }
 
 /// A write that belongs to one segment of a pass.
@@ -42,7 +51,14 @@ impl<'a> Wave<'a> {
             .map(|s| resolve(s.patches, |p| p.steps.in_prompt(), |p| p.resolve(config, s.prompt)));
         let writes: Vec<Vec<Write>> = resolved.collect::<Result<_>>()?;
         let mut wave = Wave { model, options, control, kv: vec![Vec::new(); config.n_layers] };
-        let shared = if options.watch.is_empty() { shared_prefix(sequences, &writes) } else { 0 };
+        // A prefix alone has neither the queries' whole patterns nor final norms.
+        let alone = |site: &Site| {
+            let At { point, .. } = site.at;
+            matches!(point.axes(config), Axes::Scores { .. })
+                || matches!(point, Point::LnFinal | Point::Logits)
+        };
+        let whole = options.watch.iter().any(alone);
+        let shared = if whole { 0 } else { shared_prefix(sequences, &writes) };
         let prefix = wave.run_prefix(sequences, shared)?;
         let mut logits = Vec::new();
         let mut from = 0;
@@ -53,7 +69,7 @@ impl<'a> Wave<'a> {
                 rows <= PASS_ROWS
             });
             let to = from + fits.count().max(1);
-            logits.push(wave.prefill_some(&mut sequences[from..to], &writes[from..to], shared, &prefix)?);
+            logits.push(wave.prefill_some(&mut sequences[from..to], &writes[from..to], &prefix)?);
             from = to;
         }
         for (s, writes) in sequences.iter().zip(&writes) {
@@ -64,16 +80,16 @@ impl<'a> Wave<'a> {
         Ok((wave, Tensor::cat(&logits, 0)?))
     }
 
-    /// Keys and values of the tokens that all prompts start with, by layer.
-    fn run_prefix(&self, sequences: &[Sequence], shared: usize) -> Result<Vec<Vec<Kv>>> {
+    /// The tokens that all prompts start with.
+    fn run_prefix(&self, sequences: &[Sequence], shared: usize) -> Result<Prefix> {
         let n_layers = self.model.config().n_layers;
         if shared == 0 {
-            return Ok(vec![Vec::new(); n_layers]);
+            return Ok(Prefix { len: 0, kv: vec![Vec::new(); n_layers], kept: BTreeMap::new() });
         }
         let transformer = &self.model.transformer;
         let ids = &sequences[0].prompt.ids()[..shared];
         let prepared = transformer.prepare(Batch::prompts(&[shared]))?;
-        let mut hook = Recorder::new(self.control, BTreeSet::new());
+        let mut hook = Recorder::new(self.control, self.watched());
         let mut x = transformer.embed(ids, &prepared, &mut hook)?;
         let mut prefix = Vec::with_capacity(n_layers);
         for layer in 0..n_layers {
@@ -81,17 +97,21 @@ impl<'a> Wave<'a> {
             (x, kv) = transformer.layer(layer, x, &prepared, &[], &mut hook)?;
             prefix.push(vec![kv]);
         }
-        Ok(prefix)
+        Ok(Prefix { len: shared, kv: prefix, kept: hook.kept })
+    }
+
+    fn watched(&self) -> BTreeSet<At> {
+        self.options.watch.iter().map(|site| site.at).collect()
     }
 
     fn prefill_some(
         &mut self,
         sequences: &mut [Sequence],
         writes: &[Vec<Write>],
-        shared: usize,
-        prefix: &[Vec<Kv>],
+        prefix: &Prefix,
     ) -> Result<Tensor> {
         let config = self.model.config();
+        let shared = prefix.len;
         let segments =
             sequences.iter().map(|s| Segment { len: s.prompt.len() - shared, past: 0, past_len: shared });
         let batch = Batch::new(segments.collect());
@@ -100,26 +120,33 @@ impl<'a> Wave<'a> {
         let jobs =
             jobs.flat_map(|(segment, writes)| writes.iter().map(move |w| Job { segment, write: w.clone() }));
         let jobs: Vec<Job> = jobs.collect();
-        let pass = self.pass(&ids, batch, &jobs, shared, prefix)?;
+        let pass = self.pass(&ids, batch, &jobs, shared, &prefix.kv)?;
         for (entry, change) in &pass.changes {
             note(&mut sequences[jobs[*entry].segment], &jobs[*entry].write, *change);
         }
         for (segment, s) in sequences.iter_mut().enumerate() {
             let rows = pass.batch.rows_of(segment);
             for (layer, kv) in pass.kv.iter().enumerate() {
-                let own = |x: &Tensor, prefix: Option<&Tensor>| -> Result<Tensor> {
-                    let own = x.narrow(0, rows.start, rows.len())?;
-                    Ok(match prefix {
-                        Some(prefix) => Tensor::cat(&[prefix, &own], 0)?,
-                        None => own.copy()?,
-                    })
+                let room = |x: &Tensor, prefix: Option<&Tensor>| -> Result<Tensor> {
+                    let rows = x.narrow(0, rows.start, rows.len())?;
+                    let len = s.prompt.len() + self.options.max_new_tokens - 1;
+                    let room = Tensor::zeros((len, x.dim(1)?), x.dtype(), x.device())?;
+                    if let Some(prefix) = prefix {
+                        room.slice_set(prefix, 0, 0)?;
+                    }
+                    room.slice_set(&rows, 0, shared)?;
+                    Ok(room)
                 };
-                let before = prefix[layer].first();
-                let (k, v) = (own(&kv.k, before.map(|b| &b.k))?, own(&kv.v, before.map(|b| &b.v))?);
+                let before = prefix.kv[layer].first();
+                let (k, v) = (room(&kv.k, before.map(|b| &b.k))?, room(&kv.v, before.map(|b| &b.v))?);
                 self.kv[layer].push(Kv { k, v });
             }
             for site in &self.options.watch {
-                let whole = pass.activation(site.at, segment)?;
+                let own = pass.activation(site.at, segment)?;
+                let whole = match prefix.kept.get(&site.at) {
+                    Some(start) => Tensor::cat(&[start, &own], 0)?,
+                    None => own,
+                };
                 s.watched.push(Selection::new(site, config, s.prompt)?.read(&whole)?);
             }
         }
@@ -145,10 +172,10 @@ impl<'a> Wave<'a> {
             note(&mut sequences[growing[jobs[*entry].segment]], &jobs[*entry].write, *change);
         }
         for (segment, &i) in growing.iter().enumerate() {
-            for (old, new) in self.kv.iter_mut().zip(&pass.kv) {
-                let old = &mut old[i];
-                old.k = Tensor::cat(&[&old.k, &new.k.narrow(0, segment, 1)?], 0)?;
-                old.v = Tensor::cat(&[&old.v, &new.v.narrow(0, segment, 1)?], 0)?;
+            for (all, new) in self.kv.iter().zip(&pass.kv) {
+                let row = seen(&sequences[i]);
+                all[i].k.slice_set(&new.k.narrow(0, segment, 1)?, 0, row)?;
+                all[i].v.slice_set(&new.v.narrow(0, segment, 1)?, 0, row)?;
             }
             for (site, steps) in self.options.watch.iter().zip(&mut sequences[i].steps) {
                 let whole = pass.activation(site.at, segment)?;
@@ -161,8 +188,7 @@ impl<'a> Wave<'a> {
 
     /// One pass over all layers. `first` is the position of every segment's first row as writes count them.
     fn pass(&self, ids: &[u32], batch: Batch, jobs: &[Job], first: usize, past: &[Vec<Kv>]) -> Result<Pass> {
-        let keep: BTreeSet<At> = self.options.watch.iter().map(|site| site.at).collect();
-        let mut hook = Recorder::new(self.control, keep);
+        let mut hook = Recorder::new(self.control, self.watched());
         for (entry, Job { segment, write }) in jobs.iter().enumerate() {
             let start = batch.rows_of(*segment).start;
             hook.write(Placed { write, entry, segment: *segment, start, first });

@@ -1,6 +1,6 @@
-//! Generation: many prompts, each with its own patches, in packed passes. Prompts prefill together (what all of
-//! them share at the front, once); then every growing sequence adds one row to each step, and finished ones
-//! leave. [`super::decode`] holds the passes, [`super::choose`] picks the tokens.
+//! Generation: many prompts, each with its own patches, in packed passes. Equal ones are computed once. Prompts
+//! prefill together (what all of them share at the front, once); then every growing sequence adds one row to each
+//! step, and finished ones leave. [`super::decode`] holds the passes, [`super::choose`] picks the tokens.
 
 use super::choose::{self, Sampler};
 use super::control::Control;
@@ -14,6 +14,7 @@ use super::tokens::Tokens;
 use super::trace::LedgerEntry;
 use crate::model::{Model, ModelError};
 use candle_core::Tensor;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How to choose tokens and when to stop.
@@ -112,21 +113,27 @@ pub fn generate(
     control: &Control,
 ) -> Result<Vec<Generation>> {
     check(model, prompts, options)?;
-    let mut sequences: Vec<Sequence> = prompts
+    let wanted: Vec<(&Tokens, &[Patch], usize)> = prompts
         .iter()
-        .flat_map(|prompt| (0..options.n).map(move |k| (prompt, k)))
-        .map(|((prompt, patches), k)| Sequence {
-            prompt,
-            patches,
-            sampler: Sampler::new(options, options.seed.wrapping_add(k as u64)),
-            ids: Vec::new(),
-            logprobs: Vec::new(),
-            finish: None,
-            watched: Vec::new(),
-            steps: vec![Vec::new(); options.watch.len()],
-            changes: vec![(0, 0.0); patches.len()],
-        })
+        .flat_map(|(prompt, patches)| (0..options.n).map(move |k| (prompt, patches.as_slice(), k)))
         .collect();
+    let places = distinct(&wanted, options);
+    let mut sequences: Vec<Sequence> = Vec::new();
+    for (&(prompt, patches, k), &place) in wanted.iter().zip(&places) {
+        if place == sequences.len() {
+            sequences.push(Sequence {
+                prompt,
+                patches,
+                sampler: Sampler::new(options, options.seed.wrapping_add(k as u64)),
+                ids: Vec::new(),
+                logprobs: Vec::new(),
+                finish: None,
+                watched: Vec::new(),
+                steps: vec![Vec::new(); options.watch.len()],
+                changes: vec![(0, 0.0); patches.len()],
+            });
+        }
+    }
     let total = sequences.len() * options.max_new_tokens;
     let mut done = 0;
     for wave in waves(model, &mut sequences, options, control) {
@@ -135,7 +142,26 @@ pub fn generate(
         run_wave(model, wave, options, control, report)?;
         done += steps;
     }
-    sequences.into_iter().map(|s| finish(model, s, options)).collect()
+    let made: Vec<Generation> =
+        sequences.into_iter().map(|s| finish(model, s, options)).collect::<Result<_>>()?;
+    Ok(places.into_iter().filter_map(|place| made.get(place).cloned()).collect())
+}
+
+/// For each of the wanted generations its place among the different ones: without patches and without chance the same
+/// tokens go on in the same way.
+fn distinct(wanted: &[(&Tokens, &[Patch], usize)], options: &GenerateOptions) -> Vec<usize> {
+    let mut seen: HashMap<&[u32], usize> = HashMap::new();
+    let mut count = 0;
+    let mut places = Vec::with_capacity(wanted.len());
+    for (prompt, patches, _) in wanted {
+        let place = match patches.is_empty() && options.temperature == 0.0 {
+            true => *seen.entry(prompt.ids()).or_insert(count),
+            false => count,
+        };
+        count += usize::from(place == count);
+        places.push(place);
+    }
+    places
 }
 
 fn run_wave(

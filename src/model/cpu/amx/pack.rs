@@ -68,22 +68,23 @@ fn load(values: &[f32], start: usize) -> __m512 {
     unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr().wrapping_add(start)) }
 }
 
-/// Packs 32 rows of `x`, of `inner` entries each, from `row` on as an operand on the left; zeros after the last.
+/// Packs 32 rows of `x`, of `inner` entries each, from `row` on as an operand on the left, from step `start` on; zeros
+/// after the last.
 ///
 /// # Panics
 /// Without AVX-512, which every CPU with the matrix unit has.
-pub fn pack_rows(x: &[f32], inner: usize, row: usize, steps: &mut [Step]) {
+pub fn pack_rows(x: &[f32], inner: usize, row: usize, start: usize, steps: &mut [Step]) {
     assert!(is_x86_feature_detected!("avx512f"));
     let rows = std::array::from_fn(|r| x.get((row + r) * inner..(row + r + 1) * inner).unwrap_or_default());
     // SAFETY: AVX-512 is there.
-    unsafe { pack_lines(&rows, steps) }
+    unsafe { pack_lines(&rows, start, steps) }
 }
 
 #[target_feature(enable = "avx512f")]
-fn pack_lines(rows: &[&[f32]; STRIP], steps: &mut [Step]) {
+fn pack_lines(rows: &[&[f32]; STRIP], start: usize, steps: &mut [Step]) {
     let even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    for (index, step) in steps.iter_mut().enumerate() {
+    for (index, step) in (start..).zip(steps.iter_mut()) {
         for (r, row) in rows.iter().enumerate() {
             let [near, far] = [0, TILE].map(|offset| load(row, index * DEPTH + offset));
             let first = _mm512_permutex2var_ps(near, even, far);
@@ -94,28 +95,28 @@ fn pack_lines(rows: &[&[f32]; STRIP], steps: &mut [Step]) {
 }
 
 impl Matrix<'_> {
-    /// Packs the 32 columns from `column` on as an operand on the right; zeros after the last.
+    /// Packs the 32 columns from `column` on as an operand on the right, from step `start` on; zeros after the last.
     ///
     /// # Panics
     /// Without AVX-512, which every CPU with the matrix unit has.
-    pub fn pack_columns(&self, column: usize, steps: &mut [Step]) {
+    pub fn pack_columns(&self, column: usize, start: usize, steps: &mut [Step]) {
         assert!(is_x86_feature_detected!("avx512f"));
         // SAFETY: AVX-512 is there.
         unsafe {
             match self.layout {
-                Layout::InOut => self.pack_from_lines(column, steps),
-                Layout::OutIn => self.pack_across_lines(column, steps),
+                Layout::InOut => self.pack_from_lines(column, start, steps),
+                Layout::OutIn => self.pack_across_lines(column, start, steps),
             }
         }
     }
 
     #[target_feature(enable = "avx512f")]
-    fn pack_from_lines(&self, column: usize, steps: &mut [Step]) {
+    fn pack_from_lines(&self, column: usize, start: usize, steps: &mut [Step]) {
         let line = |i: usize| match i < self.inner {
             true => &self.values[i * self.outer..(i + 1) * self.outer],
             false => &[],
         };
-        for (index, step) in steps.iter_mut().enumerate() {
+        for (index, step) in (start..).zip(steps.iter_mut()) {
             for pair in 0..PAIRS {
                 let i = index * DEPTH + 2 * pair;
                 let (first, second) = (line(i), line(i + 1));
@@ -130,7 +131,7 @@ impl Matrix<'_> {
     }
 
     #[target_feature(enable = "avx512f")]
-    fn pack_across_lines(&self, column: usize, steps: &mut [Step]) {
+    fn pack_across_lines(&self, column: usize, start: usize, steps: &mut [Step]) {
         let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
         let offsets = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(self.inner as i32));
         for tile in 0..2 {
@@ -143,7 +144,7 @@ impl Matrix<'_> {
                 // SAFETY: entry `i` of `count` lines from `column` on is there; the mask hides the others.
                 unsafe { _mm512_mask_i32gather_ps::<4>(_mm512_setzero_ps(), mask, offsets, from) }
             };
-            for (index, step) in steps.iter_mut().enumerate() {
+            for (index, step) in (start..).zip(steps.iter_mut()) {
                 for pair in 0..PAIRS {
                     let i = index * DEPTH + 2 * pair;
                     split(gather(i), gather(i + 1), |part, words| step.0[part][tile][pair] = words);

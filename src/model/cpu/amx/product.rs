@@ -1,9 +1,9 @@
 //! The order of work: weights are packed once, as many columns at a time as fit the caches; then every task packs a
 //! block of rows and goes over the columns in chunks whose sums stay in the nearer cache, a few steps along `in` at
-//! a time, so that the operands of a visit stay in the nearest.
+//! a time. Operands lie in the order in which they are visited, so that those of the next visit can be fetched ahead.
 
 use super::pack::{DEPTH, Matrix, STRIP, Step, pack_rows};
-use super::unit::Unit;
+use super::unit::{AHEAD, Unit};
 use rayon::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -12,7 +12,7 @@ use std::ops::Range;
 const BLOCK: usize = 8;
 /// Strips of columns whose sums stay in the nearer cache together.
 const CHUNK: usize = 12;
-/// Steps along `in` between two visits of a sum: two strips of that depth fit the nearest cache.
+/// Steps along `in` between two visits of a sum: a strip of that depth fits the nearest cache.
 const VISIT: usize = 6;
 /// Bytes of packed weights, about, that are held at once.
 const PANEL_BYTES: usize = 8 << 20;
@@ -88,11 +88,15 @@ impl Product<'_> {
         grow(&mut panel, held.min(columns.len()) * steps, Step::default());
         for columns in columns.chunks(held) {
             let packed = &mut panel[..columns.len() * steps];
-            packed.par_chunks_mut(steps).zip(columns).for_each(|(packed, columns)| {
-                self.weights[columns.weight].pack_columns(columns.first, packed);
-            });
+            packed.par_chunks_mut(CHUNK * steps).zip(columns.par_chunks(CHUNK)).for_each(
+                |(packed, columns)| {
+                    pack(columns, steps, packed, |columns, start, packed| {
+                        self.weights[columns.weight].pack_columns(columns.first, start, packed);
+                    });
+                },
+            );
             // Few blocks leave threads without work, so that their columns are divided too.
-            let share = columns.len().div_ceil(threads.div_ceil(blocks));
+            let share = columns.len().div_ceil(threads.div_ceil(blocks)).next_multiple_of(CHUNK);
             let shares: Vec<_> = columns.chunks(share).zip(packed.chunks(share * steps)).collect();
             (0..blocks * shares.len()).into_par_iter().for_each(|task| {
                 let block = task / shares.len();
@@ -115,23 +119,29 @@ impl Product<'_> {
         SCRATCH.with_borrow_mut(|scratch| {
             grow(&mut scratch.rows, rows.len() * steps, Step::default());
             grow(&mut scratch.sums, rows.len() * CHUNK, Sums([0.0; _]));
-            for (strip, packed) in rows.clone().zip(scratch.rows.chunks_exact_mut(steps)) {
-                pack_rows(self.x, self.inner, strip * STRIP, packed);
-            }
+            let strips: Vec<usize> = rows.collect();
+            pack(&strips, steps, &mut scratch.rows, |strip, start, packed| {
+                pack_rows(self.x, self.inner, strip * STRIP, start, packed);
+            });
             let unit = Unit::new();
             for (columns, packed) in columns.chunks(CHUNK).zip(packed.chunks(CHUNK * steps)) {
-                for start in (0..steps).step_by(VISIT) {
-                    let visit = start..steps.min(start + VISIT);
-                    for (i, strip) in rows.clone().enumerate() {
-                        let a = &scratch.rows[i * steps..][visit.clone()];
-                        for (j, columns) in columns.iter().enumerate() {
-                            let b = &packed[j * steps..][visit.clone()];
+                for visit in visits(steps) {
+                    let last = visit.end == steps;
+                    let a = &scratch.rows[visit.start * strips.len()..visit.end * strips.len()];
+                    let b = &packed[visit.start * columns.len()..visit.end * columns.len()];
+                    // The next visit's operands follow in memory; after the last come the first rows again.
+                    let next_a = if last { scratch.rows.as_ptr() } else { a.as_ptr_range().end };
+                    let mut ahead = [next_a.cast(), b.as_ptr_range().end.cast()];
+                    for (i, (strip, a)) in strips.iter().zip(a.chunks(visit.len())).enumerate() {
+                        for (j, (columns, b)) in columns.iter().zip(b.chunks(visit.len())).enumerate() {
                             let sums = &mut scratch.sums[i * CHUNK + j].0;
                             let place = Place { row: strip * STRIP, columns: *columns };
-                            let last = visit.end == steps;
                             let whole = if last { self.whole(place, outs) } else { None };
                             // SAFETY: where all 32 rows and columns are part of the result no other task writes.
-                            unsafe { unit.add_product(a, b, sums, start > 0, whole) };
+                            unsafe { unit.add_product(a, b, sums, visit.start > 0, ahead, whole) };
+                            for (ahead, bytes) in ahead.iter_mut().zip(AHEAD) {
+                                *ahead = ahead.wrapping_byte_add(bytes * visit.len());
+                            }
                             if last && whole.is_none() {
                                 self.store(sums, place, outs);
                             }
@@ -161,6 +171,23 @@ impl Product<'_> {
                 let to = outs[weight].0.add(row * outer + first);
                 std::ptr::copy_nonoverlapping(sums.as_ptr(), to, width);
             }
+        }
+    }
+}
+
+/// The steps of each visit.
+fn visits(steps: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..steps).step_by(VISIT).map(move |start| start..steps.min(start + VISIT))
+}
+
+/// Packs strips in the order in which they are visited: visit by visit all strips, each with its steps. `one` packs
+/// some steps of a strip from a given step on.
+fn pack<T: Copy>(strips: &[T], steps: usize, mut packed: &mut [Step], one: impl Fn(T, usize, &mut [Step])) {
+    for visit in visits(steps) {
+        for strip in strips {
+            let (now, rest) = packed.split_at_mut(visit.len());
+            one(*strip, visit.start, now);
+            packed = rest;
         }
     }
 }

@@ -27,6 +27,9 @@ fn supported() -> bool {
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
 }
 
+/// Bytes that a step's work fetches ahead for later steps of the two operands.
+pub const AHEAD: [usize; 2] = [512, 768];
+
 /// The unit, set up for this thread until dropped.
 pub struct Unit(std::marker::PhantomData<*const ()>);
 
@@ -57,6 +60,8 @@ impl Unit {
     /// `more`. The result goes back to `sums`, or to `out` if that is given: an address and the entries from row to
     /// row.
     ///
+    /// Meanwhile it fetches what will be wanted: [`AHEAD`] bytes a step from each of two places.
+    ///
     /// Of parts 1, 2, 3 (from the most significant) it sums 1·3, 1·1, 1·2, 2·2, 2·1 and 3·1. The order loads as few
     /// tiles as possible, and visits each of the four tiles of sums in turn, as the unit takes 52 cycles for each.
     ///
@@ -68,11 +73,12 @@ impl Unit {
         b: &[Step],
         sums: &mut [f32; STRIP * STRIP],
         more: bool,
+        ahead: [*const u8; 2],
         out: Option<(*mut f32, usize)>,
     ) {
         assert!(a.len() == b.len() && !a.is_empty());
         let (out, stride) = out.unwrap_or((sums.as_mut_ptr(), STRIP));
-        // SAFETY: `self` says that the unit is set up. It reads `a.len()` steps of `a` and of `b`, which have as many,
+        // SAFETY: `self` says that the unit is set up. Fetching ahead reads nothing. It reads `a.len()` steps of `a` and of `b`, which have as many,
         // reads the sums, and writes 32 rows of 32 entries to them or where the caller vouches for; tiles are only
         // used inside.
         unsafe {
@@ -96,40 +102,62 @@ impl Unit {
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tileloadd tmm7, [{b} + {row} + 5120]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
+                "prefetcht1 [{ahead_b} + 0]",
                 "tileloadd tmm6, [{b} + {row}]", // b, part 1
                 "tdpbf16ps tmm1, tmm4, tmm7",
+                "prefetcht1 [{ahead_a} + 0]",
                 "tdpbf16ps tmm3, tmm5, tmm7",
+                "prefetcht1 [{ahead_b} + 64]",
                 "tileloadd tmm7, [{b} + {row} + 1024]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tdpbf16ps tmm2, tmm5, tmm6",
+                "prefetcht1 [{ahead_b} + 128]",
                 "tileloadd tmm6, [{b} + {row} + 2048]", // b, part 2
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tdpbf16ps tmm3, tmm5, tmm7",
+                "prefetcht1 [{ahead_b} + 192]",
                 "tileloadd tmm7, [{b} + {row} + 3072]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
+                "prefetcht1 [{ahead_a} + 64]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
+                "prefetcht1 [{ahead_b} + 256]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
+                "prefetcht1 [{ahead_a} + 128]",
                 "tileloadd tmm4, [{a} + {row} + 2048]", // a, part 2
                 "tdpbf16ps tmm3, tmm5, tmm7",
+                "prefetcht1 [{ahead_b} + 320]",
                 "tileloadd tmm5, [{a} + {row} + 3072]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
+                "prefetcht1 [{ahead_a} + 192]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
+                "prefetcht1 [{ahead_b} + 384]",
                 "tileloadd tmm6, [{b} + {row}]", // b, part 1
                 "tdpbf16ps tmm1, tmm4, tmm7",
+                "prefetcht1 [{ahead_a} + 256]",
                 "tdpbf16ps tmm3, tmm5, tmm7",
+                "prefetcht1 [{ahead_b} + 448]",
                 "tileloadd tmm7, [{b} + {row} + 1024]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
+                "prefetcht1 [{ahead_a} + 320]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
+                "prefetcht1 [{ahead_b} + 512]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
+                "prefetcht1 [{ahead_a} + 384]",
                 "tileloadd tmm4, [{a} + {row} + 4096]", // a, part 3
                 "tdpbf16ps tmm3, tmm5, tmm7",
+                "prefetcht1 [{ahead_b} + 576]",
                 "tileloadd tmm5, [{a} + {row} + 5120]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
+                "prefetcht1 [{ahead_a} + 448]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
+                "prefetcht1 [{ahead_b} + 640]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "tdpbf16ps tmm3, tmm5, tmm7",
+                "prefetcht1 [{ahead_b} + 704]",
                 "add {a}, {step}",
                 "add {b}, {step}",
+                "add {ahead_a}, {ahead_a_step}",
+                "add {ahead_b}, {ahead_b_step}",
                 "dec {steps}",
                 "jnz 3b",
                 "tilestored [{out} + {stride}], tmm0",
@@ -139,6 +167,8 @@ impl Unit {
                 a = inout(reg) a.as_ptr() => _,
                 b = inout(reg) b.as_ptr() => _,
                 steps = inout(reg) a.len() => _,
+                ahead_a = inout(reg) ahead[0] => _,
+                ahead_b = inout(reg) ahead[1] => _,
                 sums = in(reg) sums.as_ptr(),
                 out = in(reg) out,
                 lower = in(reg) out.wrapping_add(stride * STRIP / 2),
@@ -146,6 +176,8 @@ impl Unit {
                 more = in(reg) usize::from(more),
                 row = in(reg) 64usize,
                 step = const size_of::<Step>(),
+                ahead_a_step = const AHEAD[0],
+                ahead_b_step = const AHEAD[1],
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
