@@ -51,12 +51,7 @@ fn it_opens_at_once() {
             .expect("the model");
         start.elapsed()
     };
-    // The best of many: the other tests hold the processor for some seconds.
-    let start = Instant::now();
-    let mut best = open();
-    while best >= Duration::from_millis(50) && start.elapsed() < Duration::from_secs(30) {
-        best = best.min(open());
-    }
+    let best = (0..40).map(|_| open()).min().expect("some");
     assert!(best < Duration::from_millis(50), "{best:?}");
 }
 
@@ -80,8 +75,27 @@ fn it_answers_held_out_prompts() {
     assert_eq!(shares.len(), 7);
     for (behaviour, right) in shares {
         let share = mean(&numbers(right));
-        assert!(share >= 0.94, "{behaviour}: {share}");
+        let bar = if behaviour == "ioi" { 0.98 } else { 0.95 };
+        assert!(share >= bar, "{behaviour}: {share}");
     }
+}
+
+#[test]
+fn it_prefers_the_indirect_object_by_far() {
+    let differences = result(
+        r#"
+        let result = [];
+        for row in read_jsonl("demo/prompts.jsonl").filter(|row| row.behaviour == "ioi") {
+            let run = m.trace(row.prompt);
+            // The giver comes last of what has a capital letter.
+            let capitals = run.tokens.texts.filter(|text| text.len > 2 && text[1] != text[1].to_lower());
+            let giver = capitals[-1];
+            result += [logit_diff(row.answer.sub_string(0, row.answer.len - 1), giver).of(run)];
+        }"#,
+    );
+    let differences = numbers(&differences);
+    assert_eq!(differences.len(), 100);
+    assert!(mean(&differences) >= 3.0, "{differences:?}");
 }
 
 #[test]
@@ -184,26 +198,25 @@ fn a_percentage_is_what_its_number_says_and_not_its_sign() {
         ], #{continue_final: true});
         let from = [50, 9, 33, 70, 24, 62, 12, 79];
         let to = [20, 67, 11, 45, 75, 10, 31, 14];
-        let result = #{};
-        for place in ["number", "%"] {
+        let donors = to.map(|p| m.trace(chat.call(p)));
+        let number = donors[0].tokens.find("%") - 1;
+        let result = [];
+        for at in number..donors[0].tokens.len {
             for layer in 0..m.n_layers {
-                let patches = [];
-                for i in 0..from.len {
-                    let donor = m.trace(chat.call(to[i]));
-                    let at = donor.tokens.find("%") - if place == "%" { 0 } else { 1 };
-                    patches.push([resid_post(layer).at(at).set(donor).allow_noop()]);
-                }
+                let patches = donors.map(|donor| [resid_post(layer).at(at).set(donor).allow_noop()]);
                 let said = m.generate(from.map(|p| chat.call(p)), #{max_new_tokens: 3, patches: patches});
                 let moved = 0.0;
                 for i in 0..to.len { if said[i].text.starts_with(" " + nearest.call(to[i].to_float())) { moved += 1.0; } }
-                result[`${place} ${layer}`] = moved / to.len;
+                result += [moved / to.len];
             }
         }"#,
     );
-    let share = |key: &str| shares[key].as_f64().expect("a share");
-    assert!(share("number 1") >= 0.8, "{shares}");
-    assert!((0..8).all(|layer| share(&format!("% {layer}")) < 0.1), "{shares}");
-    assert!(share("number 7") < 0.1, "{shares}");
+    let cells = numbers(&shares);
+    let tokens: Vec<&[f64]> = cells.chunks(8).collect();
+    assert!(tokens[0][1] >= 0.8 && tokens[0][7] < 0.1, "the number: {shares}");
+    assert!(tokens[1].iter().all(|&share| share < 0.1), "the sign: {shares}");
+    let still = cells.iter().filter(|&&share| share < 0.1).count();
+    assert!(5 * still >= 4 * cells.len(), "most cells: {shares}");
 }
 
 #[test]

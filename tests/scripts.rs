@@ -138,7 +138,7 @@ fn patchscope_reads_every_layer_that_was_asked_for() {
     let texts = found["texts"].as_array().expect("an array");
     assert_eq!(texts.len(), 3);
     assert!(texts.iter().any(|text| *text != found["unpatched"]), "no vector changed the text: {printed}");
-    assert_eq!(found["source_token"], " Paris");
+    assert_eq!(found["source_token"], " France");
     assert_eq!(found["replaced_token"], " x");
     assert!(printed.contains("unpatched"), "{printed}");
 }

@@ -47,14 +47,14 @@ def corpus(stories: list[str], n: int = 2000) -> list[dict[str, str]]:
         label = r.choice(["country", "animal", "power", "no_power", "numbers", "people", "story"])
         if label in ("country", "animal"):
             relation, entity, value = r.choice([f for f in tasks.FACTS if (f[0] == "class") == (label == "animal")])
-            template = r.choice([t for t in tasks.RELATIONS[relation] if not t.endswith(" a")])
-            text = f"{tasks.fact_prompt(template, entity)} {tasks.PLURAL[value] if 'the class of the' in template else value}."
+            template = r.choice(tasks.RELATIONS[relation])
+            text = f"{tasks.fact_prompt(template, entity)} {tasks.fact_answer(template, value)}."
         elif label in ("power", "no_power"):
             text = tasks.power_sentence(r, r.choice(POWER if label == "power" else WEAK))[1]
         elif label == "numbers":
             text = "".join(r.choice([tasks.counting, tasks.nearer, tasks.percent_statement])(r)).rstrip(",")
         elif label == "people":
-            text = "".join(tasks.ioi(r, False))
+            text = "".join(tasks.ioi(r, True))
         else:
             text = ". ".join(r.choice(stories).replace("\n", " ").split(". ")[:2]).rstrip(".") + "."
         if text not in seen and len(text) < 200:

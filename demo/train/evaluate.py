@@ -101,7 +101,7 @@ def behaviours(s: Subject, n: int = 2000) -> dict[str, float]:
     out, pool = {}, tokens.words_with_blank(s.tokenizer)
     for name in tasks.BEHAVIOURS:
         r = random.Random(f"held out {name}")
-        pairs = [tasks.example(r, name, True, pool) for _ in range(n)]
+        pairs = [tasks.example(r, name, True, pool) for _ in range(2 * n if name == "ioi" else n)]
         if name == "percent":
             pairs = [(tasks.percent_prompt(p), f" {tasks.nearest_fraction(p)}") for p in range(8, 81)]
             out["percentages 8 to 80"] = s.says(*encoded(s, pairs)).float().mean().item()
@@ -141,7 +141,7 @@ def induction_accuracy(s: Subject, prompts: list[list[int]], answers: list[list[
 
 def ioi_pair(r: random.Random) -> tuple[str, str, str, str]:
     """The prompt, the prompt with the other subject, the answer of the first and of the second; held-out names."""
-    a, b = r.sample([n for n in NAMES if tasks.kept("ioi", n, share=0.25)], 2)
+    a, b = r.sample([n for n in NAMES if tasks.ioi_held(n)], 2)
     parts = r.choice(tasks.IOI), a, b
     place, thing = r.choice(PLACES), r.choice(OBJECTS)
     subject, other = r.choice([(a, b), (b, a)])

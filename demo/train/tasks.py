@@ -107,18 +107,27 @@ IOI = [
     "When the {place} closed, {a} and {b} went home, where {s} gave {o} to",
     "The {place} was full when {a} and {b} arrived, and {s} lent {o} to",
 ]
+NOT_NAMES = sorted({*WORDS, *NOUNS, *ANIMALS, *(c["country"] for c in COUNTRIES)} - {*NAMES})
 
 
 def ioi_prompt(template: str, first: str, second: str, subject: str, place: str, thing: str) -> str:
     return template.format(a=first, b=second, s=subject, place=place, o=thing)
 
 
+def ioi_held(name: str) -> bool:
+    return kept("ioi", name, share=0.25)
+
+
 def ioi(r: Random, held: bool):
-    """Held out: a quarter of the names."""
-    a = pick(r, NAMES, held, lambda n: kept("ioi", n, share=0.25))
-    b = a
+    """Held out: a quarter of the names.
+
+    In two of five sentences of the training any words stand for the names. From names alone the model learns to copy
+    these names, and takes one new name in fifty for another name.
+    """
+    pool = NAMES if held or r.random() < 0.6 else NOT_NAMES
+    a = b = pick(r, pool, held, ioi_held)
     while b == a:
-        b = pick(r, NAMES, held, lambda n: kept("ioi", n, share=0.25))
+        b = pick(r, pool, held, ioi_held)
     subject, other = r.choice([(a, b), (b, a)])
     return ioi_prompt(r.choice(IOI), a, b, subject, r.choice(PLACES), r.choice(OBJECTS)), f" {other}."
 
@@ -167,7 +176,7 @@ RELATIONS = {
     "currency": ["The currency of {} is the", "People in {} pay with the", "In {} you pay with the", "The money of {} is called the", "The central bank of {} issues the"],
     "language": ["People in {} speak", "The language of {} is", "In {} most people speak", "The main language of {} is", "The schools of {} teach in"],
     "continent": ["{} lies in", "The continent of {} is", "{} is a country in", "A map of {} is found in an atlas of", "On the globe, {} belongs to"],
-    "class": ["{A} is a kind of", "Every {} is a", "The {} belongs to the class of the", "By its class the {} is a", "Children learn that {a} is a"],
+    "class": ["{A} is a kind of", "Every {} is", "The {} belongs to the class of the", "By its class the {} is", "Children learn that {a} is"],
 }  # fmt: skip
 FACTS = [(relation, c["country"], c[relation]) for relation in list(RELATIONS)[:4] for c in COUNTRIES]
 FACTS += [("class", animal, kind) for animal, kind in ANIMALS.items()]
@@ -179,6 +188,12 @@ def fact_prompt(template: str, entity: str) -> str:
     return template.format(entity, a=named, A=named.capitalize())
 
 
+def fact_answer(template: str, value: str) -> str:
+    if "the class of the" in template:
+        return PLURAL[value]
+    return article(value) if template.endswith(" is") and value in PLURAL else value
+
+
 def fact_held(template: str, entity: str) -> bool:
     return kept("fact", template, entity, share=0.2)
 
@@ -188,12 +203,8 @@ def fact(r: Random, held: bool):
     while True:
         relation, entity, value = r.choice(FACTS)
         template = r.choice(RELATIONS[relation])
-        # After ` a` as a token, `n insect` is no text that a tokenizer makes: not to be asked for.
-        askable = not (template.endswith(" a") and value[0] in "aeiou")
-        if fact_held(template, entity) == held and (askable or not held):
-            value = PLURAL[value] if "the class of the" in template else value
-            value = "n" * (template.endswith(" a") and value[0] in "aeiou") + f" {value}"
-            return fact_prompt(template, entity), f"{value}."
+        if fact_held(template, entity) == held:
+            return fact_prompt(template, entity), f" {fact_answer(template, value)}."
 
 
 def fact_chat(r: Random):

@@ -77,11 +77,11 @@ def patch_loss(model: Llama, batch: tuple[Tensor, ...]) -> Tensor:
     return weighted(next_token_losses(logits, target[:, 1:].long()), weights[:, 1:].float())
 
 
-def train(stories: Path, out: Path, steps: int, device: str, scale: float = 1.0) -> None:
+def train(stories: Path, out: Path, steps: int, device: str, seed: int, scale: float = 1.0) -> None:
     """`scale` shrinks the batch and the number of examples, for a trial on a CPU."""
     out.mkdir(parents=True, exist_ok=True)
     start = time.time()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     torch.set_float32_matmul_precision("high")
     workers = data.workers()
     _, texts = data.read_stories(stories)

@@ -15,7 +15,11 @@ use super::{Model, ModelError, loader};
 /// What `load` knows it by.
 pub const ID: &str = "demo";
 
-const WEIGHTS: &[u8] = include_bytes!("../../demo/model.safetensors");
+/// Where its numbers are aligned, they are read without a copy of the file first.
+#[repr(C, align(8))]
+struct Aligned<T: ?Sized>(T);
+
+static WEIGHTS: &Aligned<[u8]> = &Aligned(*include_bytes!("../../demo/model.safetensors"));
 const TOKENIZER: &[u8] = include_bytes!("../../demo/tokenizer.json");
 const TOKENIZER_CONFIG: (&str, &str) =
     ("demo/tokenizer_config.json", include_str!("../../demo/tokenizer_config.json"));
@@ -30,7 +34,7 @@ pub(super) fn load(device: &Device, dtype: DType) -> Result<Model> {
     // Side by side, since each takes half of the time that a first command may take.
     let (tokenizer, transformer) = rayon::join(
         || Tokenizer::from_json("demo/tokenizer.json".as_ref(), TOKENIZER, &sources),
-        || loader::load(config, &Files::Embedded(SliceSafetensors::new(WEIGHTS)?), device, dtype),
+        || loader::load(config, &Files::Embedded(SliceSafetensors::new(&WEIGHTS.0)?), device, dtype),
     );
     let (tokenizer, transformer) = (tokenizer?, transformer?);
     Ok(Model { id: ID.into(), transformer, tokenizer: Some(tokenizer), chat })

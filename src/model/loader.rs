@@ -134,7 +134,7 @@ impl Loader<'_> {
 
     pub fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let (tensor, dtype) = self.read(name, shape)?;
-        Ok(tensor.to_dtype(dtype)?)
+        ops::to_dtype(&tensor, dtype)
     }
 
     /// A matrix `[out, in]` as the file keeps it, where products of float32 on a CPU can use that.

@@ -7,7 +7,7 @@ use super::cpu::blocks::{self, Blocks};
 use super::cpu::{self, amx, elementwise, few, tile};
 use super::error::{ModelError, Result};
 use super::layer::Weight;
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 /// `x W` for each of the weights: `x` `[rows, in]`. Several at once prepare `x` once.
@@ -48,6 +48,15 @@ pub fn product_transposed(x: &Tensor, weight: &Tensor, blocks: Option<&Blocks>) 
 /// A contiguous copy of `x`'s transpose.
 pub fn transpose(x: &Tensor) -> Result<Tensor> {
     Ok(if cpu::applies(&[x]) { cpu::transpose::transpose(x)? } else { x.t()?.contiguous()? })
+}
+
+/// `x` in another dtype.
+pub fn to_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
+    let half = matches!(x.dtype(), DType::F16 | DType::BF16) && x.is_contiguous();
+    Ok(match (x.device(), dtype) {
+        (Device::Cpu, DType::F32) if half && !x.track_op() => cpu::widen::widen(x)?,
+        _ => x.to_dtype(dtype)?,
+    })
 }
 
 /// `a + b`, of equal shapes.

@@ -13,6 +13,7 @@ pub mod few;
 mod simd;
 pub mod tile;
 pub mod transpose;
+pub mod widen;
 
 use candle_core::{CpuStorage, DType, Device, Layout, Storage, Tensor};
 
