@@ -2,10 +2,12 @@
 //!
 //! A script is read by [`script`], which turns what it says into values of the layers below and their errors
 //! into diagnostics. [`run`] checks every patch, plans and computes; [`model`] is the forward pass. What comes
-//! out is drawn by [`plot`] and written by [`data`]. [`cli`] is the two doors: `patchscript run` and the REPL.
+//! out is computed on by [`analysis`], drawn by [`plot`] and written by [`data`]. [`cli`] is the two doors: `patchscript
+//! run` and the REPL.
 //!
-//! Imports go one way: `cli → script → run → model`; `plot` and `data` are leaves that know no model.
+//! Imports go one way: `cli → script → run → model`; `analysis`, `plot` and `data` are leaves that know no model.
 
+pub mod analysis;
 pub mod cli;
 mod count;
 pub mod data;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -89,6 +89,28 @@ fn same(a: &Path, b: &Path) {
     }
 }
 
+/// Sends a signal as soon as the log has a line, and waits for the end.
+#[cfg(unix)]
+#[track_caller]
+fn stop(child: &mut Child, log: &Path, signal: &str, code: Option<i32>) {
+    let started = Instant::now();
+    while fs::metadata(log).map_or(0, |data| data.len()) == 0 {
+        assert!(started.elapsed() < Duration::from_secs(60), "no line was written");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    assert!(sent.expect("kill starts").success());
+    assert_eq!(child.wait().expect("the end").code(), code);
+}
+
+/// A kill may leave the temporary file that it caught.
+#[cfg(unix)]
+fn remove_parts(folder: &Path) {
+    for (name, _) in files(folder).iter().filter(|(name, _)| name.ends_with(".part")) {
+        fs::remove_file(folder.join(name)).expect("a temporary file");
+    }
+}
+
 #[test]
 fn a_resumed_run_ends_with_the_files_of_an_uninterrupted_one() {
     let house = house();
@@ -127,14 +149,7 @@ fn what_a_stopped_run_leaves_is_whole() {
         let out = format!("stopped{signal}");
         let mut child = command(house.path(), &out, &more).spawn().expect("the binary starts");
         let log = at(&out).join("log.jsonl");
-        let started = Instant::now();
-        while fs::metadata(&log).map_or(0, |data| data.len()) == 0 {
-            assert!(started.elapsed() < Duration::from_secs(60), "no line was written");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
-        assert!(sent.expect("kill starts").success());
-        assert_eq!(child.wait().expect("the end").code(), code);
+        stop(&mut child, &log, signal, code);
         let text = fs::read_to_string(&log).expect("the log");
         assert!(text.ends_with('\n') && text.lines().count() < 240, "{} lines", text.lines().count());
         for line in text.lines() {
@@ -142,12 +157,39 @@ fn what_a_stopped_run_leaves_is_whole() {
         }
         assert!(!at(&out).join("results.json").exists());
         succeeds(&run(house.path(), &out, &[&more[..], &["--resume"]].concat()));
-        let (whole, resumed) = (at("whole"), at(&out));
-        // A kill may leave the temporary file that it caught.
-        for (name, _) in files(&resumed).iter().filter(|(name, _)| name.ends_with(".part")) {
-            fs::remove_file(resumed.join(name)).expect("a temporary file");
-        }
-        same(&whole, &resumed);
+        remove_parts(&at(&out));
+        same(&at("whole"), &at(&out));
+    }
+}
+
+/// The shipped experiment, stopped while it asks, while it patches and while it sweeps.
+#[cfg(unix)]
+#[test]
+fn the_percentage_experiment_is_resumed() {
+    let house = house();
+    let at = |name: &str| house.path().join(name);
+    let start = |out: &str, more: &[&str]| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/percentage_patching.rhai");
+        let small = ["n=64", "subset=all", "sweep_rows=8", "batch=8", "patched_tokens=4"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
+        command.current_dir(house.path()).arg("run").arg(script).args(["--offline", "--out", out]).args(more);
+        command.args(small.iter().flat_map(|value| ["--set", value]));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().expect("the binary starts")
+    };
+    succeeds(&start("whole", &[]).wait_with_output().expect("the end"));
+    for (log, signal, code) in [
+        ("metadata.jsonl", "-INT", Some(130)),
+        ("patched.jsonl", "-KILL", None),
+        ("control.jsonl", "-INT", Some(130)),
+        ("sweep.jsonl", "-KILL", None),
+    ] {
+        let mut child = start(log, &[]);
+        stop(&mut child, &at(log).join(log), signal, code);
+        assert!(!at(log).join("results.json").exists(), "{log}");
+        succeeds(&start(log, &["--resume"]).wait_with_output().expect("the end"));
+        remove_parts(&at(log));
+        same(&at("whole"), &at(log));
     }
 }
 

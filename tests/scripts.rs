@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{golden, smollm2_path};
+use common::{chat_templates, golden, smollm2_path};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -42,7 +42,13 @@ fn refused(script: &str, args: &[&str], expected: &str) {
 /// Runs a shipped script with the real model; gives its JSON and what it printed.
 fn results(script: &str, args: &[&str], json: &str) -> Option<(Json, String)> {
     let model = smollm2_path()?.display().to_string();
-    let (output, out) = run(script, &[&["--model", &model], args].concat());
+    Some(shown(script, &[&["--model", &model], args].concat(), json))
+}
+
+/// The same with the model that `args` name, or the embedded one.
+#[track_caller]
+fn shown(script: &str, args: &[&str], json: &str) -> (Json, String) {
+    let (output, out) = run(script, args);
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{err}");
     assert_eq!(err, "");
@@ -54,7 +60,7 @@ fn results(script: &str, args: &[&str], json: &str) -> Option<(Json, String)> {
         }
     }
     let text = fs::read_to_string(folder.join(json)).expect("the script's JSON");
-    Some((serde_json::from_str(&text).expect("JSON"), String::from_utf8_lossy(&output.stdout).into_owned()))
+    (serde_json::from_str(&text).expect("JSON"), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Numbers within the tolerance, everything else equal.
@@ -77,7 +83,8 @@ fn close(found: &Json, expected: &Json, place: &str) {
 
 #[test]
 fn power_heatmap_equals_the_reference() {
-    let Some((found, printed)) = results("scripts/power_heatmap.rhai", &[], "power_heatmap.json") else {
+    let args = ["--set", "data=data/power_long.tsv"];
+    let Some((found, printed)) = results("scripts/power_heatmap.rhai", &args, "power_heatmap.json") else {
         return;
     };
     let golden = golden("smollm2_heatmap.json");
@@ -131,6 +138,36 @@ fn ioi_patching_equals_the_reference() {
     }
 }
 
+/// What someone sees who starts each script without options, over fewer percentages.
+#[test]
+fn every_script_shows_its_effect_on_the_embedded_model() {
+    let number = |json: &Json| json.as_f64().expect("a number");
+    let (found, _) = shown("scripts/patchscope.rhai", &[], "patchscope.json");
+    assert_eq!(found["texts"][0], ": capital of France");
+
+    let (found, _) = shown("scripts/power_heatmap.rhai", &["--set", "pairs=8"], "power_mean.json");
+    let rows = found["mean"].as_array().expect("rows");
+    let last = |layer: usize| number(rows[layer].as_array().expect("a row").last().expect("a position"));
+    assert!(
+        last(0) < -5.0 && last(7) > 5.0,
+        "the answer moves to the last token: {} to {}",
+        last(0),
+        last(7)
+    );
+
+    let (found, printed) = shown("scripts/ioi_patching.rhai", &[], "ioi_mean.json");
+    assert!(printed.ends_with("8 of 8 prompts are solved\n"), "{printed}");
+    let part = |layer: usize, part: usize| number(&found["positions_mean"][layer][part]);
+    assert!(part(2, 1) > 0.9 && part(2, 3) < 0.1 && part(7, 1) < 0.1 && part(7, 3) > 0.9, "{found}");
+
+    let args = ["--set", "n=100", "--set", "subset=all", "--set", "sweep_layers=[1, 7]"];
+    let (found, printed) = shown("scripts/percentage_patching.rhai", &args, "results.json");
+    assert!(printed.contains("most answers move at the number, after layer 1: 16 of 16\n"), "{printed}");
+    let moved: Vec<_> =
+        found["sweep"].as_array().expect("cells").iter().map(|cell| number(&cell["moved"])).collect();
+    assert!(moved[0] == 16.0 && moved[1] == 0.0 && moved[4] == 0.0, "number, % and later number: {moved:?}");
+}
+
 #[test]
 fn patchscope_reads_every_layer_that_was_asked_for() {
     let args = ["--set", "layers=[8, 20, 29]", "--set", "tokens=4"];
@@ -160,16 +197,15 @@ fn patchscope_decodes_the_next_token_of_its_source() {
     assert_eq!(found["texts"][0], " Paris");
 }
 
-/// Runs `power_heatmap.rhai` with the real model over this table.
-fn power(table: &str, args: &[&str]) -> Option<(Output, TempDir)> {
-    let model = smollm2_path()?.display().to_string();
+/// Runs `power_heatmap.rhai` with the embedded model over this table.
+fn power(table: &str, args: &[&str]) -> (Output, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let data = folder.path().join("pairs.tsv");
     fs::write(&data, table).expect("the table");
     let folder = folder.path().to_str().expect("UTF-8");
     let data = format!("data={}", data.display());
-    let more = ["--model", &model, "--set", &data, "--allow-read", folder];
-    Some(run("scripts/power_heatmap.rhai", &[&more[..], args].concat()))
+    let more = ["--set", &data, "--allow-read", folder];
+    run("scripts/power_heatmap.rhai", &[&more[..], args].concat())
 }
 
 #[test]
@@ -177,7 +213,7 @@ fn power_is_averaged_over_pairs() {
     let table =
         "name\tpower\tno_power\nIda\tIda hit Bo.\tIda met Bo.\nMax\tMax beat the old man.\tMax saw Bo.\n";
     let args = ["--set", "pairs=2", "--set", "pad=false"];
-    let Some((output, out)) = power(table, &args) else { return };
+    let (output, out) = power(table, &args);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let folder = out.path().join("results");
     let pairs = lines(&folder, "pairs.jsonl");
@@ -209,6 +245,7 @@ fn bad_tables_of_pairs_are_refused() {
     for (table, message) in [
         ("", "`{data}` is empty"),
         ("name\tPower\tno_power\n", "no column `power` in `{data}`"),
+        ("name\tPower\tno_power\n", "the columns are `name`, `Power`, `no_power`"),
         ("name\tpower\tno_power\n", "no row 0 in `{data}`: it has 0"),
         ("name\tpower\tno_power\na\tb\n", "line 2 of `{data}`: expected 3 cells, found 2"),
         (
@@ -217,11 +254,49 @@ fn bad_tables_of_pairs_are_refused() {
         ),
         ("name\tpower\tno_power\nIda\tIda slept.\tIda slept.\n", "the sentences about Ida are the same"),
     ] {
-        let Some((output, out)) = power(table, &[]) else { return };
+        let (output, out) = power(table, &[]);
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(message.split("`{data}`").all(|part| told.contains(part)), "{told}\nlacks\n{message}");
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(results_left(out.path()), 0, "half a result was written");
+    }
+}
+
+/// A template that writes BOS, as Llama-3.1's does, gives a rendered chat two when the tokenizer adds its own. The
+/// original kept both.
+#[test]
+fn percentages_keep_a_second_bos_unless_told_not_to() {
+    let Some(templates) = chat_templates() else { return };
+    let model = tiny_copy();
+    let edit = |file: &str, change: &dyn Fn(&mut Json)| {
+        let path = model.path().join(file);
+        let mut json = serde_json::from_slice(&fs::read(&path).expect("the file")).expect("JSON");
+        change(&mut json);
+        fs::write(&path, json.to_string()).expect("written");
+    };
+    let template = fs::read_to_string(templates.join("llama-3.1.jinja")).expect("the template");
+    edit("tokenizer_config.json", &|config| {
+        config["chat_template"] = template.clone().into();
+        config["add_bos_token"] = true.into();
+    });
+    edit("config.json", &|config| config["max_position_embeddings"] = 1024.into());
+    let token_ids = |switch: &str| {
+        let model = model.path().display().to_string();
+        let small = ["n=2", "subset=all", "sweep_rows=0", switch];
+        let set = small.iter().flat_map(|value| ["--set", value]);
+        let args: Vec<&str> = ["--model", &model].into_iter().chain(set).collect();
+        let (output, out) = run("scripts/percentage_patching.rhai", &args);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        lines(&out.path().join("results"), "metadata.jsonl")
+            .iter()
+            .map(|row| (common::ids(&row["token_ids"]), row["pct_token_index"].as_u64().expect("a position")))
+            .collect::<Vec<_>>()
+    };
+    let (faithful, clean) = (token_ids("clean_bos=false"), token_ids("clean_bos=true"));
+    for ((faithful, at), (clean, clean_at)) in faithful.iter().zip(&clean) {
+        assert_eq!(faithful[..2], [1, 1]);
+        assert_ne!(faithful[2], 1);
+        assert_eq!((&faithful[1..], *at), (&clean[..], clean_at + 1));
     }
 }
 
@@ -405,7 +480,14 @@ fn an_interrupt_ends_a_sweep_after_its_layer() {
     let out = tempfile::tempdir().expect("a temporary folder");
     let mut child = Command::new(env!("CARGO_BIN_EXE_patchscript"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["run", "scripts/power_heatmap.rhai", "--offline", "--model"])
+        .args([
+            "run",
+            "scripts/power_heatmap.rhai",
+            "--set",
+            "data=data/power_long.tsv",
+            "--offline",
+            "--model",
+        ])
         .arg(model)
         .arg("--out")
         .arg(out.path().join("results"))

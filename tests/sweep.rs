@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use common::*;
 use patchscript::model::{Axes, Model, Point};
 use patchscript::run::explain::{Fates, explain};
-use patchscript::run::metric::{Kind, TokenSet, log_softmax};
+use patchscript::run::metric::{Ending, Kind, TokenSet, log_softmax};
 use patchscript::run::patch::EditFn;
 use patchscript::run::plan::Fate;
 use patchscript::run::sweep::{Sweep, SweepOptions, sweep};
@@ -25,7 +25,11 @@ fn logit_diff() -> Metric {
     Metric::new(Kind::LogitDiff(ids_of(&[5]), ids_of(&[9])))
 }
 
-fn every_metric(clean: Arc<Trace>) -> Vec<Metric> {
+fn loss(ids: &[u32]) -> Metric {
+    Metric::new(Kind::Loss(Ending::Ids(ids.to_vec())))
+}
+
+fn every_metric(clean: Arc<Trace>, prompt: &Tokens) -> Vec<Metric> {
     let spread = |logits: &[f32]| -> Result<f64, String> {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         Ok(f64::from(max) - f64::from(logits.iter().sum::<f32>()) / logits.len() as f64)
@@ -43,6 +47,7 @@ fn every_metric(clean: Arc<Trace>) -> Vec<Metric> {
     ];
     let mut metrics: Vec<Metric> = kinds.into_iter().map(Metric::new).collect();
     metrics.push(logit_diff().recovered(2.0, -1.0).unwrap());
+    metrics.extend([prompt.len() - 1, prompt.len() - 4, 0].map(|from| loss(&prompt.ids()[from..])));
     metrics
 }
 
@@ -152,7 +157,10 @@ fn a_sweep_equals_one_full_run_a_cell() {
         let fast = SweepOptions { shortcuts: true };
         // Metrics read the same logits whatever the family.
         let (all, some_metrics) = match arch {
-            "llama" | "gpt2" => (every_metric(donor), vec![logit_diff(), Metric::new(Kind::Entropy)]),
+            "llama" | "gpt2" => {
+                let some = vec![logit_diff(), Metric::new(Kind::Entropy), loss(&prompt.ids()[7..])];
+                (every_metric(donor, &prompt), some)
+            }
             _ => (vec![Metric::new(Kind::Kl(donor))], vec![logit_diff()]),
         };
         for metric in &all {
@@ -247,6 +255,42 @@ fn every_cell_has_the_fate_it_must_have() {
         for (fate, change) in fates.iter().zip(&found.max_change) {
             assert_eq!(matches!(fate, Fate::Computed(_) | Fate::Merged(_)), *change > 0.0, "{arch} {fate:?}");
         }
+    }
+}
+
+/// A loss reads other positions than the last, and so other cells cannot be seen.
+#[test]
+fn a_loss_sees_what_comes_before_its_tokens() {
+    let model = tiny("llama");
+    let (prompt, donor) = pair(&model);
+    let donor = run(&model, &donor, vec![], &[]);
+    let last = model.config().n_layers - 1;
+    let at = |layer, pos| {
+        vec![set(Site::new(Point::ResidPost, layer).at(Pos::Index(pos)), Value::Trace(donor.clone()))]
+    };
+    // The last three tokens are predicted at positions 7 to 9.
+    let cells = [at(0, 10), at(last, 6), at(last, 7), at(last, 9), at(0, 3), at(0, 5)];
+    let metric = loss(&prompt.ids()[8..]);
+    let found =
+        sweep(&model, &prompt, &cells, &metric, SweepOptions::default(), &Control::default()).unwrap();
+    use Fate::{Computed, EqualsBase, Unreachable};
+    let fates = [Unreachable, Unreachable, Computed(0), Computed(1), EqualsBase, Computed(2)];
+    assert_eq!(found.fates, fates);
+    let runs: Vec<_> = cells.iter().map(|cell| run(&model, &prompt, cell.clone(), &[])).collect();
+    check("loss", &cells, &runs, &metric, &found);
+    let logits = flat(&run(&model, &prompt, vec![], &[]).logits().narrow(0, 7, 3).unwrap());
+    let nll = |(row, &id): (&[f32], &u32)| -log_softmax(row)[id as usize];
+    let expected: f64 = logits.chunks(320).zip(&prompt.ids()[8..]).map(nll).sum::<f64>() / 3.0;
+    assert!((found.base - expected).abs() < 1e-5, "{} instead of {expected}", found.base);
+    for (ids, message) in [
+        (vec![8, 301], "the prompt does not end in the tokens of `"),
+        (vec![], "`loss` needs a token that others come before"),
+        ([&[1], prompt.ids()].concat(), "the prompt does not end in the tokens of `"),
+    ] {
+        let control = Control::default();
+        let refused = sweep(&model, &prompt, &cells, &loss(&ids), SweepOptions::default(), &control);
+        let told = refused.unwrap_err().to_string();
+        assert!(told.starts_with(message), "{told}");
     }
 }
 
@@ -403,7 +447,7 @@ proptest! {
         draws in prop::collection::vec(prop::collection::vec(draw(), 1..4), 1..9),
         memory in prop::sample::select(vec![None, Some(1), Some(200_000)]),
         shortcuts: bool,
-        kind in 0..3,
+        kind in 0..5,
     ) {
         let model = tiny(arch);
         let mut other = ids.clone();
@@ -415,6 +459,8 @@ proptest! {
         let metric = match kind {
             0 => logit_diff(),
             1 => Metric::new(Kind::Kl(donor.clone())),
+            2 => loss(&ids),
+            3 => loss(&ids[ids.len() - 1..]),
             _ => Metric::new(Kind::Func(Arc::new(|logits| Ok(log_softmax(logits)[7])))),
         };
         // Patches of one cell that overlap are refused, by both alike.

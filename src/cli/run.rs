@@ -1,5 +1,8 @@
 //! `patchscript run`.
 
+use std::io::{IsTerminal, stderr};
+
+use crate::count::count;
 use crate::script::host::Script;
 use crate::script::params::Scan;
 use crate::script::{Host, HostOptions, interrupt};
@@ -28,9 +31,23 @@ pub fn run(run: Run) -> u8 {
         host.run(&script)
     });
     match result {
-        Ok(()) => 0,
+        Ok(()) => {
+            if let Some(results) = results(&host).filter(|_| stderr().is_terminal()) {
+                warn(&results);
+            }
+            0
+        }
         Err(error) => report(&host, &error),
     }
+}
+
+/// Where the results are, if the script wrote any.
+fn results(host: &Host) -> Option<String> {
+    let files = host.context().files().ok()?;
+    let written = files.written().len();
+    let here = std::env::current_dir().ok();
+    let folder = here.and_then(|here| files.out_dir().strip_prefix(here).ok()).unwrap_or(files.out_dir());
+    (written > 0).then(|| format!("{} in {}", count(written as u64, "result"), folder.display()))
 }
 
 /// `name = default  help`, one a line.
@@ -53,4 +70,19 @@ fn list(host: &Host, scan: &Scan) -> String {
             line.trim_end().to_string() + "\n"
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_counted_where_they_are() {
+        let out = tempfile::tempdir().unwrap();
+        let host = Host::new(HostOptions { out: Some(out.path().into()), ..HostOptions::default() });
+        assert_eq!(results(&host), None);
+        host.context().files().unwrap().write("a.txt", |_| Ok(())).unwrap();
+        let told = format!("1 result in {}", out.path().display());
+        assert_eq!(results(&host), Some(told));
+    }
 }

@@ -4,6 +4,7 @@ use super::files::FileError;
 use super::json::JsonError;
 use super::log::LogError;
 use super::npy::NpyError;
+use super::npz::NpzError;
 use super::random::RandomError;
 use super::statistics::StatisticsError;
 use super::table::TableError;
@@ -17,6 +18,7 @@ pub enum DataError {
     Json(#[from] JsonError),
     Log(#[from] LogError),
     Npy(#[from] NpyError),
+    Npz(#[from] NpzError),
     Random(#[from] RandomError),
     Statistics(#[from] StatisticsError),
 }
@@ -30,6 +32,7 @@ impl DataError {
             DataError::Json(error) => error.help(),
             DataError::Log(error) => error.help(),
             DataError::Npy(error) => error.help(),
+            DataError::Npz(error) => error.help(),
             DataError::Random(error) => error.help(),
             DataError::Statistics(error) => error.help(),
         }

@@ -2,7 +2,7 @@
 //!
 //! Read [`files`] first: it decides which paths a script may touch, and every byte goes through it.
 //! The formats then work on text, bytes and writers, never on paths: [`table`] (TSV and CSV), [`json`]
-//! (and JSONL), [`mod@log`] (JSONL that grows), [`npy`] (float32 arrays);
+//! (and JSONL), [`mod@log`] (JSONL that grows), [`npy`] (float32 arrays) and [`npz`] (several by name);
 //! [`error`] is the one type that all of them fail with.
 //! [`random`] draws as NumPy, Python and scikit-learn do, and [`statistics`] stands on it.
 
@@ -11,6 +11,7 @@ pub mod files;
 pub mod json;
 pub mod log;
 pub mod npy;
+pub mod npz;
 pub mod random;
 pub mod statistics;
 pub mod table;

@@ -36,8 +36,8 @@ impl NpyError {
     pub fn help(&self) -> Option<String> {
         match self {
             NpyError::Header { .. } => Some("write it with `save_npy`, or with NumPy's `np.save`".into()),
-            NpyError::Type { name, .. } | NpyError::Inexact { name, .. } => {
-                Some(format!("convert it first: `np.save({name:?}, np.load({name:?}).astype(np.float32))`"))
+            NpyError::Type { .. } | NpyError::Inexact { .. } => {
+                Some("convert it first, with NumPy's `.astype(np.float32)`, and save it again".into())
             }
             NpyError::Size { .. } | NpyError::Shape { .. } => Some("write or download the file again".into()),
         }
@@ -184,7 +184,7 @@ mod tests {
         );
         assert_eq!(
             error.help().unwrap(),
-            "convert it first: `np.save(\"x.npy\", np.load(\"x.npy\").astype(np.float32))`"
+            "convert it first, with NumPy's `.astype(np.float32)`, and save it again"
         );
         let error = read(&bytes(&arr0(1_u8))).unwrap_err();
         assert_eq!(error.to_string(), "`x.npy` holds `|u1`, not float32");

@@ -37,7 +37,8 @@ pub(super) fn load(device: &Device, dtype: DType) -> Result<Model> {
         || loader::load(config, &Files::Embedded(SliceSafetensors::new(&WEIGHTS.0)?), device, dtype),
     );
     let (tokenizer, transformer) = (tokenizer?, transformer?);
-    Ok(Model { id: ID.into(), transformer, tokenizer: Some(tokenizer), chat })
+    let [.., generation_config] = sources;
+    Ok(Model { id: ID.into(), transformer, tokenizer: Some(tokenizer), chat, generation_config })
 }
 
 pub(super) fn config() -> Result<Config> {

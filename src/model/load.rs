@@ -9,7 +9,7 @@ use super::tokenizer::{Tokenizer, TokenizerError};
 use super::weights::Files;
 use super::{Model, embedded, loader};
 use candle_core::{DType, Device};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
@@ -79,8 +79,10 @@ fn load_folder(id: &str, folder: &Path, device: &Device, dtype: DType) -> Result
         found => Some(found?),
     };
     let chat = ChatTemplate::from_folder(folder)?;
+    let path = folder.join("generation_config.json");
+    let generation_config = if path.is_file() { read_json(&path)? } else { json!({}) };
     let transformer = loader::load(config, &Files::open_folder(folder)?, device, dtype)?;
-    Ok(Model { id: id.into(), transformer, tokenizer, chat })
+    Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config })
 }
 
 fn load_gguf(id: &str, path: &Path, device: &Device, dtype: DType) -> Result<Model> {
@@ -89,7 +91,7 @@ fn load_gguf(id: &str, path: &Path, device: &Device, dtype: DType) -> Result<Mod
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let chat = ChatTemplate::from_gguf(&gguf)?;
     let transformer = loader::load(config, &Files::Gguf(gguf), device, dtype)?;
-    Ok(Model { id: id.into(), transformer, tokenizer, chat })
+    Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config: json!({}) })
 }
 
 fn from_hub(id: &str, need: Need, offline: bool) -> Result<PathBuf> {

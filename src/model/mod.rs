@@ -46,6 +46,8 @@ pub struct Model {
     pub transformer: Transformer,
     tokenizer: Option<Tokenizer>,
     chat: Option<ChatTemplate>,
+    /// What `generation_config.json` says; empty where there is none.
+    pub generation_config: serde_json::Value,
 }
 
 impl std::fmt::Debug for Model {

@@ -31,6 +31,11 @@ impl Placed<'_> {
 /// What a write did: ledger entry and `max |Δ|`, a scalar left on the device.
 pub type Change = (usize, Tensor);
 
+/// The larger of two changes, NaN if one is: a patch that brings NaN has not changed nothing.
+pub fn larger(a: f32, b: f32) -> f32 {
+    if b > a || b.is_nan() { b } else { a }
+}
+
 /// Applies writes to `x` `[rows, width]`, all of them in one copy of `x`.
 pub fn rows(x: &Tensor, placed: &[Placed]) -> Result<(Tensor, Vec<Change>)> {
     let mut segments: BTreeMap<usize, Vec<&Placed>> = BTreeMap::new();

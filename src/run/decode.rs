@@ -1,6 +1,6 @@
 //! The passes of a generation: one packed prefill of all prompts, then packed steps of one row a sequence.
 
-use super::apply::Placed;
+use super::apply::{Placed, larger};
 use super::control::Control;
 use super::error::{Result, RunError};
 use super::generate::{GenerateOptions, Sequence};
@@ -249,7 +249,7 @@ impl Pass {
 fn note(s: &mut Sequence, write: &Write, change: f32) {
     let (fired, max) = &mut s.changes[write.index];
     *fired += 1;
-    *max = max.max(change);
+    *max = larger(*max, change);
 }
 
 /// Resolves the patches that act now, in their canonical order; each write knows its patch's index.

@@ -67,6 +67,14 @@ pub enum RunError {
     MetricSet { metric: &'static str, len: usize },
     #[error("`kl` compares {found} logits with {want}: the trace comes from another model")]
     KlWidth { want: usize, found: usize },
+    #[error("the prompt does not end in the tokens of `{ending}`")]
+    LossEnding { ending: String, last: Vec<String> },
+    #[error("`loss` needs a token that others come before")]
+    NoLossTokens,
+    #[error("a logit that the metric reads is NaN")]
+    NanLogits,
+    #[error("the metric, a `{metric}`, is NaN")]
+    NanMetric { metric: &'static str },
     #[error("clean and corrupt value are both {value}: nothing is left to recover")]
     NothingToRecover { value: f64 },
     #[error("a sweep needs at least one cell")]
@@ -148,6 +156,19 @@ impl RunError {
                 Some("drop `.at(…)` from a patch with `.steps(\"generated\")`: it applies to each new token".into())
             }
             RunError::MetricSet { .. } => Some("use `logprob_diff(a, b)`, which sums probabilities over sets".into()),
+            RunError::LossEnding { last, .. } => {
+                Some(format!("the prompt ends in `{}`; put what the loss is of at its end", last.join("` `")))
+            }
+            RunError::NoLossTokens => Some("name at least one token, and write what comes before it into the prompt".into()),
+            RunError::NanLogits => Some(
+                "activations overflowed, or a patch brought NaN: look at the patches' values, and at `trace.last` of the \
+                 same run"
+                    .into(),
+            ),
+            RunError::NanMetric { metric: "closure" } => {
+                Some("see what it divides by, or takes the logarithm of".into())
+            }
+            RunError::NanMetric { .. } => Some("it compares infinite logits: look at `trace.last`".into()),
             RunError::NothingToRecover { .. } => {
                 Some("check that the two prompts differ and that the metric tells them apart".into())
             }

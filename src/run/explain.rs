@@ -79,12 +79,12 @@ pub fn explain(
     metric: &Metric,
     control: &Control,
 ) -> Result<Explanation> {
-    let metric = metric.resolve(model)?;
-    let plan = plan(model, prompt, cells, true)?;
+    let metric = metric.resolve(model, prompt)?;
+    let plan = plan(model, prompt, cells, &metric.rows(), true)?;
     let chunks = sweep::chunks(model, prompt, &plan, &metric, control);
     let config = model.config();
     let len = prompt.len();
-    let columns = metric.columns().map_or(config.d_vocab, |ids| ids.len());
+    let columns = metric.logits(config.d_vocab);
 
     let mut flops = run_flops(config, len, 0) * config.n_layers as f64 + unembed_flops(config, columns);
     for work in &plan.work {

@@ -1,9 +1,13 @@
-//! Metrics: one number from the logits at the last position.
+//! Metrics: one number from the logits, for all but the loss those at the last position.
 
 use super::error::{Result, RunError};
+use super::tokens::Tokens;
 use super::trace::Trace;
-use crate::model::Model;
+use crate::model::tokenizer::Bos;
+use crate::model::{Model, ModelError};
+use candle_core::DType;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Tokens a metric asks about, before a model says their ids.
@@ -20,7 +24,7 @@ impl TokenSet {
     pub fn resolve(&self, model: &Model) -> Result<Vec<u32>> {
         let ids = match self {
             TokenSet::Text(text) => {
-                vec![model.tokenizer()?.single(text).map_err(crate::model::ModelError::from)?]
+                vec![model.tokenizer()?.single(text).map_err(ModelError::from)?]
             }
             TokenSet::Ids(ids) => ids.clone(),
             TokenSet::Many(sets) => {
@@ -33,12 +37,44 @@ impl TokenSet {
         };
         let d_vocab = model.config().d_vocab;
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= d_vocab) {
-            return Err(crate::model::ModelError::BadToken { id, d_vocab }.into());
+            return Err(ModelError::BadToken { id, d_vocab }.into());
         }
         if ids.is_empty() {
             return Err(RunError::NoMetricTokens);
         }
         Ok(ids)
+    }
+}
+
+/// A text or ids that a prompt ends with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+impl Ending {
+    /// Its tokens, less the first one if the prompt has no other: nothing predicts that.
+    ///
+    /// # Errors
+    /// A prompt that does not end so, or has no token to predict.
+    fn resolve(&self, model: &Model, prompt: &Tokens) -> Result<Vec<u32>> {
+        let ids = match self {
+            Ending::Text(text) => model.tokenizer()?.encode(text, Bos::No, true).map_err(ModelError::from)?,
+            Ending::Ids(ids) => ids.clone(),
+        };
+        if !prompt.ids().ends_with(&ids) {
+            let last = prompt.len().saturating_sub(ids.len() + 2);
+            return Err(RunError::LossEnding {
+                ending: model.texts(&ids).concat(),
+                last: model.texts(&prompt.ids()[last..]),
+            });
+        }
+        let first = usize::from(ids.len() == prompt.len());
+        match ids.get(first..) {
+            Some(ids) if !ids.is_empty() => Ok(ids.to_vec()),
+            _ => Err(RunError::NoLossTokens),
+        }
     }
 }
 
@@ -59,7 +95,26 @@ pub enum Kind {
     Kl(Arc<Trace>),
     /// Nats.
     Entropy,
+    /// The mean cross-entropy of the prompt's last tokens, each predicted from those before it; nats a token
+    Loss(Ending),
     Func(MetricFn),
+}
+
+impl Kind {
+    fn name(&self) -> &'static str {
+        match self {
+            Kind::Logit(_) => "logit",
+            Kind::LogitDiff(..) => "logit_diff",
+            Kind::Prob(_) => "prob",
+            Kind::Logprob(_) => "logprob",
+            Kind::LogprobDiff(..) => "logprob_diff",
+            Kind::Rank(_) => "rank",
+            Kind::Kl(_) => "kl",
+            Kind::Entropy => "entropy",
+            Kind::Loss(_) => "loss",
+            Kind::Func(_) => "closure",
+        }
+    }
 }
 
 /// What a run is judged by, perhaps scaled to the fraction recovered.
@@ -72,18 +127,7 @@ pub struct Metric {
 
 impl fmt::Debug for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.kind {
-            Kind::Logit(_) => "logit",
-            Kind::LogitDiff(..) => "logit_diff",
-            Kind::Prob(_) => "prob",
-            Kind::Logprob(_) => "logprob",
-            Kind::LogprobDiff(..) => "logprob_diff",
-            Kind::Rank(_) => "rank",
-            Kind::Kl(_) => "kl",
-            Kind::Entropy => "entropy",
-            Kind::Func(_) => "closure",
-        };
-        write!(f, "Metric({name})")
+        write!(f, "Metric({})", self.kind.name())
     }
 }
 
@@ -101,7 +145,9 @@ impl Metric {
     }
 
     /// Looks tokens up, so that everything about the metric is checked before a run.
-    pub fn resolve(&self, model: &Model) -> Result<Resolved> {
+    pub fn resolve(&self, model: &Model, prompt: &Tokens) -> Result<Resolved> {
+        let last = prompt.len().checked_sub(1).ok_or(ModelError::EmptyPrompt)?;
+        let mut rows = last..prompt.len();
         let set = |t: &TokenSet| t.resolve(model);
         let one = |metric: &'static str, t: &TokenSet| -> Result<u32> {
             match set(t)?[..] {
@@ -124,18 +170,25 @@ impl Metric {
                 }
                 On::Kl(clean)
             }
+            Kind::Loss(ending) => {
+                let ids = ending.resolve(model, prompt)?;
+                rows = last - ids.len()..last;
+                On::Loss(ids)
+            }
             Kind::Func(f) => On::Func(f.clone()),
         };
-        Ok(Resolved { on, recovered: self.recovered })
+        Ok(Resolved { name: self.kind.name(), on, rows, recovered: self.recovered })
     }
 
     /// The metric of a traced run.
     pub fn of(&self, trace: &Trace) -> Result<f64> {
-        let resolved = self.resolve(trace.model())?;
-        let last = trace.last()?.to_vec1::<f32>()?;
+        let resolved = self.resolve(trace.model(), trace.tokens())?;
+        let rows = resolved.rows();
+        let read = trace.logits().narrow(0, rows.start, rows.len())?;
+        let read = read.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         match resolved.columns() {
-            Some(ids) => resolved.eval(&ids.iter().map(|&id| last[id as usize]).collect::<Vec<_>>()),
-            None => resolved.eval(&last),
+            Some(ids) => resolved.eval(&ids.iter().map(|&id| read[id as usize]).collect::<Vec<_>>()),
+            None => resolved.eval(&read),
         }
     }
 }
@@ -148,17 +201,30 @@ enum On {
     Rank(u32),
     Kl(Vec<f64>),
     Entropy,
+    Loss(Vec<u32>),
     Func(MetricFn),
 }
 
-/// A metric whose tokens are known.
+/// A metric whose tokens are known, for one prompt.
 pub struct Resolved {
+    name: &'static str,
     on: On,
+    rows: Range<usize>,
     recovered: Option<(f64, f64)>,
 }
 
 impl Resolved {
-    /// The only logits it needs, in the order in which `eval` takes them; `None`: all of them.
+    /// The positions whose logits it reads.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// How many logits it reads in all.
+    pub fn logits(&self, d_vocab: usize) -> usize {
+        self.rows.len() * self.columns().map_or(d_vocab, |ids| ids.len())
+    }
+
+    /// The only logits it needs of a row, in the order in which `eval` takes them; `None`: all of them.
     pub fn columns(&self) -> Option<Vec<u32>> {
         match &self.on {
             On::Difference(a, b) => Some(std::iter::once(*a).chain(*b).collect()),
@@ -167,8 +233,14 @@ impl Resolved {
         }
     }
 
-    /// The value from one position's logits, those of [`columns`](Self::columns) or all.
+    /// The value from the logits of its rows, one after the other, those of [`columns`](Self::columns) or all.
+    ///
+    /// # Errors
+    /// A closure that fails; NaN, which no comparison would notice.
     pub fn eval(&self, logits: &[f32]) -> Result<f64> {
+        if logits.iter().any(|logit| logit.is_nan()) {
+            return Err(RunError::NanLogits);
+        }
         let at = |ids: &[u32]| ids.iter().map(|&id| logits[id as usize]).collect::<Vec<_>>();
         let value = match &self.on {
             On::Difference(_, None) => f64::from(logits[0]),
@@ -182,12 +254,18 @@ impl Resolved {
                 let patched = log_softmax(logits);
                 clean.iter().zip(&patched).map(|(&p, &q)| product(p.exp(), p - q)).sum()
             }
+            On::Loss(ids) => {
+                let rows = ids.iter().zip(logits.chunks(logits.len() / ids.len()));
+                rows.map(|(&id, row)| logsumexp(row) - f64::from(row[id as usize])).sum::<f64>()
+                    / ids.len() as f64
+            }
             On::Func(f) => f(logits).map_err(RunError::Closure)?,
         };
-        Ok(match self.recovered {
+        let value = match self.recovered {
             Some((clean, corrupted)) => (value - corrupted) / (clean - corrupted),
             None => value,
-        })
+        };
+        if value.is_nan() { Err(RunError::NanMetric { metric: self.name }) } else { Ok(value) }
     }
 }
 

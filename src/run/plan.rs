@@ -8,6 +8,7 @@ use super::tokens::Tokens;
 use super::trace::Trace;
 use crate::model::{At, Config, Model, ModelError, Point};
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One cell that must be computed.
@@ -19,7 +20,8 @@ pub struct Work {
     pub entry: usize,
     /// Its first row that can differ from the base run.
     pub first: usize,
-    /// The first row that goes on once rows meet no more: the last one, or what patches there need together.
+    /// The first row that goes on once rows meet no more: the first that the metric reads, or what patches there need
+    /// together with it.
     pub tail: usize,
 }
 
@@ -52,11 +54,18 @@ pub struct Plan {
     pub fates: Vec<Fate>,
 }
 
-/// Decides the fate of every cell. `shortcuts` off computes every cell.
+/// Decides the fate of every cell, for a metric that reads the logits of the positions `reads`. `shortcuts` off
+/// computes every cell.
 ///
 /// # Errors
 /// Whatever is wrong with any cell.
-pub fn plan(model: &Arc<Model>, prompt: &Tokens, cells: &[Vec<Patch>], shortcuts: bool) -> Result<Plan> {
+pub fn plan(
+    model: &Arc<Model>,
+    prompt: &Tokens,
+    cells: &[Vec<Patch>],
+    reads: &Range<usize>,
+    shortcuts: bool,
+) -> Result<Plan> {
     if prompt.is_empty() {
         return Err(ModelError::EmptyPrompt.into());
     }
@@ -75,7 +84,7 @@ pub fn plan(model: &Arc<Model>, prompt: &Tokens, cells: &[Vec<Patch>], shortcuts
         }
         let mut keys: Vec<Key> = all().map(|(p, s)| Key::new(p, s)).collect();
         keys.sort();
-        let reaches = |selection: &Selection| reaches_last(selection, config, prompt.len());
+        let reaches = |selection: &Selection| reaches(selection, config, reads);
         // A closure that sees several rows may carry a change from one to the other.
         let keep_all = !shortcuts || all().any(|(p, s)| mixes_rows(p, s) && reaches(s));
         let acts: Vec<Act> = selections
@@ -92,7 +101,7 @@ pub fn plan(model: &Arc<Model>, prompt: &Tokens, cells: &[Vec<Patch>], shortcuts
             let work = plan.work.len();
             seen.insert(keys, work);
             plan.fates.push(Fate::Computed(work));
-            plan.work.push(place(cell, patches, acts, config, prompt.len(), shortcuts));
+            plan.work.push(place(cell, patches, acts, config, prompt.len(), reads, shortcuts));
         }
     }
     Ok(plan)
@@ -185,11 +194,14 @@ fn mixes_rows(patch: &Patch, selection: &Selection) -> bool {
     matches!(patch.edit, Edit::Func(_)) && selection.rows.len() > 1
 }
 
-/// Can a causal model carry this change to the last position?
-fn reaches_last(selection: &Selection, config: &Config, len: usize) -> bool {
+/// Can a causal model carry this change to a position that the metric reads?
+fn reaches(selection: &Selection, config: &Config, reads: &Range<usize>) -> bool {
     let At { point, layer } = selection.at;
-    if selection.rows.contains(&(len - 1)) {
+    if selection.rows.iter().any(|row| reads.contains(row)) {
         return true;
+    }
+    if selection.rows.iter().all(|row| *row >= reads.end) {
+        return false;
     }
     match point {
         Point::Embed | Point::PosEmbed => true,
@@ -206,23 +218,26 @@ fn place(
     acts: Vec<Act>,
     config: &Config,
     len: usize,
+    reads: &Range<usize>,
     shortcuts: bool,
 ) -> Work {
     let entry = acts.iter().map(|act| entry(act.selection.at, config)).min();
     let entry = entry.filter(|_| shortcuts).unwrap_or(0);
     let rows = |act: &Act| act.selection.rows.iter().copied().min();
-    let first = acts.iter().filter_map(rows).min().filter(|_| shortcuts).unwrap_or(0);
-    let mut work = Work { cell, acts, entry, first, tail: len - 1 };
-    // After the last layer rows no longer meet, and the metric reads the last one.
+    let first = acts.iter().filter_map(rows).min().filter(|_| shortcuts).unwrap_or(0).min(reads.start);
+    let mut work = Work { cell, acts, entry, first, tail: reads.start };
+    // After the last layer rows no longer meet, and the metric reads only its own.
     if entry == config.n_layers {
-        work.first = len - 1;
+        work.first = reads.start;
     }
-    let mut after = work.acts.iter().filter(|act| acts_on_tail(act.selection.at, config));
+    let after = work.acts.iter().filter(|act| acts_on_tail(act.selection.at, config));
     let last_alone = |act: &Act| {
-        act.selection.rows.contains(&(len - 1)) && !mixes_rows(&patches[act.patch], &act.selection)
+        reads.start == len - 1
+            && act.selection.rows.contains(&reads.start)
+            && !mixes_rows(&patches[act.patch], &act.selection)
     };
     if !after.clone().all(last_alone) {
-        work.tail = after.by_ref().filter_map(rows).min().unwrap_or(len - 1);
+        work.tail = after.filter_map(rows).min().map_or(reads.start, |row| row.min(reads.start));
     }
     work
 }

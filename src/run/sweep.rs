@@ -1,7 +1,7 @@
 //! The sweep: one walk down the layers for all cells. A cell enters at the layer of its patch with the base run's
 //! rows from the patched position on; earlier positions are read from the base run's keys and values.
 
-use super::apply::{Change, Placed};
+use super::apply::{Change, Placed, larger};
 use super::control::Control;
 use super::error::Result;
 use super::memory;
@@ -63,8 +63,8 @@ pub fn sweep(
     options: SweepOptions,
     control: &Control,
 ) -> Result<Sweep> {
-    let metric = metric.resolve(model)?;
-    let plan = plan(model, prompt, cells, options.shortcuts)?;
+    let metric = metric.resolve(model, prompt)?;
+    let plan = plan(model, prompt, cells, &metric.rows(), options.shortcuts)?;
     let chunks = chunks(model, prompt, &plan, &metric, control);
     trace::record(&plan.donors(cells))?;
     let base = Base::run(model, prompt, control)?;
@@ -103,7 +103,7 @@ pub fn chunks(
     metric: &Resolved,
     control: &Control,
 ) -> Vec<memory::Chunk> {
-    let columns = metric.columns().map_or(model.config().d_vocab, |ids| ids.len());
+    let columns = metric.logits(model.config().d_vocab);
     let budget = memory::budget(control, &model.transformer.device);
     memory::chunks(model, prompt.len(), columns, &plan.work, budget)
 }
@@ -131,15 +131,15 @@ impl Base {
     }
 
     fn metric(&self, model: &Model, metric: &Resolved) -> Result<f64> {
-        let x = &self.resid[self.kv.len()];
-        let last = x.narrow(0, x.dim(0)? - 1, 1)?;
+        let rows = metric.rows();
+        let x = self.resid[self.kv.len()].narrow(0, rows.start, rows.len())?;
         let mut hook = crate::model::NoHook;
-        let normed = model.transformer.final_norm(&last, &mut hook)?;
+        let normed = model.transformer.final_norm(&x, &mut hook)?;
         let logits = match metric.columns() {
             Some(ids) => model.transformer.unembed_columns(&normed, &ids)?,
             None => model.transformer.unembed(&normed, &mut hook)?,
         };
-        metric.eval(&logits.get(0)?.to_dtype(DType::F32)?.to_vec1::<f32>()?)
+        metric.eval(&logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
     }
 }
 
@@ -344,14 +344,18 @@ impl Walk<'_> {
         let normed = transformer.final_norm(&rows, &mut hook)?;
         let logits_patched = hook.wants(At { point: Point::Logits, layer: 0 });
         let batch = tail_batch(cells, &order, self.prompt.len());
-        let ends = (0..order.len()).map(|segment| batch.rows_of(segment).end as u32 - 1);
-        let ends = Tensor::from_iter(ends, rows.device())?;
+        // Of each cell the rows that the metric reads, counted from the end of its tail.
+        let [from, to] =
+            [self.metric.rows().start, self.metric.rows().end].map(|row| self.prompt.len() - row);
+        let ends = (0..order.len()).map(|segment| batch.rows_of(segment).end);
+        let read = ends.flat_map(|end| (end - from) as u32..(end - to) as u32);
+        let read = Tensor::from_iter(read, rows.device())?;
         // Patches on logits may reach the metric's columns from any other.
         let columns = self.metric.columns();
         let logits = match &columns {
-            _ if logits_patched => transformer.unembed(&normed, &mut hook)?.index_select(&ends, 0)?,
-            Some(ids) => transformer.unembed_columns(&normed.index_select(&ends, 0)?, ids)?,
-            None => transformer.unembed(&normed.index_select(&ends, 0)?, &mut hook)?,
+            _ if logits_patched => transformer.unembed(&normed, &mut hook)?.index_select(&read, 0)?,
+            Some(ids) => transformer.unembed_columns(&normed.index_select(&read, 0)?, ids)?,
+            None => transformer.unembed(&normed.index_select(&read, 0)?, &mut hook)?,
         };
         let logits = match &columns {
             Some(ids) if logits_patched => {
@@ -360,10 +364,10 @@ impl Walk<'_> {
             _ => logits,
         };
         note(changes, hook.changes);
-        let logits = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+        let logits = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
         let mut values = vec![0.0; cells.len()];
-        for (&i, row) in order.iter().zip(&logits) {
-            values[i] = self.metric.eval(row)?;
+        for (&i, rows) in order.iter().zip(logits.chunks(logits.len() / order.len())) {
+            values[i] = self.metric.eval(rows)?;
         }
         Ok(values)
     }
@@ -413,7 +417,7 @@ fn starts(cells: &[Cell], active: &[usize], len: usize) -> HashMap<usize, usize>
 fn largest(changes: &[Tensor]) -> Result<f32> {
     let mut max = 0f32;
     for change in changes {
-        max = max.max(change.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+        max = larger(max, change.to_dtype(DType::F32)?.to_scalar::<f32>()?);
     }
     Ok(max)
 }

@@ -1,6 +1,6 @@
 //! A traced run: its tokens, its patches, its logits, and any activation on request.
 
-use super::apply::Placed;
+use super::apply::{Placed, larger};
 use super::control::Control;
 use super::error::{Result, RunError};
 use super::memory::PASS_ROWS;
@@ -274,7 +274,7 @@ impl<'a> Pass<'a> {
             let mut max_change = 0f32;
             let mut fired = 0;
             for (_, change) in changes {
-                max_change = max_change.max(change.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+                max_change = larger(max_change, change.to_dtype(DType::F32)?.to_scalar::<f32>()?);
                 fired += 1;
             }
             let site = write.selection.site.clone();

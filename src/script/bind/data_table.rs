@@ -160,6 +160,16 @@ fn fields(api: &mut Api) {
         "#{a: \"1\", b: \"2\"}",
     )
     .native(|table: &mut Table, i: i64| table.row(i));
+    api.method("Table", "head(n: int) -> Table", "the first `n` rows, or all if there are fewer")
+        .example(
+            "write_text(\"t.tsv\", \"a\\n1\\n2\\n3\\n\"); read_tsv(\"t.tsv\").head(2).column(\"a\")",
+            "[\"1\", \"2\"]",
+        )
+        .native(|table: &mut Table, n: Dynamic| -> ScriptResult<Table> {
+            let mut head = table.0.as_ref().clone();
+            head.rows.truncate(args::size(&n)?);
+            Ok(Table(Arc::new(head)))
+        });
     api.indexer("Table", "[i: int] -> map", "as `.row(i)`")
         .example("write_text(\"t.tsv\", \"a\\tb\\n1\\t2\\n3\\t4\\n\"); read_tsv(\"t.tsv\")[-1].b", "\"4\"")
         .native(|table: &mut Table, i: i64| table.row(i));

@@ -1,13 +1,14 @@
-//! Metrics: one number from the logits at the last position.
+//! Metrics: one number from the logits, for all but the loss those at the last position.
 
 use std::sync::Arc;
 
 use rhai::{Dynamic, FnPtr, NativeCallContext};
 
 use super::closure;
+use super::tokens::Tokens;
 use super::trace::Trace;
 use crate::run::Metric;
-use crate::run::metric::{Kind, TokenSet};
+use crate::run::metric::{Ending, Kind, TokenSet};
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
@@ -67,7 +68,9 @@ const OF_TWO: &[Two] = &[
 
 /// Registers Metric.
 pub fn register(api: &mut Api) {
-    api.ty::<Metric>("Metric", "one number from the logits at the last position", |m| format!("{m:?}"));
+    api.ty::<Metric>("Metric", "one number from the logits, at the last position unless it is a loss", |m| {
+        format!("{m:?}")
+    });
     for &(signature, summary, kind, code, output) in OF_ONE {
         api.function(signature, summary)
             .example(code, output)
@@ -86,6 +89,18 @@ pub fn register(api: &mut Api) {
     api.function("entropy() -> Metric", "the entropy of the next token, in nats")
         .example("entropy().of(load().trace(\" John gave\")) < (320.0).ln()", "true")
         .native(|| Metric::new(Kind::Entropy));
+    api.function(
+        "loss(ending: any) -> Metric",
+        "the mean cross-entropy of the tokens that the prompt ends with (a string, Tokens or ids; all but the first if they \
+         are all of it), each predicted from those before it, in nats a token",
+    )
+    .example(
+        "let m = load(); let both = loss(\" gave half\").of(m.trace(\" John gave half\")); \
+         let gave = logprob(\" gave\").of(m.trace(\" John\")); let half = logprob(\" half\").of(m.trace(\" John gave\")); \
+         (both + (gave + half) / 2.0).abs() < 1e-5",
+        "true",
+    )
+    .native(|tokens: Dynamic| -> ScriptResult<Metric> { Ok(Metric::new(Kind::Loss(ending(&tokens)?))) });
     let context = api.context();
     api.function("metric(f: function) -> Metric", "any number from the last position's logits, [d_vocab]")
         .example(
@@ -130,6 +145,25 @@ pub fn read(context: &Arc<Context>, value: &Dynamic) -> ScriptResult<Metric> {
     }
 }
 
+/// A string, Tokens, or an array of ids.
+fn ending(value: &Dynamic) -> ScriptResult<Ending> {
+    if let Some(tokens) = value.read_lock::<Tokens>() {
+        return Ok(Ending::Ids(tokens.inner.ids().to_vec()));
+    }
+    if value.is_string() {
+        return Ok(Ending::Text(args::string(value)?));
+    }
+    if value.is_array() {
+        return Ok(Ending::Ids(args::each(value, id)?));
+    }
+    Err(expected("a string, Tokens or an array of ids", value).into())
+}
+
+fn id(value: &Dynamic) -> ScriptResult<u32> {
+    u32::try_from(args::int(value)?)
+        .map_err(|_| fail(format!("{value} is no token id")).help("ids count from 0").into())
+}
+
 /// A string, an id, or an array of these.
 fn tokens(value: &Dynamic) -> ScriptResult<TokenSet> {
     if value.is_string() {
@@ -138,9 +172,8 @@ fn tokens(value: &Dynamic) -> ScriptResult<TokenSet> {
     if value.is_array() {
         return Ok(TokenSet::Many(args::each(value, tokens)?));
     }
-    match value.as_int().map(u32::try_from) {
-        Ok(Ok(id)) => Ok(TokenSet::Ids(vec![id])),
-        Ok(Err(_)) => Err(fail(format!("{value} is no token id")).help("ids count from 0").into()),
-        Err(_) => Err(expected("a token: a string, an id or an array of these", value).into()),
+    match value.is_int() {
+        true => Ok(TokenSet::Ids(vec![id(value)?])),
+        false => Err(expected("a token: a string, an id or an array of these", value).into()),
     }
 }

@@ -25,6 +25,7 @@ mod site;
 pub mod tensor;
 mod tensor_file;
 mod tensor_index;
+mod tensor_linear;
 mod tensor_ops;
 mod tensor_reduce;
 mod tensor_show;

@@ -149,6 +149,13 @@ fn fields(api: &mut Api) {
     api.getter("Model", "config -> map", "`config.json` as it was read")
         .example("load().config.rope_parameters.factor", "8.0")
         .native(|model: &mut Model| from_json(model.inner.config().raw.clone()));
+    api.getter(
+        "Model",
+        "generation_config -> map",
+        "`generation_config.json` as it was read; empty if there is none",
+    )
+    .example("load().generation_config", "#{}")
+    .native(|model: &mut Model| from_json(model.inner.generation_config.clone()));
 }
 
 /// A special token's id, if there is one.

@@ -2,7 +2,7 @@
 //!
 //! What tensors can do is in [`tensor_ops`](super::tensor_ops) (arithmetic, products),
 //! [`tensor_reduce`](super::tensor_reduce) (sums, order, softmax), [`tensor_index`](super::tensor_index)
-//! (parts and shapes) and [`tensor_file`](super::tensor_file).
+//! (parts and shapes), [`tensor_linear`](super::tensor_linear) and [`tensor_file`](super::tensor_file).
 //! Results have float32 numbers, whatever the operands have. They lie in main memory wherever the model runs, so
 //! that a script may combine any two.
 //! A result without axes is a float: scripts never meet a tensor of shape `[]` unless they make it.
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use rhai::{Array, Dynamic};
 
-use super::{tensor_file, tensor_index, tensor_ops, tensor_reduce, tensor_show};
+use super::{tensor_file, tensor_index, tensor_linear, tensor_ops, tensor_reduce, tensor_show};
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
@@ -121,6 +121,7 @@ pub fn register(api: &mut Api) {
     tensor_ops::register(api);
     tensor_index::register(api);
     tensor_reduce::register(api);
+    tensor_linear::register(api);
     tensor_file::register(api);
 }
 

@@ -1,0 +1,5 @@
+//! Numerics on arrays of numbers, beyond what tensors do themselves. Knows no script and reads no files.
+//!
+//! [`linear`]: least squares, singular values, principal components.
+
+pub mod linear;
