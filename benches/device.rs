@@ -7,7 +7,7 @@
 mod common;
 
 use common::*;
-use patchscript::model::{Model, Point};
+use patchscript::model::{LoadOptions, Model, Point};
 use patchscript::run::generate::{GenerateOptions, Generation, generate};
 use patchscript::run::metric::{Kind, TokenSet};
 use patchscript::run::sweep::{SweepOptions, sweep};
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     let model = load(path.to_str().unwrap());
     let load_seconds = start.elapsed().as_secs_f64();
-    let texts = texts(&model, &mut table);
+    texts(&model, &mut table);
     let power = power(&model);
     table.row("power pair, layer × position grid", &power.values(), &numbers(&power.golden["grid"]));
     indirect_objects(&model, &mut table);
@@ -53,7 +53,8 @@ fn main() -> ExitCode {
         58
     });
     time("grid of the power pair", "cells", || power.values().len());
-    let prompts: Vec<_> = texts.iter().cycle().take(16).cloned().collect();
+    // All different, since equal ones are computed once.
+    let prompts: Vec<_> = (0..16).map(|i| (power.base.slice(i..i + 12), vec![])).collect();
     time("32 tokens after 1 prompt", "tokens", || count(&greedy(&model, &prompts[..1], 32)));
     time("32 tokens after 16 prompts", "tokens", || count(&greedy(&model, &prompts, 32)));
     time("10 tokens after 66 prompts, each with a donor's residual", "tokens", || {
@@ -73,6 +74,12 @@ impl Table {
         let diff = max_diff_of(found, want);
         self.failed |= diff.is_nan() || diff > ALLOWED;
         println!("| {name} | {} | {diff:.1e} |", want.len());
+    }
+
+    /// A largest difference as a share of the largest value.
+    fn share(&mut self, name: &str, share: f32, allowed: f32) {
+        self.failed |= share.is_nan() || share > allowed;
+        println!("| {name} | | {:.2} % of the largest |", 100.0 * share);
     }
 
     fn texts(&mut self, name: &str, differing: usize, of: usize) {
@@ -103,16 +110,33 @@ fn numbers(json: &Json) -> Vec<f32> {
     }
 }
 
+/// Every family in float32, and in half precision beside its own float32: relative to the largest logit, as half
+/// precision is.
 fn tiny_checkpoints(table: &mut Table) {
-    for arch in ["llama", "gpt2"] {
-        let model = tiny(arch);
+    for arch in ARCHS {
         let expected = tiny_expected(arch);
         let rows = expected["input_ids"].to_vec2::<i64>().unwrap();
-        let rows = rows.iter().map(|ids| ids.iter().map(|&id| id as u32).collect::<Vec<_>>());
-        let prompts: Vec<_> = rows.map(|ids| (id_tokens(&model, &ids), vec![])).collect();
-        let runs = trace(&model, &prompts, &[], &Control::default()).unwrap();
-        let found: Vec<f32> = runs.iter().flat_map(|run| flat(run.logits())).collect();
-        table.row(&format!("tiny {arch}, logits"), &found, &flat(&expected["logits"]));
+        let rows: Vec<Vec<u32>> = rows.iter().map(|ids| ids.iter().map(|&id| id as u32).collect()).collect();
+        let logits = |model: &Arc<Model>| -> Vec<f32> {
+            let prompts: Vec<_> = rows.iter().map(|ids| (id_tokens(model, ids), vec![])).collect();
+            let runs = trace(model, &prompts, &[], &Control::default()).unwrap();
+            runs.iter().flat_map(|run| flat(run.logits())).collect()
+        };
+        let want = flat(&expected["logits"]);
+        table.row(&format!("tiny {arch}, logits"), &logits(&tiny(arch)), &want);
+        if device() == "cpu" {
+            continue;
+        }
+        let largest = want.iter().fold(0f32, |most, x| most.max(x.abs()));
+        for (dtype, allowed) in [("bf16", 0.06), ("f16", 0.01)] {
+            let options = LoadOptions { device: device(), dtype: dtype.into(), ..LoadOptions::default() };
+            let model = Arc::new(Model::load(&format!("tests/golden/tiny/{arch}"), &options).unwrap());
+            table.share(
+                &format!("tiny {arch}, {dtype}"),
+                max_diff_of(&logits(&model), &want) / largest,
+                allowed,
+            );
+        }
     }
 }
 
@@ -126,7 +150,7 @@ fn count(generations: &[Generation]) -> usize {
 }
 
 /// Logits and greedy tokens of four prompts, which it gives.
-fn texts(model: &Arc<Model>, table: &mut Table) -> Vec<(Tokens, Vec<Patch>)> {
+fn texts(model: &Arc<Model>, table: &mut Table) {
     let golden = golden("smollm2_basic.json");
     let prompts = golden["prompts"].as_array().unwrap();
     let inputs: Vec<_> = prompts.iter().map(|p| (id_tokens(model, &ids(&p["ids"])), vec![])).collect();
@@ -141,7 +165,6 @@ fn texts(model: &Arc<Model>, table: &mut Table) -> Vec<(Tokens, Vec<Patch>)> {
     let found = greedy(model, &inputs, 24);
     let differing = found.iter().zip(prompts).filter(|(g, prompt)| g.ids != ids(&prompt["greedy_ids"]));
     table.texts("SmolLM2, greedy texts of 24 tokens", differing.count(), prompts.len());
-    inputs
 }
 
 /// The prompts of the layer × position heatmap.
