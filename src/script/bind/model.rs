@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rhai::{Array, Dynamic, Map};
 
-use super::data_json::from_json;
+use super::data::refused_data;
+use super::data_json::{from_json, to_json};
 use super::tensor::{self, Tensor};
 use super::tokens::Tokens;
 use super::{prompt, refusal};
@@ -251,7 +252,8 @@ fn chat(api: &mut Api) {
         "Model",
         "chat(messages: array, options?: map) -> string",
         "a conversation as the text that the model was trained on; messages are `#{role, content}`; options: \
-         `continue_final`, `add_generation_prompt`, `date`",
+         `continue_final`, `add_generation_prompt`, `date`, and variables that the model's template reads, such as \
+         `enable_thinking`",
     )
     .example(
         "load().chat([#{role: \"user\", content: \"hello\"}], #{add_generation_prompt: true})",
@@ -275,14 +277,19 @@ fn render(model: &Model, messages: Array, options: Map) -> ScriptResult<String> 
         fields.finish()?;
         Ok(message)
     })?;
+    let template = model.inner.chat().map_err(refusal::model)?;
     let mut options = Options::new(options, "chat");
-    let chat = ChatOptions {
+    let mut chat = ChatOptions {
         continue_final: options.get_bool("continue_final")?.unwrap_or(false),
         add_generation_prompt: options.get_bool("add_generation_prompt")?.unwrap_or(false),
         date: options.get_string("date")?,
+        ..ChatOptions::default()
     };
+    for (name, value) in options.get_all(template.variables()) {
+        chat.variables.insert(name.into(), to_json(&value).map_err(refused_data)?);
+    }
     options.finish()?;
-    model.inner.chat().map_err(refusal::model)?.render(&messages, &chat).map_err(refusal::model)
+    template.render(&messages, &chat).map_err(refusal::model)
 }
 
 fn weights(api: &mut Api) {
