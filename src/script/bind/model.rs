@@ -35,7 +35,7 @@ impl Model {
 
 /// The models of this run, by id and options: each is loaded once.
 #[derive(Default)]
-struct Loaded(Mutex<HashMap<(String, String, String), Arc<model::Model>>>);
+struct Loaded(Mutex<HashMap<(String, String, String, bool), Arc<model::Model>>>);
 
 impl Loaded {
     fn get(&self, context: &Arc<Context>, id: &str, options: Map) -> ScriptResult<Model> {
@@ -44,15 +44,16 @@ impl Loaded {
         let dtype = options.get_string("dtype")?.or(given.dtype.clone()).unwrap_or("f32".into());
         let device = options.get_string("device")?.or(given.device.clone()).unwrap_or("auto".into());
         let revision = options.get_string("revision")?;
+        let quantized = options.get_bool("quantized")?.unwrap_or(false);
         options.finish()?;
         let id = revision.map_or(id.to_string(), |revision| format!("{id}@{revision}"));
 
-        let key = (id.clone(), dtype.clone(), device.clone());
+        let key = (id.clone(), dtype.clone(), device.clone(), quantized);
         let mut loaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inner) = loaded.get(&key) {
             return Ok(Model { inner: inner.clone(), context: context.clone() });
         }
-        let options = LoadOptions { device, dtype, offline: given.offline };
+        let options = LoadOptions { device, dtype, offline: given.offline, quantized };
         let mut inner = model::Model::load(&place(context, &id)?, &options).map_err(refusal::model)?;
         inner.id = id;
         let inner = Arc::new(inner);
@@ -107,7 +108,7 @@ fn load(api: &mut Api) {
     };
     api.function(
         "load(id?: string, options?: map) -> Model",
-        "the model given by `--model`, else the embedded `demo`; or by id: `demo`, a folder, a `.gguf` file or `org/name`; options: `dtype`, `device`, `revision`",
+        "the model given by `--model`, else the embedded `demo`; or by id: `demo`, a folder, a `.gguf` file or `org/name`; options: `dtype`, `device`, `revision`, `quantized` (the weights of a `.gguf` file stay as small as they are there)",
     )
     .example("load().n_layers", "3")
     .native(default)
