@@ -4,12 +4,13 @@ mod common;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor};
 use common::*;
-use patchscript::model::{Config, LoadOptions, Model};
-use patchscript::run::{Control, trace};
+use patchscript::model::{Config, LoadOptions, Model, ModelError, Point};
+use patchscript::run::{Control, Site, trace};
 use serde_json::Value as Json;
 
 const ARCHS: [&str; 8] = ["llama", "llama_tied", "qwen2", "qwen3", "phi3", "gemma2", "gemma3_text", "gpt2"];
@@ -43,8 +44,13 @@ fn converted(arch: &str, name: &str, x: &Tensor, heads: &HashMap<&str, usize>) -
     }
 }
 
-/// Writes the file; `change` may alter the settings.
-fn write(arch: &str, path: &Path, change: impl FnOnce(&mut Vec<(String, gguf_file::Value)>)) {
+/// Writes the file, its matrices as `dtype`; `change` may alter the settings.
+fn write(
+    arch: &str,
+    path: &Path,
+    dtype: GgmlDType,
+    change: impl FnOnce(&mut Vec<(String, gguf_file::Value)>),
+) {
     let names = names(arch);
     let mut metadata = vec![(
         "general.architecture".to_string(),
@@ -69,7 +75,8 @@ fn write(arch: &str, path: &Path, change: impl FnOnce(&mut Vec<(String, gguf_fil
         .iter()
         .map(|(name, gguf)| {
             let x = converted(arch, name, &stored[name], &heads);
-            (gguf.as_str().unwrap(), QTensor::quantize(&x, GgmlDType::F32).unwrap())
+            let dtype = if x.rank() == 2 { dtype } else { GgmlDType::F32 };
+            (gguf.as_str().unwrap(), QTensor::quantize(&x, dtype).unwrap())
         })
         .collect();
     if let Some(factors) = names["rope_freqs"].as_array() {
@@ -88,7 +95,7 @@ fn a_gguf_file_is_the_checkpoint_that_it_was_made_from() {
     for arch in ARCHS {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.gguf");
-        write(arch, &path, |_| {});
+        write(arch, &path, GgmlDType::F32, |_| {});
         let from_gguf = load(path.to_str().unwrap());
 
         let tiny = format!("tests/golden/tiny/{arch}");
@@ -108,12 +115,69 @@ fn a_gguf_file_is_the_checkpoint_that_it_was_made_from() {
     }
 }
 
+fn load_cpu(path: &Path, quantized: bool) -> Result<Arc<Model>, ModelError> {
+    let options = LoadOptions { device: "cpu".into(), quantized, ..LoadOptions::default() };
+    Model::load(path.to_str().unwrap(), &options).map(Arc::new)
+}
+
+/// To the bit, whatever the number of rows, and so the kernels.
+#[test]
+fn weights_that_stay_quantized_are_the_same_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    for (i, arch) in ARCHS.into_iter().enumerate() {
+        // A type with a kernel of its own and one without.
+        let kinds = [GgmlDType::Q4_0, GgmlDType::Q5_1, GgmlDType::Q8_0, GgmlDType::F16];
+        for dtype in [kinds[i % 4], kinds[(i + 1) % 4]] {
+            write(arch, &path, dtype, |_| {});
+            let [dense, kept] = [false, true].map(|quantized| load_cpu(&path, quantized).unwrap());
+            for (prompts, len) in [(1, 1), (1, 5), (1, 20), (2, 50), (4, 60)] {
+                let prompt = |n: usize| {
+                    let ids: Vec<u32> = (0..len).map(|i| ((i * i + 7 * n + 3) % 300) as u32).collect();
+                    (id_tokens(&dense, &ids), vec![])
+                };
+                let prompts: Vec<_> = (0..prompts).map(prompt).collect();
+                let sites = [Site::new(Point::Result, 1)];
+                let [dense, kept] =
+                    [&dense, &kept].map(|model| trace(model, &prompts, &sites, &Control::default()).unwrap());
+                for (dense, kept) in dense.iter().zip(&kept) {
+                    let same = flat(dense.logits()) == flat(kept.logits());
+                    assert!(same, "{arch} {dtype:?}: {} prompts of {len} tokens", prompts.len());
+                    assert!(flat(&dense.read(&sites[0]).unwrap()) == flat(&kept.read(&sites[0]).unwrap()));
+                }
+            }
+            for name in ["embed.W_E", "unembed.W_U", "blocks.1.attn.W_K", "blocks.2.mlp.W_in"] {
+                let [dense, kept] = [&dense, &kept].map(|model| flat(&model.weight(name).unwrap()));
+                assert!(dense == kept, "{arch} {dtype:?} {name}");
+            }
+            let rows = random(&[3, dense.config().d_model], 5);
+            let columns =
+                [&dense, &kept].map(|m| flat(&m.transformer.unembed_columns(&rows, &[9, 0, 9]).unwrap()));
+            assert!(columns[0] == columns[1], "{arch} {dtype:?}");
+        }
+    }
+}
+
+#[test]
+fn only_quantised_files_can_stay_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    write("llama", &path, GgmlDType::F32, |_| {});
+    let message = |path: &Path| load_cpu(path, true).unwrap_err().to_string();
+    assert_eq!(
+        message(Path::new("tests/golden/tiny/llama")),
+        "quantized weights need a GGUF file, which `tests/golden/tiny/llama` is not"
+    );
+    let found = message(&path);
+    assert!(found.starts_with("quantized weights need a GGUF file of fewer bits, while `"), "{found}");
+}
+
 #[test]
 fn what_is_not_understood_in_a_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     let refused = |arch: &str, key: &str, value: gguf_file::Value| {
-        write(arch, &path, |metadata| {
+        write(arch, &path, GgmlDType::F32, |metadata| {
             metadata.retain(|(other, _)| other != key);
             metadata.push((key.into(), value));
         });
@@ -139,7 +203,7 @@ fn the_largest_gemmas_scale_scores_by_width() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     for (layers, scale) in [(46, (64.0_f64 / 4.0).sqrt()), (45, 24.0_f64.sqrt())] {
-        write("gemma2", &path, |metadata| {
+        write("gemma2", &path, GgmlDType::F32, |metadata| {
             metadata.retain(|(key, _)| key != "gemma2.block_count");
             metadata.push(("gemma2.block_count".into(), gguf_file::Value::U32(layers)));
         });

@@ -14,19 +14,6 @@ use patchscript::run::{Control, Edit, Metric, Patch, Pos, Site, Value, memory};
 const OVERHEAD: usize = 24 << 20;
 const BUDGET: usize = 16 << 20;
 
-fn status(key: &str) -> usize {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = text.lines().find(|line| line.starts_with(key)).unwrap();
-    1024 * line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
-}
-
-/// The most bytes held from here to the end of `work`.
-fn peak(work: impl FnOnce()) -> usize {
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-    work();
-    status("VmHWM:")
-}
-
 #[test]
 fn a_sweep_stays_within_its_budget() {
     let Some(model) = smollm2() else { return };

@@ -547,6 +547,26 @@ fn tiny_copy() -> TempDir {
     folder
 }
 
+#[test]
+fn variables_of_the_chat_template_are_options() {
+    let folder = tiny_copy();
+    let template =
+        "{{ messages[0].content }}{% if think is defined and not think %} without thinking{% endif %}";
+    fs::write(folder.path().join("chat_template.jinja"), template).expect("a template");
+    let script = folder.path().join("chat.rhai").display().to_string();
+    let code = r#"
+        let m = load();
+        let hi = [#{role: "user", content: "hi"}];
+        print(`${m.chat(hi)}, ${m.chat(hi, #{think: true})}, ${m.chat(hi, #{think: false})}`);
+        m.chat(hi, #{thinks: false});
+    "#;
+    fs::write(&script, code).expect("a script");
+    let (output, _) = run(&script, &["--model", &folder.path().display().to_string()]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "hi, hi, hi without thinking\n");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("unknown option `thinks` of `chat`; did you mean `think`?"), "{told}");
+}
+
 /// A refusal of `load` in `tests/suite/load.txt`.
 fn refusal(message: &str, help: &str) -> String {
     format!(

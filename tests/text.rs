@@ -192,6 +192,7 @@ fn published_chat_templates_equal_transformers() {
                 continue_final: options["continue_final"] == true,
                 add_generation_prompt: options["add_generation_prompt"] == true,
                 date: options["date"].as_str().map(String::from),
+                variables: options["variables"].as_object().cloned().unwrap_or_default(),
             };
             let found = match template.render(&messages(&case["messages"]), &options) {
                 Ok(text) => json!({ "text": text }),

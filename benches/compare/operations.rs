@@ -7,8 +7,8 @@ use crate::timing::timed;
 use candle_core::Tensor;
 use patchscript::model::attention::{Qkv, attend};
 use patchscript::model::family::MlpKind;
-use patchscript::model::layer::Weight;
 use patchscript::model::rope::RotaryTable;
+use patchscript::model::weight::Weight;
 use patchscript::model::{Batch, Config, Kv, Model, NoHook, ops};
 use serde_json::json;
 
@@ -48,7 +48,7 @@ pub fn print(model: &Model, matmul_rate: f64) {
         ("down", 1, d_mlp, d_model),
     ] {
         let x = random(&[rows, inner], 2);
-        let weight = Weight { dense: random(&[inner, outer], 3), blocks: None };
+        let weight = Weight::Dense(random(&[inner, outer], 3), None);
         line(name, count, (2 * rows * inner * outer) as f64, 0.0, &mut || {
             let [y] = ops::products(&x, [&weight]).unwrap();
             y

@@ -58,7 +58,10 @@ pub fn try_file(kind: &str, data: &[u8]) {
                 }
                 let _ = Tokenizer::from_gguf(&gguf).map(|tokenizer| tokenizer.map(|t| use_it(&t)));
             }
-            let _ = Model::load(&path("model.gguf").display().to_string(), &options);
+            for quantized in [false, true] {
+                let options = LoadOptions { quantized, ..options.clone() };
+                let _ = Model::load(&path("model.gguf").display().to_string(), &options);
+            }
         }
         "tokenizer" => {
             write("tokenizer.json");

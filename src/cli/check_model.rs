@@ -30,8 +30,12 @@ pub fn run(given: &CheckModel) -> u8 {
 }
 
 fn check(given: &CheckModel, control: &Control) -> Result<(String, bool), RunError> {
-    let options =
-        LoadOptions { device: given.device.clone(), dtype: given.dtype.clone(), offline: given.offline };
+    let options = LoadOptions {
+        device: given.device.clone(),
+        dtype: given.dtype.clone(),
+        offline: given.offline,
+        ..LoadOptions::default()
+    };
     let started = Instant::now();
     let model = Arc::new(Model::load(&given.id, &options)?);
     let load = started.elapsed();

@@ -4,11 +4,11 @@
 //! `strftime_now`, a [`json`] filter that is Python's, `{% generation %}`, Python's string methods. [`source`] finds
 //! the template among a model's files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::ValueKind;
+use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, ErrorKind, Value, context};
 
 use super::gguf::GgufError;
@@ -105,6 +105,8 @@ pub struct ChatOptions {
     /// What a template prints where it asks for today's date (`26 Jul 2024`), whatever format it asks for. Without it,
     /// templates that ask get today's date in UTC, and the text changes from day to day.
     pub date: Option<String>,
+    /// What the template knows by other names, such as `enable_thinking`: see [`ChatTemplate::variables`].
+    pub variables: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A model's chat template.
@@ -118,6 +120,8 @@ pub struct ChatTemplate {
 pub type SpecialTokens = BTreeMap<&'static str, String>;
 
 const NAME: &str = "chat";
+/// The variables that a template gets from messages and options.
+const GIVEN: [&str; 4] = ["messages", "add_generation_prompt", "date_string", "strftime_now"];
 /// What transformers appends to the final message to find its end again.
 const SENTINEL: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
@@ -138,6 +142,18 @@ impl ChatTemplate {
         });
         environment.add_template_owned(NAME, source::without_generation_tags(source))?;
         Ok(Self { environment, special })
+    }
+
+    /// Names that the template reads and that nothing else gives a value.
+    pub fn variables(&self) -> BTreeSet<String> {
+        let template = self.environment.get_template(NAME);
+        let mut names: BTreeSet<String> =
+            template.into_iter().flat_map(|template| template.undeclared_variables(false)).collect();
+        let globals = self.environment.globals().map(|(name, _)| name);
+        for name in globals.chain(GIVEN).chain(source::ROLES.map(|(role, _)| role)) {
+            names.remove(name);
+        }
+        names
     }
 
     /// The conversation as text, special tokens spelled out.
@@ -179,15 +195,16 @@ impl ChatTemplate {
             Some(date) => Ok(date.clone()),
             None => strftime::now(&format),
         });
+        let mut others: BTreeMap<&str, Value> = [("tools", ().into()), ("documents", ().into())].into();
+        others.extend(self.special.iter().map(|(role, text)| (*role, text.as_str().into())));
+        others.extend(options.variables.iter().map(|(name, value)| (name.as_str(), Serde(value).into())));
         let context = context! {
             messages => messages,
             add_generation_prompt => options.add_generation_prompt,
-            tools => (),
-            documents => (),
             // Llama 3's templates take today's date from here if it is given.
             date_string => options.date.clone().map_or(Value::UNDEFINED, Value::from),
             strftime_now => strftime_now,
-            ..Value::from_pairs(self.special.iter().map(|(role, text)| (*role, text.as_str()))),
+            ..Value::from_pairs(others),
         };
         Ok(self.environment.get_template(NAME)?.render(context)?)
     }

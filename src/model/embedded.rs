@@ -2,15 +2,15 @@
 //! `demo/README.md`.
 
 use candle_core::safetensors::SliceSafetensors;
-use candle_core::{DType, Device};
 use serde_json::Value;
 
 use super::chat::ChatTemplate;
 use super::config::Config;
 use super::error::Result;
+use super::loader::{self, Target};
 use super::tokenizer::Tokenizer;
 use super::weights::Files;
-use super::{Model, ModelError, loader};
+use super::{Model, ModelError};
 
 /// What `load` knows it by.
 pub const ID: &str = "demo";
@@ -27,14 +27,14 @@ const CONFIG: (&str, &str) = ("demo/config.json", include_str!("../../demo/confi
 const GENERATION_CONFIG: (&str, &str) =
     ("demo/generation_config.json", include_str!("../../demo/generation_config.json"));
 
-pub(super) fn load(device: &Device, dtype: DType) -> Result<Model> {
+pub(super) fn load(target: &Target) -> Result<Model> {
     let sources = [json(TOKENIZER_CONFIG)?, json(CONFIG)?, json(GENERATION_CONFIG)?];
     let chat = ChatTemplate::from_config(&sources[0])?;
     let config = config()?;
     // Side by side, since each takes half of the time that a first command may take.
     let (tokenizer, transformer) = rayon::join(
         || Tokenizer::from_json("demo/tokenizer.json".as_ref(), TOKENIZER, &sources),
-        || loader::load(config, &Files::Embedded(SliceSafetensors::new(&WEIGHTS.0)?), device, dtype),
+        || loader::load(config, &Files::Embedded(SliceSafetensors::new(&WEIGHTS.0)?), target),
     );
     let (tokenizer, transformer) = (tokenizer?, transformer?);
     let [.., generation_config] = sources;

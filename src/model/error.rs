@@ -48,6 +48,8 @@ pub enum ModelError {
     Device(String, String),
     #[error("dtype `{0}` is not supported on {1}")]
     Dtype(String, String),
+    #[error("quantized weights need {0}")]
+    NotQuantized(String),
     #[error("this model has no weight `{0}`")]
     NoWeight(String),
     #[error("interrupted")]
@@ -98,6 +100,9 @@ impl ModelError {
             }
             ModelError::TooLong { .. } => Some("shorten the prompt or generate fewer tokens".into()),
             ModelError::Dtype(..) => Some("use `f32`".into()),
+            ModelError::NotQuantized(_) => {
+                Some("drop `quantized`, or load a quantised `.gguf` file with `device: \"cpu\"`".into())
+            }
             ModelError::Device(..) => Some("use `--device cpu`, or build with `--features cuda` on a machine with a card".into()),
             ModelError::NoWeight(_) => Some(
                 "names are `embed.W_E`, `unembed.W_U`, `blocks.3.attn.W_Q` (`W_K`, `W_V`, `W_O`), `blocks.3.mlp.W_in` (`W_out`, `W_gate`)".into(),

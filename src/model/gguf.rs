@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::cpu::blocks::Blocks;
-use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
+use super::cpu::blocks::{self, Blocks};
+use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 use memmap2::Mmap;
 
@@ -212,11 +212,15 @@ impl Gguf {
         self.tensors.get(name).map(|info| info.shape.as_slice())
     }
 
-    /// A matrix in the blocks that the file keeps it in, if there is a kernel for them.
+    /// A matrix in the blocks that the file keeps it in; `None` if they are no smaller than float32.
     pub fn blocks(&self, name: &str) -> Result<Option<Blocks>> {
         let (info, bytes) = self.bytes(name)?;
-        let shape = <[usize; 2]>::try_from(info.shape.as_slice());
-        Ok(shape.ok().and_then(|shape| Blocks::new(info.dtype, shape, bytes)))
+        match (info.dtype, info.shape[..].try_into()) {
+            (GgmlDType::F32, _) | (_, Err(_)) => Ok(None),
+            (dtype, Ok(shape)) => {
+                Blocks::new(dtype, shape, bytes).map(Some).map_err(|error| self.unreadable(name, error))
+            }
+        }
     }
 
     fn bytes(&self, name: &str) -> Result<(&TensorInfo, &[u8])> {
@@ -229,9 +233,13 @@ impl Gguf {
     /// A tensor de-quantised to float32. By the processor, so that the weights are the same on every device.
     pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor> {
         let (info, bytes) = self.bytes(name)?;
-        qtensor_from_ggml(info.dtype, bytes, info.shape.clone(), &Device::Cpu)
-            .and_then(|quantised| quantised.dequantize(&Device::Cpu)?.to_device(device))
-            .map_err(|error| self.error(Problem::Dequantize { name: name.into(), source: error.into() }))
+        blocks::dequantised(info.dtype, bytes, &info.shape)
+            .and_then(|tensor| tensor.to_device(device))
+            .map_err(|error| self.unreadable(name, error))
+    }
+
+    fn unreadable(&self, name: &str, error: candle_core::Error) -> GgufError {
+        self.error(Problem::Dequantize { name: name.into(), source: error.into() })
     }
 
     /// The type that most weights have: `Q4_1`, `Q4_K`, `F16`, ….

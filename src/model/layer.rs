@@ -1,21 +1,12 @@
 //! The parts of one layer: norms, linear maps, attention's and the MLP's weights.
 
 use super::config::Config;
-use super::cpu::blocks::Blocks;
 use super::error::Result;
 use super::family::{NormKind, QkNorm};
 use super::loader::Loader;
 use super::ops;
+use super::weight::Weight;
 use candle_core::Tensor;
-
-/// A matrix of weights.
-#[derive(Debug, Clone)]
-pub struct Weight {
-    /// `[in, out]`
-    pub dense: Tensor,
-    /// The same numbers in fewer bytes, where the file has them so and products can use that.
-    pub blocks: Option<Blocks>,
-}
 
 /// `y = x W + b`
 #[derive(Debug, Clone)]

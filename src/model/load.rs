@@ -5,9 +5,10 @@ use super::config::Config;
 use super::error::{ModelError, Result};
 use super::gguf::Gguf;
 use super::hub::{self, Need};
+use super::loader::{self, Target};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::weights::Files;
-use super::{Model, embedded, loader};
+use super::{Model, embedded};
 use candle_core::{DType, Device};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -20,11 +21,14 @@ pub struct LoadOptions {
     pub dtype: String,
     /// Never ask the network.
     pub offline: bool,
+    /// Matrices stay in the blocks of a GGUF file, for less memory and longer products with many rows. The numbers
+    /// are the same.
+    pub quantized: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { device: "auto".into(), dtype: "f32".into(), offline: false }
+        LoadOptions { device: "auto".into(), dtype: "f32".into(), offline: false, quantized: false }
     }
 }
 
@@ -34,15 +38,23 @@ impl Model {
     pub fn load(id: &str, options: &LoadOptions) -> Result<Model> {
         let device = parse_device(&options.device)?;
         let dtype = parse_dtype(&options.dtype, &device)?;
+        let target = Target { device, dtype, quantized: options.quantized };
         let path = Path::new(id);
+        let is_gguf = id != embedded::ID && path.is_file();
+        if target.quantized && !is_gguf {
+            return Err(ModelError::NotQuantized(format!("a GGUF file, which `{id}` is not")));
+        }
+        if target.quantized && !target.device.is_cpu() {
+            return Err(ModelError::NotQuantized("the CPU".into()));
+        }
         if id == embedded::ID {
-            embedded::load(&device, dtype)
+            embedded::load(&target)
         } else if path.is_dir() {
-            load_folder(id, path, &device, dtype)
-        } else if path.is_file() {
-            load_gguf(id, path, &device, dtype)
+            load_folder(id, path, &target)
+        } else if is_gguf {
+            load_gguf(id, path, &target)
         } else {
-            load_folder(id, &from_hub(id, Need::Model, options.offline)?, &device, dtype)
+            load_folder(id, &from_hub(id, Need::Model, options.offline)?, &target)
         }
     }
 }
@@ -72,7 +84,7 @@ fn folder_config(folder: &Path) -> Result<Config> {
     Config::from_json(read_json(&path)?)
 }
 
-fn load_folder(id: &str, folder: &Path, device: &Device, dtype: DType) -> Result<Model> {
+fn load_folder(id: &str, folder: &Path, target: &Target) -> Result<Model> {
     let config = folder_config(folder)?;
     let tokenizer = match Tokenizer::from_folder(folder) {
         Err(TokenizerError::Missing { .. }) => None,
@@ -81,16 +93,21 @@ fn load_folder(id: &str, folder: &Path, device: &Device, dtype: DType) -> Result
     let chat = ChatTemplate::from_folder(folder)?;
     let path = folder.join("generation_config.json");
     let generation_config = if path.is_file() { read_json(&path)? } else { json!({}) };
-    let transformer = loader::load(config, &Files::open_folder(folder)?, device, dtype)?;
+    let transformer = loader::load(config, &Files::open_folder(folder)?, target)?;
     Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config })
 }
 
-fn load_gguf(id: &str, path: &Path, device: &Device, dtype: DType) -> Result<Model> {
+fn load_gguf(id: &str, path: &Path, target: &Target) -> Result<Model> {
     let gguf = Gguf::open(path)?;
+    if target.quantized && gguf.quantization() == "F32" {
+        return Err(ModelError::NotQuantized(format!(
+            "a GGUF file of fewer bits, while `{id}` holds float32"
+        )));
+    }
     let config = Config::from_gguf(&gguf)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let chat = ChatTemplate::from_gguf(&gguf)?;
-    let transformer = loader::load(config, &Files::Gguf(gguf), device, dtype)?;
+    let transformer = loader::load(config, &Files::Gguf(gguf), target)?;
     Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config: json!({}) })
 }
 

@@ -5,11 +5,12 @@ use super::config::Config;
 use super::cpu::blocks::Blocks;
 use super::error::{ModelError, Result};
 use super::family::{MlpNames, Names, NormKind, QkvNames};
-use super::layer::{Linear, Weight};
+use super::layer::Linear;
 use super::ops;
 use super::transformer::Transformer;
+use super::weight::{Table, Weight};
 use super::weights::{Files, Stored};
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 
 /// What the tensors of one checkpoint are called and how they are stored.
@@ -66,11 +67,20 @@ pub fn survey(config: &Config, layout: Layout) -> Result<BTreeMap<String, Vec<us
     }
 }
 
+/// Where weights shall be, and as what.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub device: Device,
+    pub dtype: DType,
+    /// Matrices stay in the blocks of a GGUF file (float32 on the CPU).
+    pub quantized: bool,
+}
+
 /// Reads all weights.
 ///
 /// # Errors
 /// One error that lists all that is missing, misshapen or left over.
-pub fn load(config: Config, files: &Files, device: &Device, dtype: DType) -> Result<Transformer> {
+pub fn load(config: Config, files: &Files, target: &Target) -> Result<Transformer> {
     let stored = files.stored()?;
     let layout = Layout::of(&config, files, &stored);
     let mut problems = problems(&survey(&config, layout)?, &stored);
@@ -88,7 +98,7 @@ pub fn load(config: Config, files: &Files, device: &Device, dtype: DType) -> Res
     if !problems.is_empty() {
         return Err(ModelError::Weights(fold(problems)));
     }
-    Transformer::build(config, &mut Loader { source: Source::Files { files, device, dtype }, layout })
+    Transformer::build(config, &mut Loader { source: Source::Files { files, target }, layout })
 }
 
 enum Source<'a> {
@@ -96,8 +106,7 @@ enum Source<'a> {
     Nothing(BTreeMap<String, Vec<usize>>),
     Files {
         files: &'a Files,
-        device: &'a Device,
-        dtype: DType,
+        target: &'a Target,
     },
 }
 
@@ -128,7 +137,7 @@ impl Loader<'_> {
                 asked.insert(name.into(), shape.to_vec());
                 Ok((Tensor::zeros((), DType::F32, &Device::Cpu)?, DType::F32))
             }
-            Source::Files { files, device, dtype } => Ok((files.read(name, device)?, *dtype)),
+            Source::Files { files, target } => Ok((files.read(name, &target.device)?, target.dtype)),
         }
     }
 
@@ -137,12 +146,39 @@ impl Loader<'_> {
         ops::to_dtype(&tensor, dtype)
     }
 
-    /// A matrix `[out, in]` as the file keeps it, where products of float32 on a CPU can use that.
-    pub fn blocks(&self, name: &str) -> Result<Option<Blocks>> {
+    pub fn target(&self) -> Target {
         match &self.source {
-            Source::Files { files, device: Device::Cpu, dtype: DType::F32 } => files.blocks(name),
+            Source::Nothing(_) => Target { device: Device::Cpu, dtype: DType::F32, quantized: false },
+            Source::Files { target, .. } => (*target).clone(),
+        }
+    }
+
+    /// A matrix `[out, in]` in the blocks of the file that shall stand in place of a tensor.
+    fn kept(&self, name: &str) -> Result<Option<Blocks>> {
+        match &self.source {
+            Source::Files { files, target } if target.quantized => files.blocks(name),
             _ => Ok(None),
         }
+    }
+
+    /// A matrix `[out, in]` in the blocks of the file that shall stand beside a tensor, where products of float32 on
+    /// a CPU can use these.
+    fn beside(&self, name: &str) -> Result<Option<Blocks>> {
+        match &self.source {
+            Source::Files { files, target: Target { device: Device::Cpu, dtype: DType::F32, .. } } => {
+                Ok(files.blocks(name)?.filter(Blocks::multiplies))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A vector for each token, which embeds it and, where `unembeds`, takes part in products.
+    pub fn table(&mut self, name: &str, shape: [usize; 2], unembeds: bool) -> Result<Table> {
+        if let Some(blocks) = self.kept(name)? {
+            return Ok(Table::Blocks(blocks));
+        }
+        let blocks = if unembeds { self.beside(name)? } else { None };
+        Ok(Table::Dense(self.tensor(name, &shape)?, blocks))
     }
 
     /// A norm's gain.
@@ -158,18 +194,18 @@ impl Loader<'_> {
 
     /// A linear map, its matrix as `[in, out]`, whichever way the checkpoint stores it.
     pub fn linear(&mut self, name: &str, inp: usize, out: usize, bias: bool) -> Result<Linear> {
-        let stored = if self.layout.names.in_out { [inp, out] } else { [out, inp] };
-        let weight = self.tensor(&format!("{name}.weight"), &stored)?;
-        let blocks = match self.layout.names.in_out {
-            true => None,
-            false => self.blocks(&format!("{name}.weight"))?,
-        };
-        let weight = match self.layout.names.in_out || self.surveys() {
-            true => weight,
-            false => ops::transpose(&weight.contiguous()?)?,
+        let matrix = format!("{name}.weight");
+        let weight = match (self.layout.names.in_out, self.kept(&matrix)?) {
+            (true, _) => Weight::Dense(self.tensor(&matrix, &[inp, out])?, None),
+            (false, Some(blocks)) => Weight::Blocks(blocks),
+            (false, None) => {
+                let tensor = self.tensor(&matrix, &[out, inp])?;
+                let turned = if self.surveys() { tensor } else { ops::transpose(&tensor.contiguous()?)? };
+                Weight::Dense(turned, self.beside(&matrix)?)
+            }
         };
         let bias = if bias { Some(self.tensor(&format!("{name}.bias"), &[out])?) } else { None };
-        Ok(Linear { weight: Weight { dense: weight, blocks }, bias })
+        Ok(Linear { weight, bias })
     }
 
     /// Several maps stored as one, end to end or, with `heads`, head by head.
@@ -181,28 +217,33 @@ impl Loader<'_> {
         heads: Option<usize>,
         bias: bool,
     ) -> Result<[Linear; N]> {
-        let Linear { weight, bias } = self.linear(name, inp, widths.iter().sum(), bias)?;
+        let outer = widths.iter().sum::<usize>();
+        let Linear { weight, bias } = self.linear(name, inp, outer, bias)?;
         let surveys = self.surveys();
+        let groups = heads.unwrap_or(1);
+        // Columns of a part in each group.
+        let place = |i: usize| (widths[..i].iter().sum::<usize>() / groups, widths[i] / groups);
         // Copies, so that each part owns its entries and the whole can go.
         let part = |x: &Tensor, i: usize| -> Result<Tensor> {
             if surveys {
                 return Ok(x.clone());
             }
-            let Some(heads) = heads else {
-                return Ok(x.narrow(D::Minus1, widths[..i].iter().sum(), widths[i])?.force_contiguous()?);
-            };
-            let by_head = x.reshape(((), heads, N, widths[i] / heads))?.narrow(2, i, 1)?;
+            let (before, width) = place(i);
             let mut shape = x.dims().to_vec();
             shape.splice(x.rank() - 1.., [widths[i]]);
-            Ok(by_head.force_contiguous()?.reshape(shape)?)
+            let cut = x.reshape(((), groups, outer / groups))?.narrow(2, before, width)?;
+            Ok(cut.force_contiguous()?.reshape(shape)?)
+        };
+        let part_of_blocks = |blocks: &Blocks, i: usize| {
+            let (before, width) = place(i);
+            let starts = (0..groups).map(|group| group * (outer / groups) + before);
+            blocks.select(starts.flat_map(|start| start..start + width))
         };
         let mut parts = Vec::with_capacity(N);
         for i in 0..N {
             let bias = bias.as_ref().map(|bias| part(bias, i)).transpose()?;
-            let start = widths[..i].iter().sum::<usize>();
-            let blocks = weight.blocks.as_ref().filter(|_| heads.is_none());
-            let blocks = blocks.map(|blocks| blocks.select(start..start + widths[i]));
-            parts.push(Linear { weight: Weight { dense: part(&weight.dense, i)?, blocks }, bias });
+            let weight = weight.map(|tensor| part(tensor, i), |blocks| part_of_blocks(blocks, i))?;
+            parts.push(Linear { weight, bias });
         }
         parts.try_into().map_err(|_| ModelError::Tensor("a fused map has another number of parts".into()))
     }
@@ -229,7 +270,7 @@ impl Loader<'_> {
         };
         if self.layout.permutes_qk && !self.surveys() {
             for (part, heads) in parts.iter_mut().zip(heads).take(2) {
-                part.weight = unpermute(&part.weight, heads)?;
+                part.weight = unpermute(&part.weight, heads, d_head)?;
             }
         }
         Ok(parts)
@@ -256,18 +297,17 @@ impl Loader<'_> {
 
 /// Undoes GGUF's order of the columns of `W_Q` and `W_K`: there the two halves of a head alternate (for interleaved
 /// rotary), here they follow one another.
-fn unpermute(weight: &Weight, heads: usize) -> Result<Weight> {
-    let columns = weight.dense.dim(1)?;
-    let width = columns / heads;
+fn unpermute(weight: &Weight, heads: usize, width: usize) -> Result<Weight> {
     let stored = |column: usize| {
         let (head, within) = (column / width, column % width);
         head * width + 2 * (within % (width / 2)) + within / (width / 2)
     };
-    let order = Tensor::from_iter((0..columns).map(|column| stored(column) as u32), weight.dense.device())?;
-    Ok(Weight {
-        dense: weight.dense.index_select(&order, 1)?,
-        blocks: weight.blocks.as_ref().map(|blocks| blocks.select((0..columns).map(stored))),
-    })
+    let columns = (0..heads * width).map(stored);
+    let reorder = |tensor: &Tensor| {
+        let order = Tensor::from_iter(columns.clone().map(|column| column as u32), tensor.device())?;
+        Ok(tensor.index_select(&order, 1)?)
+    };
+    weight.map(reorder, |blocks| blocks.select(columns.clone()))
 }
 
 /// What is wrong with one tensor: the text before and after its name.

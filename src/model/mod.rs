@@ -1,7 +1,7 @@
 //! A language model: its files, its tokens and one forward pass over a packed batch.
 //!
 //! Read in this order: [`family`] (what differs between architectures, as data), [`config`], [`weights`],
-//! [`loader`] and [`layer`] (how a checkpoint becomes tensors), [`info`] (what it holds, without reading it), [`point`] and [`hook`] (where a run can stand), [`batch`],
+//! [`loader`], [`weight`] and [`layer`] (how a checkpoint becomes tensors), [`info`] (what it holds, without reading it), [`point`] and [`hook`] (where a run can stand), [`batch`],
 //! [`attention`], [`transformer`] (the pass itself, cut at layer boundaries). Beside them: [`gguf`], [`hub`],
 //! [`tokenizer`], [`chat`]. What to run, and what to change on the way, is the business of [`crate::run`].
 
@@ -25,6 +25,7 @@ pub mod point;
 pub mod rope;
 pub mod tokenizer;
 pub mod transformer;
+pub mod weight;
 pub mod weights;
 
 pub use batch::{Batch, Kv, Segment};
@@ -96,8 +97,8 @@ impl Model {
         let Config { d_model, d_head, n_heads, n_kv_heads, .. } = t.config;
         let missing = || ModelError::NoWeight(name.into());
         match name {
-            "embed.W_E" => return t.scaled(t.embed.clone()),
-            "unembed.W_U" => return Ok(t.unembed.t()?.contiguous()?),
+            "embed.W_E" => return t.scaled(t.embed.dense()?),
+            "unembed.W_U" => return Ok(t.unembed.dense()?.t()?.contiguous()?),
             "pos_embed.W_pos" => return t.pos_embed.clone().ok_or_else(missing),
             _ => {}
         }
@@ -108,13 +109,13 @@ impl Model {
             Ok(w.reshape((d_model, heads, d_head))?.transpose(0, 1)?.contiguous()?)
         };
         match role {
-            "attn.W_Q" => per_head(&layer.q.weight.dense, n_heads),
-            "attn.W_K" => per_head(&layer.k.weight.dense, n_kv_heads),
-            "attn.W_V" => per_head(&layer.v.weight.dense, n_kv_heads),
-            "attn.W_O" => Ok(layer.attn_out.weight.dense.reshape((n_heads, d_head, d_model))?),
-            "mlp.W_in" => Ok(layer.mlp_in.weight.dense.clone()),
-            "mlp.W_out" => Ok(layer.mlp_out.weight.dense.clone()),
-            "mlp.W_gate" => Ok(layer.gate.as_ref().ok_or_else(missing)?.weight.dense.clone()),
+            "attn.W_Q" => per_head(&layer.q.weight.dense()?, n_heads),
+            "attn.W_K" => per_head(&layer.k.weight.dense()?, n_kv_heads),
+            "attn.W_V" => per_head(&layer.v.weight.dense()?, n_kv_heads),
+            "attn.W_O" => Ok(layer.attn_out.weight.dense()?.reshape((n_heads, d_head, d_model))?),
+            "mlp.W_in" => layer.mlp_in.weight.dense(),
+            "mlp.W_out" => layer.mlp_out.weight.dense(),
+            "mlp.W_gate" => layer.gate.as_ref().ok_or_else(missing)?.weight.dense(),
             _ => Err(missing()),
         }
     }

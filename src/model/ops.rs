@@ -6,38 +6,87 @@ use super::config::Activation;
 use super::cpu::blocks::{self, Blocks};
 use super::cpu::{self, amx, elementwise, few, tile};
 use super::error::{ModelError, Result};
-use super::layer::Weight;
+use super::weight::{Table, Weight};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 /// `x W` for each of the weights: `x` `[rows, in]`. Several at once prepare `x` once.
 pub fn products<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Tensor; N]> {
-    let dense = weights.map(|weight| &weight.dense);
-    let kernel = cpu::applies(&[x]) && cpu::applies(&dense);
     let rows = x.dim(0)?;
-    if kernel && rows >= amx::LEAST_ROWS && amx::available() {
+    let kernel = cpu::applies(&[x]);
+    let dense = weights.map(|weight| match weight {
+        Weight::Dense(dense, _) => Some(dense),
+        Weight::Blocks(_) => None,
+    });
+    if let Some(dense) = dense.into_iter().collect::<Option<Vec<_>>>()
+        && kernel
+        && cpu::applies(&dense)
+        && rows >= amx::LEAST_ROWS
+        && amx::available()
+    {
         return array(amx::products(x, &dense, amx::Layout::InOut)?);
     }
-    let product = |weight: &Weight| match (rows, &weight.blocks) {
-        (1..=blocks::MOST_ROWS, Some(blocks)) if kernel => blocks.product(x),
-        (1, None) if kernel => few::row_product(x, &weight.dense),
-        (2..=tile::MOST_ROWS, None) if kernel => tile::product(x, &weight.dense),
-        _ => x.matmul(&weight.dense),
+    let product = |weight: &Weight| match weight.blocks() {
+        Some(blocks) if kernel && multiply(blocks, rows) => Ok(blocks.product(x)?),
+        _ => product(x, &weight.dense()?),
     };
-    array(weights.into_iter().map(product).collect::<candle_core::Result<_>>()?)
+    array(weights.into_iter().map(product).collect::<Result<_>>()?)
+}
+
+/// Do blocks multiply so many rows faster than the tensor made of them?
+fn multiply(blocks: &Blocks, rows: usize) -> bool {
+    (1..=blocks::MOST_ROWS).contains(&rows) && blocks.multiplies()
+}
+
+/// `x W`: `x` `[rows, in]`, `weight` `[in, out]`.
+fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    let kernel = cpu::applies(&[x, weight]);
+    Ok(match x.dim(0)? {
+        1 if kernel => few::row_product(x, weight)?,
+        2..=tile::MOST_ROWS if kernel => tile::product(x, weight)?,
+        amx::LEAST_ROWS.. if kernel && amx::available() => {
+            let [y] = array(amx::products(x, &[weight], amx::Layout::InOut)?)?;
+            y
+        }
+        _ => x.matmul(weight)?,
+    })
 }
 
 fn array<const N: usize>(tensors: Vec<Tensor>) -> Result<[Tensor; N]> {
     tensors.try_into().map_err(|_| ModelError::Tensor("a product lacks results".into()))
 }
 
-/// `x Wᵀ`: `x` `[rows, in]`, `weight` `[out, in]`, which `blocks` may hold in fewer bytes.
-pub fn product_transposed(x: &Tensor, weight: &Tensor, blocks: Option<&Blocks>) -> Result<Tensor> {
+/// Numbers of a table that are dense at once while it is multiplied, where it is kept in blocks.
+pub const TABLE_PIECE: usize = 1 << 23;
+
+/// `x Wᵀ`: `x` `[rows, d_model]`.
+pub fn unembed(x: &Tensor, table: &Table) -> Result<Tensor> {
+    if let Some(blocks) = table.blocks()
+        && cpu::applies(&[x])
+        && multiply(blocks, x.dim(0)?)
+    {
+        return Ok(blocks.product(x)?);
+    }
+    match table {
+        Table::Dense(dense, _) => product_transposed(x, dense),
+        Table::Blocks(blocks) => {
+            let (outer, inner) = blocks.dims();
+            // Equal ones: a general product with few columns sums in another order.
+            let piece = outer.div_ceil((outer * inner).div_ceil(TABLE_PIECE)).max(1);
+            let pieces = (0..outer)
+                .step_by(piece)
+                .map(|first| product_transposed(x, &blocks.dense(first..outer.min(first + piece))?));
+            Ok(Tensor::cat(&pieces.collect::<Result<Vec<_>>>()?, 1)?)
+        }
+    }
+}
+
+/// `x Wᵀ`: `x` `[rows, in]`, `weight` `[out, in]`.
+pub fn product_transposed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let kernel = cpu::applies(&[x, weight]);
-    Ok(match (x.dim(0)?, blocks) {
-        (1..=blocks::MOST_ROWS, Some(blocks)) if kernel => blocks.product(x)?,
-        (1..=few::MOST_ROWS, None) if kernel => few::product_transposed(x, weight)?,
-        (amx::LEAST_ROWS.., _) if kernel && amx::available() => {
+    Ok(match x.dim(0)? {
+        1..=few::MOST_ROWS if kernel => few::product_transposed(x, weight)?,
+        amx::LEAST_ROWS.. if kernel && amx::available() => {
             let [y] = array(amx::products(x, &[weight], amx::Layout::OutIn)?)?;
             y
         }
@@ -184,8 +233,8 @@ mod tests {
             |seed: f64| (Tensor::arange(0f32, 96.0, &Device::Cpu).unwrap() * seed).unwrap().sin().unwrap();
         let (gain, bias) = (vector(0.3), vector(0.7));
         let weight = random((301, 96));
-        both_agree(|x| product_transposed(x, &weight, None).unwrap());
-        let weight = Weight { dense: transpose(&weight).unwrap(), blocks: None };
+        both_agree(|x| product_transposed(x, &weight).unwrap());
+        let weight = Weight::Dense(transpose(&weight).unwrap(), None);
         both_agree(|x| products(x, [&weight]).unwrap().into_iter().next().unwrap());
         both_agree(|x| add(x, &x.detach()).unwrap());
         both_agree(|x| add_bias(x, &bias).unwrap());

@@ -4,14 +4,14 @@
 use super::attention::{Qkv, attend};
 use super::batch::{Batch, Kv};
 use super::config::{Config, Rotary};
-use super::cpu::blocks::Blocks;
 use super::error::{ModelError, Result};
 use super::hook::{At, Hook};
 use super::layer::{Layer, Linear, Norm};
-use super::loader::{Layout, Loader};
+use super::loader::{Layout, Loader, Target};
 use super::ops;
 use super::point::Point;
 use super::rope::RotaryTable;
+use super::weight::Table;
 use candle_core::{DType, Device, Tensor};
 
 #[derive(Debug)]
@@ -19,14 +19,13 @@ pub struct Transformer {
     pub config: Config,
     pub device: Device,
     pub dtype: DType,
-    pub(super) embed: Tensor,
+    /// Do matrices stay in the blocks of their file, so that each is dense only while it is used?
+    pub quantized: bool,
+    pub(super) embed: Table,
     pub(super) pos_embed: Option<Tensor>,
     pub(super) layers: Vec<Layer>,
     final_norm: Norm,
-    /// `[d_vocab, d_model]`
-    pub(super) unembed: Tensor,
-    /// The same numbers in fewer bytes, where the file has them so.
-    unembed_blocks: Option<Blocks>,
+    pub(super) unembed: Table,
     /// `[d_vocab]`
     unembed_bias: Option<Tensor>,
 }
@@ -44,7 +43,7 @@ impl Transformer {
         let Layout { names, unembed, .. } = loader.layout;
         let (d_vocab, d_model) = (config.d_vocab, config.d_model);
         let name = format!("{}.weight", loader.in_model(names.embed));
-        let embed = loader.tensor(&name, &[d_vocab, d_model])?;
+        let embed = loader.table(&name, [d_vocab, d_model], config.tied)?;
         let pos_embed = match names.pos_embed {
             Some(role) => {
                 let name = format!("{}.weight", loader.in_model(role));
@@ -57,23 +56,21 @@ impl Transformer {
         let final_norm = Norm::load(loader, &config, &final_norm, d_model)?;
         let bias = format!("{unembed}.bias");
         let unembed_bias = if config.biases.unembed { Some(loader.tensor(&bias, &[d_vocab])?) } else { None };
-        let (unembed, unembed_blocks) = match config.tied {
-            true => (embed.clone(), loader.blocks(&name)?),
-            false => {
-                let name = format!("{unembed}.weight");
-                (loader.tensor(&name, &[d_vocab, d_model])?, loader.blocks(&name)?)
-            }
+        let unembed = match config.tied {
+            true => embed.clone(),
+            false => loader.table(&format!("{unembed}.weight"), [d_vocab, d_model], true)?,
         };
+        let Target { device, dtype, quantized } = loader.target();
         Ok(Transformer {
-            device: embed.device().clone(),
-            dtype: embed.dtype(),
             config,
+            device,
+            dtype,
+            quantized,
             embed,
             pos_embed,
             layers,
             final_norm,
             unembed,
-            unembed_blocks,
             unembed_bias,
         })
     }
@@ -100,9 +97,8 @@ impl Transformer {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= d_vocab) {
             return Err(ModelError::BadToken { id, d_vocab });
         }
-        let ids = Tensor::new(ids, &self.device)?;
         let mut pass = Pass { layer: 0, hook };
-        let x = pass.see(Point::Embed, self.scaled(self.embed.index_select(&ids, 0)?)?)?;
+        let x = pass.see(Point::Embed, self.scaled(self.embed.rows(ids)?)?)?;
         match &self.pos_embed {
             Some(table) => {
                 let positions = Tensor::new(batch.batch.positions(), &self.device)?;
@@ -218,7 +214,7 @@ impl Transformer {
         let (heads, d_head, d_model) = (self.config.n_heads, self.config.d_head, self.config.d_model);
         let rows = z.dim(0)?;
         let z = z.reshape((rows, heads, d_head))?.transpose(0, 1)?.contiguous()?; // [head, rows, d_head]
-        let w_o = weights.attn_out.weight.dense.reshape((heads, d_head, d_model))?;
+        let w_o = weights.attn_out.weight.dense()?.reshape((heads, d_head, d_model))?;
         let result = z.matmul(&w_o)?.transpose(0, 1)?.contiguous()?.reshape((rows, heads * d_model))?;
         let seen = pass.see(Point::Result, result.clone())?;
         if seen.id() == result.id() {
@@ -268,16 +264,16 @@ impl Transformer {
 
     /// Logits of normed rows, `[rows, d_vocab]`.
     pub fn unembed(&self, normed: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        let logits = ops::product_transposed(normed, &self.unembed, self.unembed_blocks.as_ref())?;
+        let logits = ops::unembed(normed, &self.unembed)?;
         let logits = self.as_logits(logits, self.unembed_bias.as_ref())?;
         Pass { layer: 0, hook }.see(Point::Logits, logits)
     }
 
     /// Logits of some tokens only, `[rows, ids]`.
     pub fn unembed_columns(&self, normed: &Tensor, ids: &[u32]) -> Result<Tensor> {
+        let logits = ops::product_transposed(normed, &self.unembed.rows(ids)?)?;
         let ids = Tensor::new(ids, &self.device)?;
         let bias = self.unembed_bias.as_ref().map(|bias| bias.index_select(&ids, 0)).transpose()?;
-        let logits = ops::product_transposed(normed, &self.unembed.index_select(&ids, 0)?, None)?;
         self.as_logits(logits, bias.as_ref())
     }
 

@@ -2,7 +2,7 @@
 
 use super::error::Result;
 use crate::model::family::MlpKind;
-use crate::model::layer::Weight;
+use crate::model::weight::Weight;
 use crate::model::{Config, ops};
 use candle_core::{DType, Device, DeviceLocation, Tensor};
 use std::collections::HashMap;
@@ -74,7 +74,7 @@ impl Speed {
         }
         // Large enough that a card does not only wait for its launch.
         let (width, few, many) = if device.is_cpu() { (768, 64, 1024) } else { (4096, 64, 4096) };
-        let weight = Weight { dense: Tensor::ones((width, width), dtype, device)?, blocks: None };
+        let weight = Weight::Dense(Tensor::ones((width, width), dtype, device)?, None);
         let weights = (width * width) as f64;
         let seconds = |rows: usize| -> Result<f64> {
             let x = Tensor::ones((rows, width), dtype, device)?;

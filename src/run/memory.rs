@@ -4,7 +4,7 @@ use super::control::Control;
 use super::plan::Work;
 use super::select::Cols;
 use crate::model::family::MlpKind;
-use crate::model::{Axes, Config, Model, Point};
+use crate::model::{Axes, Config, Model, Point, ops};
 use candle_core::{DType, Device};
 
 /// Rows of one pass: enough for products at full speed, few enough that memory once touched is used again.
@@ -81,7 +81,7 @@ pub fn base_run(model: &Model, len: usize) -> usize {
     let sizes = Sizes::new(model, len, 1);
     let Config { n_layers, d_model, n_kv_heads, d_head, .. } = sizes.config;
     let kept = len * (d_model + n_layers * (d_model + 2 * n_kv_heads * d_head));
-    (kept + len * sizes.layer()) * sizes.element
+    (kept + len * sizes.layer() + sizes.unpacked) * sizes.element
 }
 
 /// What the cells of a chunk add up to. Numbers are counted, not bytes.
@@ -123,17 +123,23 @@ struct Sizes<'a> {
     kernel: bool,
     len: usize,
     columns: usize,
+    /// Numbers of weights that are kept in blocks, while they are dense.
+    unpacked: usize,
 }
 
 impl Sizes<'_> {
     fn new(model: &Model, len: usize, columns: usize) -> Sizes<'_> {
         let transformer = &model.transformer;
+        let Config { d_model, d_head, d_mlp, n_heads, .. } = transformer.config;
+        // The largest matrix and its transpose.
+        let unpacked = (2 * d_model * d_mlp.max(n_heads * d_head)).max(ops::TABLE_PIECE);
         Sizes {
             config: &transformer.config,
             element: transformer.dtype.size_in_bytes(),
             kernel: transformer.device.is_cpu() && transformer.dtype == DType::F32,
             len,
             columns,
+            unpacked: if transformer.quantized { unpacked } else { 0 },
         }
     }
 
@@ -198,6 +204,6 @@ impl Sizes<'_> {
             true => load.tails * 5 * d_vocab,
             false => load.cells * 3 * self.columns,
         };
-        (layers.max(stream + logits) + load.values) * self.element
+        (layers.max(stream + logits) + load.values + self.unpacked) * self.element
     }
 }

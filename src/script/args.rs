@@ -81,7 +81,7 @@ pub fn within(place: &str, mut error: Box<rhai::EvalAltResult>) -> Box<rhai::Eva
 pub struct Options {
     map: Map,
     owner: &'static str,
-    known: BTreeSet<&'static str>,
+    known: BTreeSet<String>,
 }
 
 impl Options {
@@ -92,7 +92,7 @@ impl Options {
 
     /// The raw value; `()` counts as not given.
     pub fn get(&mut self, name: &'static str) -> Option<Dynamic> {
-        self.known.insert(name);
+        self.known.insert(name.into());
         self.map.get(name).filter(|value| !value.is_unit()).cloned()
     }
 
@@ -106,6 +106,16 @@ impl Options {
         value
             .map(|value| read(&value).map_err(|error| within(&format!("option `{name}`"), error)))
             .transpose()
+    }
+
+    /// The values of options whose names are known at run time only.
+    pub fn get_all(&mut self, names: BTreeSet<String>) -> Map {
+        let given = self.map.iter().filter(|(name, value)| {
+            names.contains(name.as_str()) && !self.known.contains(name.as_str()) && !value.is_unit()
+        });
+        let values = given.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.known.extend(names);
+        values
     }
 
     pub fn get_f64(&mut self, name: &'static str) -> ScriptResult<Option<f64>> {
@@ -134,7 +144,7 @@ impl Options {
             return Ok(());
         };
         let mut message = format!("unknown option `{unknown}` of `{}`", self.owner);
-        if let Some(name) = nearest(unknown, self.known.iter().copied()) {
+        if let Some(name) = nearest(unknown, self.known.iter().map(String::as_str)) {
             message += &format!("; did you mean `{name}`?");
         }
         let valid = self.known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -183,6 +193,18 @@ mod tests {
         let failure = failure(options.finish());
         assert_eq!(failure.message, "unknown option `lyaer` of `sweep`; did you mean `layer`?");
         assert_eq!(failure.help.as_deref(), Some("valid options: `head`, `layer`"));
+    }
+
+    #[test]
+    fn names_known_at_run_time_are_options_too() {
+        let mut options =
+            Options::new(map(&[("a", 1i64.into()), ("b", 2i64.into()), ("d", 3i64.into())]), "f");
+        assert_eq!(options.get_usize("a").unwrap(), Some(1));
+        let rest = options.get_all(["a", "b", "c"].map(String::from).into());
+        assert_eq!(rest.keys().collect::<Vec<_>>(), ["b"]);
+        let failure = failure(options.finish());
+        assert!(failure.message.starts_with("unknown option `d` of `f`"), "{}", failure.message);
+        assert_eq!(failure.help.as_deref(), Some("valid options: `a`, `b`, `c`"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::model::gguf::{Gguf, optional};
 use crate::model::tokenizer::read_json;
 
 /// The roles that transformers hands to a template, and llama.cpp's names for them.
-const ROLES: [(&str, &str); 7] = [
+pub(super) const ROLES: [(&str, &str); 7] = [
     ("bos_token", "bos"),
     ("eos_token", "eos"),
     ("unk_token", "unknown"),

@@ -68,6 +68,23 @@ fn the_date_can_be_fixed() {
     assert!(today.parse::<u32>().unwrap() >= 2024, "{today}");
 }
 
+#[test]
+fn a_template_has_variables_of_its_own() {
+    let source = "{{ bos_token }}{% set x = 1 %}{% for m in messages %}{{ m.content }}{{ x }}{{ loop.index }}{% endfor %}\
+        {% if think is defined and think is false %} no{% endif %}{% if tools %} {{ tools[0].name }}{% endif %}\
+        {{ strftime_now('') }}{{ date_string }}{% set ns = namespace(y=add_generation_prompt) %}{{ raise_exception() if ns.y }}";
+    let template = ChatTemplate::from_source(source, SpecialTokens::new()).unwrap();
+    assert_eq!(template.variables().into_iter().collect::<Vec<_>>(), ["think", "tools"]);
+    let text = |variables: serde_json::Value| {
+        let variables = variables.as_object().unwrap().clone();
+        let options = ChatOptions { date: Some("-".into()), variables, ..Default::default() };
+        template.render(&[message("user", "hi")], &options).unwrap()
+    };
+    assert_eq!(text(serde_json::json!({})), "hi11--");
+    assert_eq!(text(serde_json::json!({"think": true})), "hi11--");
+    assert_eq!(text(serde_json::json!({"think": false, "tools": [{"name": "f"}]})), "hi11 no f--");
+}
+
 /// Inside the tags a name that is set stays inside, and their line goes with them as with every block.
 #[test]
 fn generation_tags_only_mark() {

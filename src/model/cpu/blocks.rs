@@ -1,12 +1,19 @@
 //! Weights in the blocks of few bits in which a GGUF file keeps them. A product with few rows is bound by the bytes
-//! that it reads, so that it reads these; the weights that it computes with are the same float32 numbers to the bit.
+//! that it reads, so that it reads these, where there is a [`kernel`]; every product with weights that are kept in
+//! blocks alone makes the float32 tensor of them first. Either way the weights that it computes with are the same
+//! float32 numbers to the bit.
 
 use super::few::rows_of_columns;
 use super::tile;
 use super::with_slice;
-use candle_core::quantized::GgmlDType;
-use candle_core::{Result, Tensor};
+use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
+use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
+
+#[cfg(target_arch = "x86_64")]
+mod kernel;
 
 /// Up to this many rows [`Blocks::product`] beats the other kernels.
 pub const MOST_ROWS: usize = tile::MOST_ROWS;
@@ -17,8 +24,11 @@ const BLOCK: usize = 32;
 const ROWS_AT_ONCE: usize = 8;
 /// Columns of the result that one task computes.
 const COLUMNS: usize = 64;
+/// Weights that one task de-quantises: whole blocks of every type.
+const PIECE: usize = 1 << 14;
 
-/// `d`, `m`: float16; `q`: what the bits say. The first half of a block's 4-bit numbers are its bytes' low halves.
+/// What there is a kernel for. `d`, `m`: float16; `q`: what the bits say. The first half of a block's 4-bit numbers
+/// are its bytes' low halves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// `d (q - 8)`: `d`, 32 × 4 bits
@@ -32,45 +42,83 @@ enum Kind {
 /// A weight matrix `[out, in]` of blocks along `in`.
 #[derive(Debug, Clone)]
 pub struct Blocks {
-    kind: Kind,
-    bytes: Vec<u8>,
+    dtype: GgmlDType,
+    kind: Option<Kind>,
+    bytes: Arc<[u8]>,
     inner: usize,
     outer: usize,
 }
 
 impl Blocks {
-    /// `None` where there is no kernel for this kind on this machine.
-    pub fn new(dtype: GgmlDType, [outer, inner]: [usize; 2], bytes: &[u8]) -> Option<Blocks> {
+    /// # Errors
+    /// Bytes that are not this many whole rows.
+    pub fn new(dtype: GgmlDType, [outer, inner]: [usize; 2], bytes: &[u8]) -> Result<Blocks> {
         let kind = match dtype {
-            GgmlDType::Q4_0 => Kind::Q4_0,
-            GgmlDType::Q4_1 => Kind::Q4_1,
-            GgmlDType::Q8_0 => Kind::Q8_0,
-            _ => return None,
+            GgmlDType::Q4_0 => Some(Kind::Q4_0),
+            GgmlDType::Q4_1 => Some(Kind::Q4_1),
+            GgmlDType::Q8_0 => Some(Kind::Q8_0),
+            _ => None,
         };
-        let fits = inner.is_multiple_of(BLOCK) && bytes.len() == outer * inner / BLOCK * kind.bytes();
-        (fits && available()).then(|| Blocks { kind, bytes: bytes.to_vec(), inner, outer })
+        let blocks = Blocks { dtype, kind: kind.filter(|_| available()), bytes: bytes.into(), inner, outer };
+        if !inner.is_multiple_of(dtype.block_size()) || bytes.len() != outer * blocks.row_bytes() {
+            candle_core::bail!("{} bytes are not {outer} × {inner} weights of {dtype:?}", bytes.len());
+        }
+        Ok(blocks)
+    }
+
+    /// Is there a kernel for this kind on this machine?
+    pub fn multiplies(&self) -> bool {
+        self.kind.is_some()
+    }
+
+    /// `(out, in)`
+    pub fn dims(&self) -> (usize, usize) {
+        (self.outer, self.inner)
     }
 
     fn row_bytes(&self) -> usize {
-        self.inner / BLOCK * self.kind.bytes()
+        self.inner / self.dtype.block_size() * self.dtype.type_size()
     }
 
     /// The matrix of these of its rows (the columns of the result), in this order.
-    pub fn select(&self, rows: impl Iterator<Item = usize>) -> Blocks {
+    ///
+    /// # Errors
+    /// A row that it has not.
+    pub fn select(&self, rows: impl IntoIterator<Item = usize>) -> Result<Blocks> {
         let width = self.row_bytes();
-        let mut bytes = Vec::with_capacity(self.bytes.len());
+        let mut bytes = Vec::new();
+        let mut outer = 0;
         for row in rows {
-            bytes.extend_from_slice(&self.bytes[row * width..(row + 1) * width]);
+            let Some(row) = self.bytes.get(row * width..(row + 1) * width) else {
+                candle_core::bail!("row {row} of {}", self.outer);
+            };
+            bytes.extend_from_slice(row);
+            outer += 1;
         }
-        Blocks { outer: bytes.len() / width.max(1), bytes, ..*self }
+        Ok(Blocks { outer, bytes: bytes.into(), ..*self })
+    }
+
+    /// Some of its rows as float32, `[rows, in]`.
+    pub fn dense(&self, rows: Range<usize>) -> Result<Tensor> {
+        let width = self.row_bytes();
+        match self.bytes.get(rows.start * width..rows.end * width) {
+            Some(bytes) => dequantised(self.dtype, bytes, &[rows.len(), self.inner]),
+            None => candle_core::bail!("rows {rows:?} of {}", self.outer),
+        }
     }
 
     /// `x Wᵀ`: `x` `[rows, in]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or blocks without a kernel.
     pub fn product(&self, x: &Tensor) -> Result<Tensor> {
         let (rows, inner) = x.dims2()?;
         if inner != self.inner {
             candle_core::bail!("a product of {rows} × {inner} and {} × {}", self.inner, self.outer);
         }
+        let Some(kind) = self.kind else {
+            candle_core::bail!("there is no kernel for blocks of {:?}", self.dtype);
+        };
         let mut columns = vec![0f32; rows * self.outer]; // [out, rows]
         with_slice(x, |x| {
             let blocks = self.bytes.par_chunks(COLUMNS * self.row_bytes());
@@ -78,7 +126,7 @@ impl Blocks {
                 for first in (0..rows).step_by(ROWS_AT_ONCE) {
                     let count = ROWS_AT_ONCE.min(rows - first);
                     let x = &x[first * inner..(first + count) * inner];
-                    kernel::columns(self.kind, blocks, x, inner, &mut out[first..], rows);
+                    kernel::columns(kind, blocks, x, inner, &mut out[first..], rows);
                 }
             });
             Ok(())
@@ -87,14 +135,28 @@ impl Blocks {
     }
 }
 
-impl Kind {
-    fn bytes(self) -> usize {
-        match self {
-            Kind::Q4_0 => 2 + BLOCK / 2,
-            Kind::Q4_1 => 4 + BLOCK / 2,
-            Kind::Q8_0 => 2 + BLOCK,
-        }
+/// The float32 numbers of a tensor that is kept in blocks of `dtype`. Candle's own are the same, by one core.
+///
+/// # Errors
+/// Bytes that are not whole blocks of this shape, or do not begin where floats may.
+pub fn dequantised(dtype: GgmlDType, bytes: &[u8], shape: &[usize]) -> Result<Tensor> {
+    let count: usize = shape.iter().product();
+    let (block, size) = (dtype.block_size(), dtype.type_size());
+    // Candle reads blocks where they lie; a block of 2 or 6 bytes holds nothing wider than two.
+    let aligned = bytes.as_ptr().addr().is_multiple_of(1 << size.trailing_zeros().min(2));
+    if !count.is_multiple_of(block) || bytes.len() != count / block * size || !aligned {
+        candle_core::bail!("{} bytes are no tensor of {shape:?} and {dtype:?}", bytes.len());
     }
+    let mut values = vec![0f32; count];
+    let pieces = values.par_chunks_mut(PIECE).zip(bytes.par_chunks(PIECE / block * size));
+    pieces.try_for_each(|(values, bytes)| {
+        let piece = qtensor_from_ggml(dtype, bytes, vec![values.len()], &Device::Cpu)?;
+        with_slice(&piece.dequantize(&Device::Cpu)?, |piece| {
+            values.copy_from_slice(piece);
+            Ok(())
+        })
+    })?;
+    Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -110,97 +172,7 @@ fn available() -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 mod kernel {
     pub fn columns(_: super::Kind, _: &[u8], _: &[f32], _: usize, _: &mut [f32], _: usize) {
-        unreachable!("blocks are not made on this machine")
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod kernel {
-    use super::{BLOCK, Kind};
-    use std::arch::x86_64::*;
-
-    const Q4_0: u8 = Kind::Q4_0 as u8;
-    const Q4_1: u8 = Kind::Q4_1 as u8;
-    const Q8_0: u8 = Kind::Q8_0 as u8;
-
-    /// The columns whose weights are `blocks`, for one to eight rows of `x`, `inner` entries each. A column's results
-    /// go to the beginning of its `stride` entries of `out`.
-    pub fn columns(kind: Kind, blocks: &[u8], x: &[f32], inner: usize, out: &mut [f32], stride: usize) {
-        assert!(super::available());
-        macro_rules! for_rows {
-            ($kind:ident: $($count:literal)*) => {
-                // SAFETY: the instructions are there.
-                match x.len() / inner { $($count => unsafe { run::<$kind, $count>(blocks, x, inner, out, stride) },)* _ => unreachable!() }
-            };
-        }
-        match kind {
-            Kind::Q4_0 => for_rows!(Q4_0: 1 2 3 4 5 6 7 8),
-            Kind::Q4_1 => for_rows!(Q4_1: 1 2 3 4 5 6 7 8),
-            Kind::Q8_0 => for_rows!(Q8_0: 1 2 3 4 5 6 7 8),
-        }
-    }
-
-    #[target_feature(enable = "avx512f,f16c")]
-    fn run<const KIND: u8, const ROWS: usize>(
-        blocks: &[u8],
-        x: &[f32],
-        inner: usize,
-        out: &mut [f32],
-        stride: usize,
-    ) {
-        let bytes = bytes::<KIND>();
-        let x: [&[[f32; BLOCK]]; ROWS] =
-            std::array::from_fn(|r| x[r * inner..(r + 1) * inner].as_chunks::<BLOCK>().0);
-        for (column, out) in blocks.chunks_exact(inner / BLOCK * bytes).zip(out.chunks_mut(stride)) {
-            let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-            for (i, block) in column.chunks_exact(bytes).enumerate() {
-                let [low, high] = weights::<KIND>(block);
-                for (sums, x) in sums.iter_mut().zip(&x) {
-                    let x = x[i].as_ptr();
-                    // SAFETY: a block of `x` is two vectors long.
-                    let [x_low, x_high] = unsafe { [_mm512_loadu_ps(x), _mm512_loadu_ps(x.add(BLOCK / 2))] };
-                    sums[0] = _mm512_fmadd_ps(x_low, low, sums[0]);
-                    sums[1] = _mm512_fmadd_ps(x_high, high, sums[1]);
-                }
-            }
-            for (sums, out) in sums.iter().zip(out) {
-                *out = _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]));
-            }
-        }
-    }
-
-    const fn bytes<const KIND: u8>() -> usize {
-        match KIND {
-            Q4_0 => 2 + BLOCK / 2,
-            Q4_1 => 4 + BLOCK / 2,
-            _ => 2 + BLOCK,
-        }
-    }
-
-    /// The 32 weights of a block, rounded as a de-quantised tensor's are.
-    #[inline]
-    #[target_feature(enable = "avx512f,f16c")]
-    fn weights<const KIND: u8>(block: &[u8]) -> [__m512; 2] {
-        let half = |at: usize| {
-            let bits = i32::from(u16::from_le_bytes([block[at], block[at + 1]]));
-            _mm512_set1_ps(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits))))
-        };
-        let quarter = |at: usize| -> __m128i {
-            let bytes = &block[at..at + 16];
-            // SAFETY: sixteen bytes.
-            unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
-        };
-        let d = half(0);
-        if KIND == Q8_0 {
-            return [2, 18].map(|at| _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(quarter(at))), d));
-        }
-        let pairs = _mm512_cvtepu8_epi32(quarter(if KIND == Q4_0 { 2 } else { 4 }));
-        let low = _mm512_and_si512(pairs, _mm512_set1_epi32(15));
-        let high = _mm512_srli_epi32::<4>(pairs);
-        [low, high].map(|q| match KIND {
-            Q4_0 => _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(q, _mm512_set1_epi32(8))), d),
-            _ => _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(q), d), half(2)),
-        })
+        unreachable!("blocks are not multiplied on this machine")
     }
 }
 
@@ -212,10 +184,11 @@ mod tests {
 
     const KINDS: [GgmlDType; 3] = [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q8_0];
 
-    fn quantized(dtype: GgmlDType, outer: usize, inner: usize) -> (Option<Blocks>, Tensor) {
+    /// Blocks, and what candle makes of them.
+    fn quantized(dtype: GgmlDType, outer: usize, inner: usize) -> (Blocks, Tensor) {
         let weight = Tensor::randn(0f32, 1.0, (outer, inner), &Device::Cpu).unwrap();
         let weight = QTensor::quantize(&weight, dtype).unwrap();
-        let blocks = Blocks::new(dtype, [outer, inner], &weight.data().unwrap());
+        let blocks = Blocks::new(dtype, [outer, inner], &weight.data().unwrap()).unwrap();
         (blocks, weight.dequantize(&Device::Cpu).unwrap())
     }
 
@@ -223,7 +196,9 @@ mod tests {
     fn every_kind_is_what_its_dequantised_weights_are() {
         for dtype in KINDS {
             let (blocks, weight) = quantized(dtype, 150, 96);
-            let Some(blocks) = blocks else { return };
+            if !blocks.multiplies() {
+                return;
+            }
             // Rows of the identity bring out the weights themselves.
             let eye = Tensor::eye(96, candle_core::DType::F32, &Device::Cpu).unwrap();
             let found = blocks.product(&eye).unwrap().t().unwrap().to_vec2::<f32>().unwrap();
@@ -238,10 +213,13 @@ mod tests {
 
     #[test]
     fn selected_rows_are_the_same_columns() {
-        let (Some(blocks), weight) = quantized(GgmlDType::Q4_1, 20, 64) else { return };
+        let (blocks, weight) = quantized(GgmlDType::Q4_1, 20, 64);
+        if !blocks.multiplies() {
+            return;
+        }
         let x = Tensor::randn(0f32, 1.0, (3, 64), &Device::Cpu).unwrap();
         let order = [7u32, 0, 19, 7];
-        let some = blocks.select(order.iter().map(|&i| i as usize)).product(&x).unwrap();
+        let some = blocks.select(order.map(|i| i as usize)).unwrap().product(&x).unwrap();
         let all =
             blocks.product(&x).unwrap().index_select(&Tensor::new(&order, &Device::Cpu).unwrap(), 1).unwrap();
         assert_eq!(some.to_vec2::<f32>().unwrap(), all.to_vec2::<f32>().unwrap());
@@ -249,9 +227,28 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_every_type_are_candles_numbers() {
+        let kinds = [GgmlDType::Q2K, GgmlDType::Q6K, GgmlDType::Q5_1, GgmlDType::F16, GgmlDType::BF16];
+        for dtype in kinds.into_iter().chain(KINDS) {
+            // More than one piece.
+            let (blocks, weight) = quantized(dtype, 70, 512);
+            let (weight, rows) = (weight.to_vec2::<f32>().unwrap(), |t: Tensor| t.to_vec2::<f32>().unwrap());
+            assert_eq!(rows(blocks.dense(0..70).unwrap()), weight, "{dtype:?}");
+            assert_eq!(rows(blocks.dense(5..69).unwrap()), weight[5..69], "{dtype:?}");
+            let some = blocks.select([69, 0]).unwrap();
+            assert_eq!(rows(some.dense(0..2).unwrap()), [weight[69].clone(), weight[0].clone()], "{dtype:?}");
+            assert!(blocks.dense(5..71).is_err() && blocks.select([70]).is_err());
+        }
+    }
+
+    #[test]
     fn other_kinds_and_lengths_are_refused() {
-        assert!(Blocks::new(GgmlDType::Q6K, [1, 256], &[0; 210]).is_none());
-        assert!(Blocks::new(GgmlDType::Q8_0, [1, 64], &[0; 67]).is_none());
-        assert!(Blocks::new(GgmlDType::Q8_0, [1, 33], &[0; 34]).is_none());
+        let (blocks, _) = quantized(GgmlDType::Q6K, 1, 256);
+        assert!(
+            !blocks.multiplies()
+                && blocks.product(&Tensor::new(&[[0f32; 256]], &Device::Cpu).unwrap()).is_err()
+        );
+        assert!(Blocks::new(GgmlDType::Q8_0, [1, 64], &[0; 67]).is_err());
+        assert!(Blocks::new(GgmlDType::Q8_0, [1, 33], &[0; 34]).is_err());
     }
 }

@@ -46,7 +46,7 @@ fn add_rows<'a>(out: &mut [f32], x: &[f32], mut rows: impl Iterator<Item = &'a [
     let Ok(x) = <[f32; AT_ONCE]>::try_from(x) else {
         for (x, row) in x.iter().zip(rows) {
             for (out, w) in out.iter_mut().zip(row) {
-                *out += x * w;
+                *out = x.mul_add(*w, *out);
             }
         }
         return;
@@ -54,11 +54,9 @@ fn add_rows<'a>(out: &mut [f32], x: &[f32], mut rows: impl Iterator<Item = &'a [
     let n = out.len();
     let rows: [&[f32]; AT_ONCE] = std::array::from_fn(|_| &rows.next().unwrap_or_default()[..n]);
     for (j, out) in out.iter_mut().enumerate() {
-        let mut sum = 0.0;
         for i in 0..AT_ONCE {
-            sum += x[i] * rows[i][j];
+            *out = x[i].mul_add(rows[i][j], *out);
         }
-        *out += sum;
     }
 }
 

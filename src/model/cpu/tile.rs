@@ -121,7 +121,7 @@ fn tile<'a, S: Simd>(
     for (r, out) in out.iter_mut().enumerate() {
         for k in 0..AT_ONCE {
             for (out, w) in out[done..].iter_mut().zip(&weights[k][done..]) {
-                *out += x[k][r] * w;
+                *out = x[k][r].mul_add(*w, *out);
             }
         }
     }
@@ -142,6 +142,6 @@ fn as_pairs_mut<S: Simd>(values: &mut [f32]) -> (&mut [[S::f32s; 2]], &mut [S::f
 #[inline(always)]
 fn scaled_sum(out: &mut [f32], x: f32, weights: &[f32]) {
     for (out, w) in out.iter_mut().zip(weights) {
-        *out += x * w;
+        *out = x.mul_add(*w, *out);
     }
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rhai::{Array, Dynamic, Map};
 
-use super::data_json::from_json;
+use super::data::refused_data;
+use super::data_json::{from_json, to_json};
 use super::tensor::{self, Tensor};
 use super::tokens::Tokens;
 use super::{prompt, refusal};
@@ -34,7 +35,7 @@ impl Model {
 
 /// The models of this run, by id and options: each is loaded once.
 #[derive(Default)]
-struct Loaded(Mutex<HashMap<(String, String, String), Arc<model::Model>>>);
+struct Loaded(Mutex<HashMap<(String, String, String, bool), Arc<model::Model>>>);
 
 impl Loaded {
     fn get(&self, context: &Arc<Context>, id: &str, options: Map) -> ScriptResult<Model> {
@@ -43,15 +44,16 @@ impl Loaded {
         let dtype = options.get_string("dtype")?.or(given.dtype.clone()).unwrap_or("f32".into());
         let device = options.get_string("device")?.or(given.device.clone()).unwrap_or("auto".into());
         let revision = options.get_string("revision")?;
+        let quantized = options.get_bool("quantized")?.unwrap_or(false);
         options.finish()?;
         let id = revision.map_or(id.to_string(), |revision| format!("{id}@{revision}"));
 
-        let key = (id.clone(), dtype.clone(), device.clone());
+        let key = (id.clone(), dtype.clone(), device.clone(), quantized);
         let mut loaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inner) = loaded.get(&key) {
             return Ok(Model { inner: inner.clone(), context: context.clone() });
         }
-        let options = LoadOptions { device, dtype, offline: given.offline };
+        let options = LoadOptions { device, dtype, offline: given.offline, quantized };
         let mut inner = model::Model::load(&place(context, &id)?, &options).map_err(refusal::model)?;
         inner.id = id;
         let inner = Arc::new(inner);
@@ -106,7 +108,7 @@ fn load(api: &mut Api) {
     };
     api.function(
         "load(id?: string, options?: map) -> Model",
-        "the model given by `--model`, else the embedded `demo`; or by id: `demo`, a folder, a `.gguf` file or `org/name`; options: `dtype`, `device`, `revision`",
+        "the model given by `--model`, else the embedded `demo`; or by id: `demo`, a folder, a `.gguf` file or `org/name`; options: `dtype`, `device`, `revision`, `quantized` (the weights of a `.gguf` file stay as small as they are there)",
     )
     .example("load().n_layers", "3")
     .native(default)
@@ -251,7 +253,8 @@ fn chat(api: &mut Api) {
         "Model",
         "chat(messages: array, options?: map) -> string",
         "a conversation as the text that the model was trained on; messages are `#{role, content}`; options: \
-         `continue_final`, `add_generation_prompt`, `date`",
+         `continue_final`, `add_generation_prompt`, `date`, and variables that the model's template reads, such as \
+         `enable_thinking`",
     )
     .example(
         "load().chat([#{role: \"user\", content: \"hello\"}], #{add_generation_prompt: true})",
@@ -275,14 +278,19 @@ fn render(model: &Model, messages: Array, options: Map) -> ScriptResult<String> 
         fields.finish()?;
         Ok(message)
     })?;
+    let template = model.inner.chat().map_err(refusal::model)?;
     let mut options = Options::new(options, "chat");
-    let chat = ChatOptions {
+    let mut chat = ChatOptions {
         continue_final: options.get_bool("continue_final")?.unwrap_or(false),
         add_generation_prompt: options.get_bool("add_generation_prompt")?.unwrap_or(false),
         date: options.get_string("date")?,
+        ..ChatOptions::default()
     };
+    for (name, value) in options.get_all(template.variables()) {
+        chat.variables.insert(name.into(), to_json(&value).map_err(refused_data)?);
+    }
     options.finish()?;
-    model.inner.chat().map_err(refusal::model)?.render(&messages, &chat).map_err(refusal::model)
+    template.render(&messages, &chat).map_err(refusal::model)
 }
 
 fn weights(api: &mut Api) {
