@@ -143,7 +143,7 @@ fn ioi_patching_equals_the_reference() {
 fn every_script_shows_its_effect_on_the_embedded_model() {
     let number = |json: &Json| json.as_f64().expect("a number");
     let (found, _) = shown("scripts/patchscope.rhai", &[], "patchscope.json");
-    assert_eq!(found["texts"][0], ": capital of France");
+    assert_eq!(found["texts"][0], ": country in Europe with the capital Paris");
 
     let (found, _) = shown("scripts/power_heatmap.rhai", &["--set", "pairs=8"], "power_mean.json");
     let rows = found["mean"].as_array().expect("rows");

@@ -242,10 +242,8 @@ mod tests {
                 row.iter_mut().zip(&found.mean).for_each(|(x, mean)| *x -= mean);
             }
             let Svd { s, vt, .. } = svd(&centred).unwrap();
-            for i in 0..3 {
-                assert!(
-                    (found.variance[i] - s[i] * s[i] / (rows - 1) as f32).abs() < 1e-5 * found.variance[0]
-                );
+            for (i, (variance, s)) in found.variance.iter().zip(s).enumerate() {
+                assert!((variance - s * s / (rows - 1) as f32).abs() < 1e-5 * found.variance[0]);
                 let ours = &found.components.values[i * cols..(i + 1) * cols];
                 let theirs = &vt.values[i * cols..(i + 1) * cols];
                 let same: f32 = ours.iter().zip(theirs).map(|(a, b)| a * b).sum();

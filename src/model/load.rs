@@ -13,7 +13,7 @@ use candle_core::{DType, Device};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LoadOptions {
     /// `cpu`, `cuda`, `cuda:1` or `auto`.
     pub device: String,

@@ -35,7 +35,7 @@ impl Model {
 
 /// The models of this run, by id and options: each is loaded once.
 #[derive(Default)]
-struct Loaded(Mutex<HashMap<(String, String, String, bool), Arc<model::Model>>>);
+struct Loaded(Mutex<HashMap<(String, LoadOptions), Arc<model::Model>>>);
 
 impl Loaded {
     fn get(&self, context: &Arc<Context>, id: &str, options: Map) -> ScriptResult<Model> {
@@ -48,12 +48,12 @@ impl Loaded {
         options.finish()?;
         let id = revision.map_or(id.to_string(), |revision| format!("{id}@{revision}"));
 
-        let key = (id.clone(), dtype.clone(), device.clone(), quantized);
+        let options = LoadOptions { device, dtype, offline: given.offline, quantized };
+        let key = (id.clone(), options.clone());
         let mut loaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inner) = loaded.get(&key) {
             return Ok(Model { inner: inner.clone(), context: context.clone() });
         }
-        let options = LoadOptions { device, dtype, offline: given.offline, quantized };
         let mut inner = model::Model::load(&place(context, &id)?, &options).map_err(refusal::model)?;
         inner.id = id;
         let inner = Arc::new(inner);
