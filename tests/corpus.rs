@@ -1,4 +1,4 @@
-//! Files that once broke a loader, and seeds of every kind, through the loaders again (`fuzz/`).
+//! Files that once broke a loader, seeds of every kind, and what fuzzing found new, through the loaders again (`fuzz/`).
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
