@@ -51,14 +51,14 @@ impl<'a> Wave<'a> {
             .map(|s| resolve(s.patches, |p| p.steps.in_prompt(), |p| p.resolve(config, s.prompt)));
         let writes: Vec<Vec<Write>> = resolved.collect::<Result<_>>()?;
         let mut wave = Wave { model, options, control, kv: vec![Vec::new(); config.n_layers] };
-        // A prefix alone has neither the queries' whole patterns nor final norms.
-        let alone = |site: &Site| {
+        // Scores reach from each query to all keys, and the last norm comes after the layers: a prefix has neither.
+        let needs_all_rows = |site: &Site| {
             let At { point, .. } = site.at;
             matches!(point.axes(config), Axes::Scores { .. })
                 || matches!(point, Point::LnFinal | Point::Logits)
         };
-        let whole = options.watch.iter().any(alone);
-        let shared = if whole { 0 } else { shared_prefix(sequences, &writes) };
+        let all_rows = options.watch.iter().any(needs_all_rows);
+        let shared = if all_rows { 0 } else { shared_prefix(sequences, &writes) };
         let prefix = wave.run_prefix(sequences, shared)?;
         let mut logits = Vec::new();
         let mut from = 0;
