@@ -5,12 +5,14 @@
 //! out is computed on by [`analysis`], drawn by [`plot`] and written by [`data`]. [`cli`] is the two doors: `patchscript
 //! run` and the REPL.
 //!
-//! Imports go one way: `cli → script → run → model`; `analysis`, `plot` and `data` are leaves that know no model.
+//! Imports go one way: `cli → script → run → model`; `analysis`, `plot` and `data` are leaves that know no model,
+//! and [`memory`] says to all of them how much there is.
 
 pub mod analysis;
 pub mod cli;
 mod count;
 pub mod data;
+pub mod memory;
 pub mod model;
 mod nearest;
 pub mod plot;

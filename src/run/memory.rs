@@ -3,6 +3,7 @@
 use super::control::Control;
 use super::plan::Work;
 use super::select::Cols;
+use crate::memory;
 use crate::model::family::MlpKind;
 use crate::model::{Axes, Config, Model, Point, ops};
 use candle_core::{DType, Device};
@@ -10,14 +11,9 @@ use candle_core::{DType, Device};
 /// Rows of one pass: enough for products at full speed, few enough that memory once touched is used again.
 pub const PASS_ROWS: usize = 2048;
 
-/// Bytes that one step of a run may hold beyond weights: half of what main memory has free.
-fn default_budget() -> usize {
-    free() / 2
-}
-
-/// Bytes that one step of a run may hold on `device`: what `control` says, else half of what is free.
+/// Bytes that one step of a run may hold on `device` beyond weights: what `control` says, else half of what is free.
 pub fn budget(control: &Control, device: &Device) -> usize {
-    control.memory.unwrap_or_else(|| free_on_card(device).map_or_else(default_budget, |free| free / 2))
+    control.memory.unwrap_or_else(|| free_on_card(device).unwrap_or_else(memory::free) / 2)
 }
 
 #[cfg(feature = "cuda")]
@@ -29,16 +25,6 @@ fn free_on_card(device: &Device) -> Option<usize> {
 #[cfg(not(feature = "cuda"))]
 fn free_on_card(_: &Device) -> Option<usize> {
     None
-}
-
-/// Bytes of main memory that are free, 2 GiB where that cannot be known.
-fn free() -> usize {
-    let read = || {
-        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-        line.split_whitespace().nth(1)?.parse::<usize>().ok()
-    };
-    read().map_or(2 << 30, |kib| kib * 1024)
 }
 
 /// Cells that walk down the layers together.

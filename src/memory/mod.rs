@@ -1,0 +1,5 @@
+//! Memory: how much this process may take ([`machine`]).
+
+pub mod machine;
+
+pub use machine::{free, total};
