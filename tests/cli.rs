@@ -555,3 +555,20 @@ fn check_model_shows_a_broken_promise() {
     let broken: Vec<_> = ran.out.lines().filter(|line| line.contains("BROKEN")).collect();
     assert!(broken.len() == 1 && broken[0].starts_with("logits are those of `expected.json`"), "{}", ran.out);
 }
+
+#[test]
+fn warnings_leave_the_exit_code() {
+    let folder = folder(&[("a.rhai", "print(`a\\nb`);\n")]);
+    let warning = r#"warning: `\n` between backticks is a backslash and a letter, not a line break
+  --> a.rhai:1:7
+  |
+1 | print(`a\nb`);
+  |       ^^^^^^
+  |
+  = help: write the line break itself, or the text in double quotes; a backslash that is meant is `\\n` there
+"#;
+    for (command, out) in [("check", ""), ("run", "a\\nb\n")] {
+        let ran = patchscript(folder.path(), &[command, "a.rhai"]);
+        assert_eq!((ran.out.as_str(), ran.err.as_str(), ran.code), (out, warning, Some(0)), "{command}");
+    }
+}

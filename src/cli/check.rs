@@ -3,12 +3,18 @@
 use crate::script::{Host, HostOptions};
 
 use super::args::Check;
-use super::report;
+use super::{advise, report};
 
-/// Compiles a script and looks for names that exist nowhere; gives the exit code.
+/// Compiles a script, looks for names that exist nowhere and warns of what is most likely not meant; gives the exit
+/// code, which warnings leave as it is.
 pub fn run(check: &Check) -> u8 {
     let host = Host::new(HostOptions { script: Some(check.file.clone()), ..HostOptions::default() });
-    match host.load(&check.file).and_then(|script| host.check(&script)) {
+    let checked = host.load(&check.file).and_then(|script| {
+        host.check(&script)?;
+        advise(&host, &host.warnings(&script));
+        Ok(())
+    });
+    match checked {
         Ok(()) => 0,
         Err(error) => report(&host, &error),
     }

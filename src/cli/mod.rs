@@ -39,7 +39,14 @@ fn report(host: &Host, error: &Error) -> u8 {
     error.exit_code()
 }
 
-/// The same for an error that no script has a part in.
+/// Prints what a script most likely does not mean to standard error.
+fn advise(host: &Host, warnings: &[Diagnostic]) {
+    for warning in warnings {
+        warn(host.draw(warning, terminal::has_color(&stderr())).trim_end());
+    }
+}
+
+/// The same as [`report`] for an error that no script has a part in.
 fn fail(message: impl Into<String>, help: Option<String>) -> u8 {
     warn(
         Diagnostic::new(message, help).render(&Sources::default(), terminal::has_color(&stderr())).trim_end(),

@@ -13,7 +13,7 @@ use crate::script::{Error, Host, Session, interrupt};
 
 use super::args::Settings;
 use super::complete::Assistant;
-use super::{report, warn};
+use super::{advise, report, warn};
 
 /// Talks until the input ends; gives the exit code.
 pub fn run(settings: Settings) -> u8 {
@@ -59,7 +59,10 @@ enum Step {
 
 /// One input: print what it gave.
 fn step(session: &mut Session, input: &str) -> Step {
-    match session.submit(input) {
+    let reply = session.submit(input);
+    let warnings = session.take_warnings();
+    advise(session.host(), &warnings);
+    match reply {
         Ok(Reply::Quit) => Step::Leave,
         Ok(Reply::Nothing) => Step::Next,
         Ok(Reply::Text(text)) => match writeln!(stdout().lock(), "{text}") {

@@ -8,7 +8,7 @@ use crate::script::params::Scan;
 use crate::script::{Host, HostOptions, interrupt};
 
 use super::args::Run;
-use super::{report, warn};
+use super::{advise, report, warn};
 
 /// Runs a script, or lists its parameters; gives the exit code.
 pub fn run(run: Run) -> u8 {
@@ -28,6 +28,7 @@ pub fn run(run: Run) -> u8 {
             print!("{}", list(&host, &script.params));
             return Ok(());
         }
+        advise(&host, &host.warnings(&script));
         host.run(&script)
     });
     match result {

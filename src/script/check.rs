@@ -52,14 +52,14 @@ pub fn calls(ast: &AST, source: &str, explainer: &Explainer) -> Result<(), Diagn
     let place = Place { source: source.to_string(), position };
     if clock::FUNCTIONS.contains(&name.as_str()) {
         let Failure { message, help } = clock::refusal(&name);
-        return Err(Diagnostic { message, help, place: Some(place), frames: Vec::new() });
+        return Err(Diagnostic { message, help, place: Some(place), ..Diagnostic::default() });
     }
     let message = format!("unknown {} `{name}`", if is_method { "method" } else { "function" });
     let nearest = functions.iter().map(String::as_str);
     let help = crate::nearest::nearest(&name, nearest)
         .map(|function| format!("did you mean `{function}`?"))
         .or_else(|| explainer.nearest_function(&name, None, &place));
-    Err(Diagnostic { message, help, place: Some(place), frames: Vec::new() })
+    Err(Diagnostic { message, help, place: Some(place), ..Diagnostic::default() })
 }
 
 fn is_known(call: &FnCallExpr, explainer: &Explainer) -> bool {

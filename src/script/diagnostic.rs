@@ -25,9 +25,18 @@ pub struct Frame {
     pub place: Place,
 }
 
-/// An error with its place. Frames run from the outermost call to the innermost.
+/// How bad it is: an error ends the script, a warning only says that something is most likely not meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Severity {
+    #[default]
+    Error,
+    Warning,
+}
+
+/// An error or a warning with its place. Frames run from the outermost call to the innermost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostic {
+    pub severity: Severity,
     pub message: String,
     pub help: Option<String>,
     pub place: Option<Place>,
@@ -65,7 +74,11 @@ impl Diagnostic {
                 Some(label) => Label::secondary(file, range).with_message(label),
             });
         }
-        let mut report = Report::error().with_message(&self.message).with_labels(labels);
+        let report = match self.severity {
+            Severity::Error => Report::error(),
+            Severity::Warning => Report::warning(),
+        };
+        let mut report = report.with_message(&self.message).with_labels(labels);
         if shown > 0 {
             report = report.with_note(format!("{shown} outer calls are not shown"));
         }
@@ -117,6 +130,7 @@ mod tests {
             help: Some("did you mean `layer`?".into()),
             place: Some(place(1, 13)),
             frames: vec![Frame { label: "in call to `f`".into(), place: place(2, 1) }],
+            ..Diagnostic::default()
         };
         let expected = "\
 error: `int` has no field `lyaer`

@@ -57,14 +57,14 @@ impl Explainer<'_> {
         }
         let place = Place { source, position: error.position() };
         let (message, help) = self.text(error, &place);
-        Diagnostic { message, help, place: Some(place), frames }
+        Diagnostic { message, help, place: Some(place), frames, ..Diagnostic::default() }
     }
 
     /// A syntax error in the source `main`.
     pub fn syntax(&self, error: &ParseError, main: &str) -> Diagnostic {
         let place = Place { source: main.to_string(), position: error.position() };
         let (message, help) = self.parse_text(error.err_type(), &place);
-        Diagnostic { message, help, place: Some(place), frames: Vec::new() }
+        Diagnostic { message, help, place: Some(place), ..Diagnostic::default() }
     }
 
     fn text(&self, error: &EvalAltResult, place: &Place) -> Text {

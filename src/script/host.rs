@@ -16,6 +16,7 @@ use super::context::{Context, HostOptions};
 use super::diagnostic::{Diagnostic, Place};
 use super::error::Error;
 use super::explain::Explainer;
+use super::lint;
 use super::modules::Modules;
 use super::params::{self, Scan};
 use super::value;
@@ -103,6 +104,12 @@ impl Host {
             .map_err(|diagnostic| Error::Unusable(Box::new(diagnostic)))
     }
 
+    /// What the script may do, but most likely does not mean.
+    pub fn warnings(&self, script: &Script) -> Vec<Diagnostic> {
+        let text = self.context.sources.get(&script.source).unwrap_or_default();
+        lint::warnings(&script.ast, &script.source, &text)
+    }
+
     /// Runs a whole script, after checking it and its parameters.
     pub fn run(&self, script: &Script) -> Result<(), Error> {
         self.check(script)?;
@@ -113,7 +120,7 @@ impl Host {
                 message: failure.message,
                 help: failure.help,
                 place,
-                frames: Vec::new(),
+                ..Diagnostic::default()
             }))
         })?;
         self.eval(&mut Scope::new(), &script.ast, &script.source).map(|_| ())
@@ -153,11 +160,14 @@ impl Host {
     /// The text of an error for standard error.
     pub fn render(&self, error: &Error, color: bool) -> String {
         match error {
-            Error::Unusable(diagnostic) | Error::Failed(diagnostic) => {
-                diagnostic.render(&self.context.sources, color)
-            }
-            other => Diagnostic::new(other.to_string(), other.help()).render(&self.context.sources, color),
+            Error::Unusable(diagnostic) | Error::Failed(diagnostic) => self.draw(diagnostic, color),
+            other => self.draw(&Diagnostic::new(other.to_string(), other.help()), color),
         }
+    }
+
+    /// The text of a diagnostic for standard error.
+    pub fn draw(&self, diagnostic: &Diagnostic, color: bool) -> String {
+        diagnostic.render(&self.context.sources, color)
     }
 }
 

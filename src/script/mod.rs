@@ -6,7 +6,8 @@
 //!   and refuse with [`error::fail`];
 //! - [`context`] what a running script shares with its bindings: options, parameters ([`params`]),
 //!   [`interrupt`], [`progress`], [`resume`];
-//! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check), run;
+//! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check),
+//!   [`lint`], run;
 //! - [`session`] the REPL without a terminal, with [`help`] and [`value`] (how a value is shown);
 //! - [`explain`] turns every engine error into a [`diagnostic`], drawn over its [`source`].
 
@@ -24,6 +25,7 @@ pub mod help;
 pub mod host;
 pub mod interrupt;
 pub mod limits;
+pub mod lint;
 pub mod modules;
 pub mod params;
 pub mod progress;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rhai::{AST, Dynamic, Engine, Expr, LexError, ParseErrorType, Scope, Stmt};
 
+use super::diagnostic::Diagnostic;
 use super::error::Error;
 use super::help;
 use super::host::{Host, read_names};
@@ -29,13 +30,14 @@ pub struct Session {
     /// Functions defined so far.
     functions: AST,
     inputs: usize,
+    warnings: Vec<Diagnostic>,
 }
 
 impl Session {
     pub fn new(host: Host) -> Self {
         let mut scope = Scope::new();
         scope.push_dynamic("_", Dynamic::UNIT);
-        Self { host, scope, functions: AST::empty(), inputs: 0 }
+        Self { host, scope, functions: AST::empty(), inputs: 0, warnings: Vec::new() }
     }
 
     pub fn host(&self) -> &Host {
@@ -50,6 +52,11 @@ impl Session {
             all.into_iter().rev().filter(|(name, _)| name != "_" && seen.insert(name.clone())).collect();
         last.reverse();
         last
+    }
+
+    /// What the last input most likely did not mean.
+    pub fn take_warnings(&mut self) -> Vec<Diagnostic> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Evaluates one input; `help`, `vars` and `:quit` are commands.
@@ -68,6 +75,7 @@ impl Session {
         for function in script.ast.iter_functions() {
             context.sources.add_function(function.name, &source);
         }
+        self.warnings = self.host.warnings(&script);
         let script = self.functions.merge(&script.ast);
         let variables = self.scope.len();
         let result = self.host.eval(&mut self.scope, &script, &source);
