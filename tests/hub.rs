@@ -19,8 +19,29 @@ struct Hub {
     cuts: usize,
     /// Added to the announced size of the weights.
     lie: u64,
+    /// What happens to requests whose path contains a text.
+    fault: Option<(&'static str, Fault)>,
     /// `path range` of every request.
     requests: Vec<String>,
+    /// The token of every request that had one.
+    tokens: Vec<String>,
+}
+
+/// How a Hub can misbehave.
+#[derive(Clone)]
+enum Fault {
+    /// Sends on to the same path elsewhere.
+    Redirect(String),
+    /// Sends nothing.
+    Stall,
+    /// Sends a head, then a byte now and then.
+    Drip,
+    /// Sends a head, a byte of it now and then.
+    DripHead,
+    /// Sends a head, then more and more.
+    Endless,
+    Etag(String),
+    Sha(String),
 }
 
 struct Server {
@@ -43,7 +64,8 @@ impl Server {
         let shared = hub.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let _ = answer(stream.unwrap(), &shared);
+                let (stream, hub) = (stream.unwrap(), shared.clone());
+                std::thread::spawn(move || answer(stream, &hub));
             }
         });
         Server { endpoint, hub }
@@ -90,6 +112,14 @@ fn answer(mut stream: TcpStream, hub: &Mutex<Hub>) -> std::io::Result<()> {
     }
     let mut hub = hub.lock().unwrap();
     hub.requests.push(format!("{path} {range}").trim_end().into());
+    hub.tokens.extend(token.clone());
+    let fault = hub.fault.clone().filter(|(part, _)| path.contains(part)).map(|(_, fault)| fault);
+    if let Some(fault) = &fault
+        && !matches!(fault, Fault::Etag(_) | Fault::Sha(_))
+    {
+        drop(hub);
+        return misbehave(stream, &path, fault);
+    }
 
     let mut refuse = |status: &str, code: &str, message: &str| {
         write!(
@@ -120,8 +150,9 @@ fn answer(mut stream: TcpStream, hub: &Mutex<Hub>) -> std::io::Result<()> {
         });
         let gated = if name == "org/gated" { serde_json::json!("manual") } else { serde_json::json!(false) };
         let siblings: Vec<_> = siblings.collect();
+        let sha = if let Some(Fault::Sha(sha)) = &fault { sha } else { COMMIT };
         let body =
-            serde_json::json!({"sha": COMMIT, "siblings": siblings, "gated": gated, "id": name}).to_string();
+            serde_json::json!({"sha": sha, "siblings": siblings, "gated": gated, "id": name}).to_string();
         let len = body.len();
         return write!(
             stream,
@@ -138,9 +169,10 @@ fn answer(mut stream: TcpStream, hub: &Mutex<Hub>) -> std::io::Result<()> {
     let (from, to) = range.split_once('-').unwrap();
     let from: usize = from.parse().unwrap();
     let to = if to.is_empty() { bytes.len() - 1 } else { to.parse().unwrap() };
+    let etag = if let Some(Fault::Etag(etag)) = fault { etag } else { format!("{file}-etag") };
     write!(
         stream,
-        "HTTP/1.1 206 Partial Content\r\netag: \"{file}-etag\"\r\nx-repo-commit: {COMMIT}\r\n\
+        "HTTP/1.1 206 Partial Content\r\netag: \"{etag}\"\r\nx-repo-commit: {COMMIT}\r\n\
          content-range: bytes {from}-{to}/{}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         bytes.len(),
         to + 1 - from
@@ -152,6 +184,138 @@ fn answer(mut stream: TcpStream, hub: &Mutex<Hub>) -> std::io::Result<()> {
         return stream.flush();
     }
     stream.write_all(part)
+}
+
+/// Until the other side has had enough.
+fn misbehave(mut stream: TcpStream, path: &str, fault: &Fault) -> std::io::Result<()> {
+    let head = "HTTP/1.1 200 OK\r\netag: \"e\"\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    let mut send = |bytes: &[u8]| stream.write_all(bytes).and_then(|()| stream.flush());
+    let pause = || std::thread::sleep(std::time::Duration::from_millis(50));
+    match fault {
+        Fault::Redirect(to) => {
+            let to = format!("{to}{path}");
+            let head = "etag: \"e\"\r\ncontent-length: 0\r\nconnection: close";
+            send(format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\n{head}\r\n\r\n").as_bytes())
+        }
+        Fault::Stall => loop {
+            pause();
+        },
+        Fault::Drip => {
+            send(head.as_bytes())?;
+            loop {
+                send(b"1\r\n \r\n")?;
+                pause();
+            }
+        }
+        Fault::DripHead => {
+            send(b"HTTP/1.1 200 OK\r\n")?;
+            loop {
+                send(b"a: b\r\n")?;
+                pause();
+            }
+        }
+        Fault::Endless => {
+            send(head.as_bytes())?;
+            let chunk = [b"10000\r\n", [b' '; 1 << 16].as_slice(), b"\r\n"].concat();
+            loop {
+                send(&chunk)?;
+            }
+        }
+        Fault::Etag(_) | Fault::Sha(_) => Ok(()),
+    }
+}
+
+/// Every file below a folder, links and folders by their names alone.
+fn tree(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry.unwrap();
+        found.push(entry.path().display().to_string());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(tree(&entry.path()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn the_token_stays_with_the_hub() {
+    let (hub, other, home) = (Server::start(), Server::start(), tempfile::tempdir().unwrap());
+    let pull = || {
+        let mut command = hub.patchscript(home.path(), &["models", "pull", "org/tiny"]);
+        text(command.env("HF_TOKEN", TOKEN).output().unwrap())
+    };
+    let tokens = |server: &Server| std::mem::take(&mut server.hub.lock().unwrap().tokens);
+    // Another port of the same machine, and another name of it.
+    let port = other.endpoint.rsplit(':').next().unwrap().to_string();
+    for to in [other.endpoint.clone(), format!("http://localhost:{port}")] {
+        for part in ["/api/models/", "/resolve/"] {
+            hub.hub.lock().unwrap().fault = Some((part, Fault::Redirect(to.clone())));
+            assert_eq!(pull().0, Some(0), "what a Hub sends on to is fetched");
+            assert!(!other.requests().is_empty() && !tokens(&hub).is_empty());
+            assert_eq!(tokens(&other), [""; 0]);
+            std::fs::remove_dir_all(home.path().join("hub")).unwrap();
+        }
+    }
+    // The Hub itself does hear it.
+    hub.hub.lock().unwrap().fault = None;
+    assert_eq!(pull().0, Some(0));
+    assert!(tokens(&hub).len() > 3);
+}
+
+#[test]
+fn a_hub_without_end_is_an_error() {
+    let server = Server::start();
+    let here = server.endpoint.clone();
+    for (fault, reason) in [
+        (Fault::Stall, "timeout"),
+        (Fault::Drip, "the Hub sends less than 1 KiB a second"),
+        (Fault::DripHead, "timeout"),
+        (Fault::Endless, "bytes"),
+        (Fault::Redirect(here), "it is redirected more than 20 times"),
+        (Fault::Redirect("file://".into()), "is no address"),
+    ] {
+        for (part, file) in
+            [("/api/models/", "the list of files"), ("model.safetensors", "model.safetensors")]
+        {
+            let home = tempfile::tempdir().unwrap();
+            server.hub.lock().unwrap().fault = Some((part, fault.clone()));
+            let started = std::time::Instant::now();
+            let mut command = server.patchscript(home.path(), &["models", "pull", "org/tiny"]);
+            let (code, _, err) = text(command.env("HF_HUB_DOWNLOAD_TIMEOUT", "0.2").output().unwrap());
+            assert_eq!(code, Some(1), "{err}");
+            assert!(err.starts_with(&format!("error: cannot fetch `{file}` of `org/tiny`: ")), "{err}");
+            assert!(err.contains(reason), "{err} lacks {reason}");
+            assert!(started.elapsed().as_secs() < 30, "{reason}");
+        }
+    }
+}
+
+#[test]
+fn what_a_hub_names_is_no_path() {
+    let (server, home) = (Server::start(), tempfile::tempdir().unwrap());
+    let cache = home.path().join("cache");
+    std::fs::create_dir(&cache).unwrap();
+    let pull = |fault: Fault| {
+        let part = if matches!(fault, Fault::Sha(_)) { "/api/models/" } else { "/resolve/" };
+        server.hub.lock().unwrap().fault = Some((part, fault));
+        let mut command = server.patchscript(home.path(), &["models", "pull", "org/tiny"]);
+        let (code, _, err) = text(command.env("HF_HUB_CACHE", &cache).output().unwrap());
+        assert_eq!(code, Some(1), "{err}");
+        err
+    };
+    let outside = format!("{}/pwned", home.path().display());
+    for path in [outside.as_str(), "../../../pwned", "..", ".", "a/b", "a\\b", ""] {
+        let err = pull(Fault::Etag(path.into()));
+        assert!(err.contains("the Hub's `etag` is "), "{path}: {err}");
+    }
+    let long = "a".repeat(1000);
+    for commit in [outside.as_str(), "../../../../pwned", "..", "main", "a\u{0}b", "", &long] {
+        let err = pull(Fault::Sha(commit.into()));
+        assert!(err.contains("is no commit"), "{commit}: {err}");
+    }
+    assert_eq!(tree(home.path()), [cache.display().to_string()], "nothing was written anywhere");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Models from the Hugging Face Hub, through the cache folder that its own tools use: [`cache`] reads what is there,
-//! [`download`] fetches what is not.
+//! [`download`] fetches what is not, by the requests of [`client`].
 
 use std::path::PathBuf;
 
 pub mod cache;
+#[cfg(feature = "hub")]
+mod client;
 #[cfg(feature = "hub")]
 mod download;
 

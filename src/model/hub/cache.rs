@@ -66,14 +66,19 @@ pub(super) fn root(cache: &Path, repo: &Repo) -> PathBuf {
 pub(super) fn snapshot(cache: &Path, repo: &Repo, need: Need) -> Option<PathBuf> {
     let root = root(cache, repo);
     // A revision is a branch or tag, which `refs` resolves, or a commit itself.
-    let commit = std::fs::read_to_string(root.join("refs").join(repo.revision));
-    let commit = commit.unwrap_or_else(|_| repo.revision.into());
+    let commit = std::fs::read_to_string(root.join("refs").join(repo.revision)).ok();
+    let commit = commit.filter(|commit| is_commit(commit.trim())).unwrap_or_else(|| repo.revision.into());
     let folder = root.join("snapshots").join(commit.trim());
     let found = match need {
         Need::Config => folder.join(CONFIG).is_file(),
         Need::Model => is_complete(&folder),
     };
     found.then_some(folder)
+}
+
+/// Whether a text names a commit: it becomes a folder of the cache, so it may be no path.
+pub(super) fn is_commit(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn is_complete(snapshot: &Path) -> bool {

@@ -1,14 +1,15 @@
 //! Fetching from the Hub, file by file, into the cache. A file that was cut off is taken up where it ended.
 
-use std::io::IsTerminal;
+use std::fs::{self, OpenOptions, TryLockError};
+use std::io::{self, IsTerminal, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, RepoType};
+use indicatif::ProgressBar;
 use serde::Deserialize;
 
 use super::cache::{self, CONFIG, INDEX, WEIGHTS};
+use super::client::{Client, RequestError};
 use super::{HubError, Need, Repo, Result, variable};
 
 /// Fetched besides `config.json` and the weights, where the model has them.
@@ -23,6 +24,9 @@ const OPTIONAL: [&str; 6] = [
 /// How often a file is taken up again after the connection broke, and the first pause before that, which doubles.
 const RETRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
+/// The longest list of files, and the longest file beside the weights, in bytes.
+const LIST: u64 = 32 << 20;
+const BESIDE: u64 = 256 << 20;
 
 /// What the Hub says about a model at one commit.
 #[derive(Deserialize)]
@@ -43,29 +47,21 @@ struct File {
 /// The folder of the newest commit of the revision, with all that is needed.
 pub(super) fn download(cache: &Path, repo: &Repo, need: Need) -> Result<PathBuf> {
     let endpoint = variable("HF_ENDPOINT").unwrap_or("https://huggingface.co".into());
-    let endpoint = endpoint.trim_end_matches('/').to_string();
-    let token = token()?;
-    let page = format!("{endpoint}/{}", repo.name);
-    let has_token = token.is_some();
-    let api = ApiBuilder::from_cache(Cache::new(cache.into()))
-        .with_endpoint(endpoint)
-        .with_token(token)
-        .with_progress(std::io::stderr().is_terminal())
-        .build()
-        .map_err(|error| failed(repo, "the list of files", error.to_string()))?;
-    let gated = || HubError::Gated { id: repo.id.into(), page: page.clone(), token: has_token };
+    let client = Client::new(&endpoint, token()?);
+    let page = format!("{}/{}", client.endpoint, repo.name);
+    let gated = || HubError::Gated { id: repo.id.into(), page: page.clone(), token: client.has_token() };
 
-    let listing = listing(&api, repo, gated)?;
-    // All files of one commit, even if the branch moves meanwhile.
-    let pinned = hf_hub::Repo::with_revision(repo.name.into(), RepoType::Model, listing.sha.clone());
+    let listing = listing(&client, repo, gated)?;
     let root = cache::root(cache, repo);
+    // All files of one commit, even if the branch moves meanwhile.
     let snapshot = Snapshot {
         repo,
-        files: api.repo(pinned),
+        client: &client,
+        blobs: root.join("blobs"),
         folder: root.join("snapshots").join(&listing.sha),
         listing: &listing,
     };
-    let fetched = snapshot.fetch(need).map_err(|error| match error {
+    snapshot.fetch(need).map_err(|error| match error {
         Failure::Refused
             if !matches!(listing.gated, serde_json::Value::Bool(false) | serde_json::Value::Null) =>
         {
@@ -73,20 +69,13 @@ pub(super) fn download(cache: &Path, repo: &Repo, need: Need) -> Result<PathBuf>
         }
         Failure::Refused => HubError::NotFound { id: repo.id.into() },
         Failure::Other(error) => error,
-    });
-    let refs = root.join("refs");
+    })?;
     if repo.revision != listing.sha {
-        // hf-hub notes the commit as a revision of its own, which the Hub's own tools do not.
-        let _ = std::fs::remove_file(refs.join(&listing.sha));
-    }
-    fetched?;
-    let reference = refs.join(repo.revision);
-    let written = || -> std::io::Result<()> {
-        std::fs::create_dir_all(reference.parent().unwrap_or(&refs))?;
-        std::fs::write(&reference, &listing.sha)
-    };
-    if repo.revision != listing.sha {
-        written().map_err(|source| HubError::Cache { path: reference.clone(), source })?;
+        let refs = root.join("refs");
+        let reference = refs.join(repo.revision);
+        let written = fs::create_dir_all(reference.parent().unwrap_or(&refs))
+            .and_then(|()| fs::write(&reference, &listing.sha));
+        written.map_err(|source| HubError::Cache { path: reference, source })?;
     }
     Ok(snapshot.folder)
 }
@@ -104,31 +93,30 @@ fn token() -> Result<Option<String>> {
     Ok(Some(token.trim().to_string()).filter(|token| !token.is_empty()))
 }
 
-fn listing(api: &Api, repo: &Repo, gated: impl Fn() -> HubError) -> Result<Listing> {
+fn listing(client: &Client, repo: &Repo, gated: impl Fn() -> HubError) -> Result<Listing> {
     let failed = |reason: String| failed(repo, "the list of files", reason);
-    let name = hf_hub::Repo::with_revision(repo.name.into(), RepoType::Model, repo.revision.into());
-    let request = api.repo(name).info_request().query("blobs", "true");
-    let request = request.config().http_status_as_error(false).build();
-    let mut response = request.call().map_err(|error| failed(error.to_string()))?;
-    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-    match (response.status().as_u16(), header("x-error-code")) {
+    let path = format!("api/models/{}/revision/{}?blobs=true", repo.name, repo.revision.replace('/', "%2F"));
+    let answer = client.get(&path, None).map_err(|error| failed(error.to_string()))?;
+    match (answer.status, answer.header("x-error-code")) {
         (200, _) => {}
         (_, Some("GatedRepo")) => return Err(gated()),
         (_, Some("RevisionNotFound")) => {
             return Err(HubError::NoRevision { name: repo.name.into(), revision: repo.revision.into() });
         }
-        (401, _) if header("x-error-message").is_some_and(|text| text.contains("Invalid credentials")) => {
+        (401, _)
+            if answer.header("x-error-message").is_some_and(|text| text.contains("Invalid credentials")) =>
+        {
             return Err(HubError::BadToken);
         }
         (401 | 403 | 404, _) => return Err(HubError::NotFound { id: repo.id.into() }),
-        (status, _) => return Err(failed(format!("the Hub answers with status {status}"))),
+        (status, _) => return Err(failed(RequestError::Status(status).to_string())),
     }
-    let listing: Listing = response.body_mut().read_json().map_err(|error| failed(error.to_string()))?;
-    // The commit becomes a folder of the cache.
-    if listing.sha.is_empty() || !listing.sha.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Err(failed(format!("`{}` is no commit", listing.sha)));
+    let text = answer.bytes(LIST).map_err(|error| failed(error.to_string()))?;
+    let listing: Listing = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+    match cache::is_commit(&listing.sha) {
+        true => Ok(listing),
+        false => Err(failed(format!("`{}` is no commit", listing.sha.escape_debug()))),
     }
-    Ok(listing)
 }
 
 fn failed(repo: &Repo, file: &str, reason: String) -> HubError {
@@ -144,7 +132,8 @@ enum Failure {
 /// The files of one commit.
 struct Snapshot<'a> {
     repo: &'a Repo<'a>,
-    files: ApiRepo,
+    client: &'a Client,
+    blobs: PathBuf,
     folder: PathBuf,
     listing: &'a Listing,
 }
@@ -180,46 +169,127 @@ impl Snapshot<'_> {
         if path.is_file() {
             return Ok(());
         }
+        let other = |reason: String| Failure::Other(failed(self.repo, file, reason));
         let mut pause = PAUSE;
         for retry in 0.. {
-            match self.files.download(file) {
-                Ok(_) => break,
-                Err(error) => match status(&error) {
-                    Some(401 | 403) => return Err(Failure::Refused),
-                    // The connection broke, or the Hub is overloaded.
-                    None | Some(429 | 500..) if retry < RETRIES => std::thread::sleep(pause),
-                    _ => return Err(Failure::Other(failed(self.repo, file, error.to_string()))),
-                },
+            match self.transfer(file) {
+                Ok(blob) => return link(&blob, &path).map_err(|error| other(error.to_string())),
+                Err(Transfer::Size { found, announced }) => {
+                    let (id, file) = (self.repo.id.into(), file.into());
+                    return Err(Failure::Other(HubError::Size { id, file, found, announced }));
+                }
+                Err(Transfer::Request(RequestError::Status(401 | 403))) => return Err(Failure::Refused),
+                Err(Transfer::Request(error)) if error.passes() && retry < RETRIES => {
+                    std::thread::sleep(pause)
+                }
+                Err(Transfer::Request(error)) => return Err(other(error.to_string())),
+                Err(Transfer::Cache(error)) => return Err(other(error.to_string())),
             }
             pause *= 2;
         }
-        self.check_size(file, &path)
+        Ok(())
     }
 
-    /// A file of another size than announced is taken out of the cache again.
-    fn check_size(&self, file: &str, path: &Path) -> std::result::Result<(), Failure> {
+    /// Brings one file into the cache, and says where.
+    fn transfer(&self, file: &str) -> std::result::Result<PathBuf, Transfer> {
+        let path = format!("{}/resolve/{}/{file}", self.repo.name, self.listing.sha);
+        let about = self.client.get(&path, Some("0-0"))?.good()?;
+        let (etag, (_, size)) = (about.etag()?, about.part()?);
         let sibling = self.listing.siblings.iter().find(|sibling| sibling.rfilename == file);
-        let found = std::fs::metadata(path).map(|metadata| metadata.len());
-        let found = found.map_err(|source| Failure::Other(HubError::Cache { path: path.into(), source }))?;
-        match sibling.and_then(|sibling| sibling.size) {
-            Some(announced) if announced != found => {
-                let _ = path.canonicalize().and_then(std::fs::remove_file);
-                let _ = std::fs::remove_file(path);
-                let (id, file) = (self.repo.id.into(), file.into());
-                Err(Failure::Other(HubError::Size { id, file, found, announced }))
+        let announced = sibling.and_then(|sibling| sibling.size);
+        let size = match (size, announced) {
+            (Some(found), Some(announced)) if found != announced => {
+                return Err(Transfer::Size { found, announced });
             }
-            _ => Ok(()),
+            (Some(size), _) | (None, Some(size)) => size,
+            (None, None) => return Err(RequestError::Header { what: "length", found: String::new() }.into()),
+        };
+        if size > BESIDE && !file.ends_with(".safetensors") {
+            return Err(RequestError::Long(BESIDE).into());
         }
+
+        let blob = self.blobs.join(&etag);
+        if fs::metadata(&blob).is_ok_and(|data| data.is_file() && data.len() == size) {
+            return Ok(blob);
+        }
+        fs::create_dir_all(&self.blobs)?;
+        let part = self.blobs.join(format!("{etag}.part"));
+        let mut to = OpenOptions::new().create(true).append(true).open(&part)?;
+        match to.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(Transfer::Cache(io::Error::other("another program is fetching it")));
+            }
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        let mut start = to.metadata()?.len();
+        if start > size {
+            to.set_len(0)?;
+            start = 0;
+        }
+        if start < size {
+            let answer = self.client.get(&path, Some(&format!("{start}-")))?.good()?;
+            if answer.part()?.0 != start {
+                // The whole file, to a Hub that knows no parts.
+                to.set_len(0)?;
+                start = 0;
+            }
+            let bar = bar(file, size, start);
+            answer.write(&mut to, size - start, |bytes| bar.inc(bytes))?;
+        }
+        let found = to.seek(SeekFrom::End(0))?;
+        if found != size {
+            return Err(RequestError::Short { found, size }.into());
+        }
+        to.sync_all()?;
+        fs::rename(&part, &blob)?;
+        Ok(blob)
     }
 }
 
-/// The HTTP status that made a request fail, if one did.
-fn status(error: &ApiError) -> Option<u16> {
-    match error {
-        ApiError::RequestError(error) => match **error {
-            ureq::Error::StatusCode(status) => Some(status),
-            _ => None,
-        },
-        _ => None,
+/// Why one try at a file failed.
+#[derive(Debug)]
+enum Transfer {
+    Request(RequestError),
+    Cache(io::Error),
+    Size { found: u64, announced: u64 },
+}
+
+impl From<RequestError> for Transfer {
+    fn from(error: RequestError) -> Self {
+        Transfer::Request(error)
     }
+}
+
+impl From<io::Error> for Transfer {
+    fn from(error: io::Error) -> Self {
+        Transfer::Cache(error)
+    }
+}
+
+/// A bar on standard error, when that is a terminal.
+fn bar(file: &str, size: u64, start: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(size).with_message(file.to_string()).with_position(start);
+    bar.with_finish(indicatif::ProgressFinish::AndClear)
+}
+
+/// Puts a file of the cache into the folder of a commit.
+fn link(blob: &Path, path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        // Nothing was there, or a link that led nowhere.
+        _ => {}
+    }
+    #[cfg(unix)]
+    return std::os::unix::fs::symlink(
+        Path::new("../../blobs").join(blob.file_name().unwrap_or_default()),
+        path,
+    );
+    #[cfg(not(unix))]
+    fs::hard_link(blob, path)
 }
