@@ -15,6 +15,8 @@ use serde_json::{Number, Value};
 pub enum JsonError {
     #[error("line {line}, column {column} of `{name}`: {reason}")]
     Malformed { name: String, line: usize, column: usize, reason: String },
+    #[error("line {line}, column {column} of `{name}`: {number} does not fit an int of 64 bits")]
+    TooLarge { name: String, line: usize, column: usize, number: String },
     #[error("{} is {number}, which json cannot express", place(path))]
     NotFinite { number: f64, path: String },
     #[error("{} cannot be written as json: {reason}", place(path))]
@@ -29,6 +31,9 @@ impl JsonError {
         match self {
             JsonError::Malformed { name, .. } => Some(format!(
                 "`{name}` must be strict json: double quotes, no trailing commas, no comments, no `NaN`"
+            )),
+            JsonError::TooLarge { number, .. } => Some(format!(
+                "no digit may be lost: write it as text, `\"{number}\"`, or as a float, `{number}.0`"
             )),
             JsonError::NotFinite { .. } => {
                 Some("leave it out or replace it, for example by `()`, which is written as `null`".into())
@@ -45,6 +50,9 @@ impl JsonError {
         match self {
             JsonError::Malformed { name, column, reason, .. } => {
                 JsonError::Malformed { name, line, column, reason }
+            }
+            JsonError::TooLarge { name, column, number, .. } => {
+                JsonError::TooLarge { name, line, column, number }
             }
             other => other,
         }
@@ -103,9 +111,13 @@ pub fn f32_array(shape: &[usize], data: &[f32]) -> Result<Value, JsonError> {
     }
 }
 
-/// The one JSON value in `text`; `name` is what errors call it.
+/// The one JSON value in `text`; `name` is what errors call it. A whole number must fit 64 bits with its sign: as a
+/// float it would lose digits.
 pub fn parse(name: &str, text: &str) -> Result<Value, JsonError> {
-    serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| malformed(name, 0, error))
+    let text = text.trim_start_matches('\u{feff}');
+    let value = serde_json::from_str(text).map_err(|error| malformed(name, 0, error))?;
+    exact_ints(name, 0, text)?;
+    Ok(value)
 }
 
 /// The values in `text`, one a line; blank lines are skipped.
@@ -113,8 +125,46 @@ pub fn parse_lines(name: &str, text: &str) -> Result<Vec<Value>, JsonError> {
     let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
     lines
         .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(i, line)| serde_json::from_str(line).map_err(|error| malformed(name, i, error)))
+        .map(|(i, line)| {
+            let value = serde_json::from_str(line).map_err(|error| malformed(name, i, error))?;
+            exact_ints(name, i, line)?;
+            Ok(value)
+        })
         .collect()
+}
+
+/// Refuses the first whole number of a valid `text` that does not fit; `lines_before` stand before the text.
+fn exact_ints(name: &str, lines_before: usize, text: &str) -> Result<(), JsonError> {
+    let (mut in_string, mut escaped) = (false, false);
+    let mut start = None;
+    for (at, byte) in text.bytes().chain(*b" ").enumerate() {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = byte == b'\\' && !escaped;
+            continue;
+        }
+        match (byte, start) {
+            (b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E', Some(_)) => {}
+            (b'0'..=b'9' | b'-', None) => start = Some(at),
+            (_, Some(first)) => {
+                let number = &text[first..at];
+                if !number.contains(['.', 'e', 'E']) && number.parse::<i64>().is_err() {
+                    let before = &text[..first];
+                    let line = before.rsplit('\n').next().unwrap_or(before);
+                    return Err(JsonError::TooLarge {
+                        name: name.into(),
+                        line: lines_before + 1 + before.matches('\n').count(),
+                        column: line.chars().count() + 1,
+                        number: number.into(),
+                    });
+                }
+                start = None;
+            }
+            (_, None) => {}
+        }
+        in_string = byte == b'"';
+    }
+    Ok(())
 }
 
 fn malformed(name: &str, lines_before: usize, error: serde_json::Error) -> JsonError {
@@ -200,6 +250,24 @@ mod tests {
         let error = parse_lines("x.jsonl", "{}\n\n{\"a\": }\n").unwrap_err();
         assert_eq!(error.to_string(), "line 3, column 7 of `x.jsonl`: expected value");
         assert!(parse("x.json", &"[".repeat(100_000)).is_err(), "deep nesting must not overflow the stack");
+    }
+
+    #[test]
+    fn no_digit_of_a_whole_number_is_lost() {
+        let text = "{\"a\": \"12345678901234567890\", \"\\\"\": [9223372036854775807, -9223372036854775808],\n \"b\": 9223372036854775808}";
+        let error = parse("x.json", text).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "line 2, column 7 of `x.json`: 9223372036854775808 does not fit an int of 64 bits"
+        );
+        assert!(error.help().unwrap().contains("`\"9223372036854775808\"`"));
+        assert_eq!(parse("x.json", "12345678901234567890.0").unwrap(), json!(12345678901234567890.0));
+        assert_eq!(parse("x.json", "-1e30").unwrap(), json!(-1e30));
+        let error = parse_lines("x.jsonl", "{\"a\": 1}\n[1, -9223372036854775809]").unwrap_err();
+        assert!(
+            error.to_string().starts_with("line 2, column 5 of `x.jsonl`: -9223372036854775809 "),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Arrays of float32 in NumPy's `.npy` format.
 //!
-//! Written as version 1.0, `<f4`, C order. Read from any version and either order, also from `<f8`, `<i4`
-//! and `<i8` if every number is exactly a float32. A file is believed only as far as its size bears out:
+//! Written as version 1.0, `<f4`, C order. Read from any version, either order of axes and either order of bytes, also
+//! from floats of 2 and 8 bytes, ints with and without sign, and booleans (0 and 1), if every number is exactly a
+//! float32. A file is believed only as far as its size bears out:
 //! nothing is allocated on a header's word.
 
 use std::io::{self, Write};
 
+use half::f16;
 use ndarray::{ArrayViewD, IxDyn, ShapeBuilder};
 use ndarray_npy::WriteNpyExt;
 use ndarray_npy::npy::header::{Header, Layout};
@@ -21,7 +23,7 @@ const MAX_BRACKETS: usize = 8;
 pub enum NpyError {
     #[error("`{name}` is not an npy file: {reason}")]
     Header { name: String, reason: String },
-    #[error("`{name}` holds `{dtype}`, not float32")]
+    #[error("`{name}` holds `{dtype}`, not plain numbers")]
     Type { name: String, dtype: String },
     #[error("`{name}` is damaged: shape {shape:?} needs {expected} bytes, found {found}")]
     Size { name: String, shape: Vec<usize>, expected: usize, found: usize },
@@ -58,22 +60,41 @@ pub fn write_npy(to: impl Write, shape: &[usize], data: &[f32]) -> io::Result<()
 pub fn read_npy(name: &str, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f32>), NpyError> {
     let (header, body) = split(bytes).map_err(|reason| NpyError::Header { name: name.into(), reason })?;
     let (dtype, shape) = (header.type_descriptor, header.shape);
-    match dtype.as_string().map(String::as_str) {
-        Some("<f4") => numbers(name, &shape, body, |bytes| Ok(f32::from_le_bytes(bytes))),
-        Some("<f8") => numbers(name, &shape, body, |bytes| {
+    let described = dtype.as_string().map(String::as_str).unwrap_or_default();
+    let kind = match described.split_at_checked(1) {
+        Some(("<" | "|", kind)) => Some((kind, false)),
+        Some((">", kind)) => Some((kind, true)),
+        _ => None,
+    };
+    let Some((kind, big)) = kind else { return Err(alien(name, &dtype.to_string())) };
+    match kind {
+        "f2" => numbers(name, &shape, body, big, |bytes| Ok(f16::from_le_bytes(bytes).to_f32())),
+        "f4" => numbers(name, &shape, body, big, |bytes| Ok(f32::from_le_bytes(bytes))),
+        "f8" => numbers(name, &shape, body, big, |bytes| {
             let x = f64::from_le_bytes(bytes);
             let near = x as f32;
             if f64::from(near) == x || x.is_nan() { Ok(near) } else { Err(x.to_string()) }
         }),
-        Some("<i4") => numbers(name, &shape, body, |bytes| exact(i32::from_le_bytes(bytes).into())),
-        Some("<i8") => numbers(name, &shape, body, |bytes| exact(i64::from_le_bytes(bytes))),
-        _ => Err(NpyError::Type { name: name.into(), dtype: dtype.to_string().replace('\'', "") }),
+        "b1" => numbers(name, &shape, body, big, |[byte]: [u8; 1]| Ok(f32::from(u8::from(byte != 0)))),
+        "i1" => numbers(name, &shape, body, big, |bytes| exact(i8::from_le_bytes(bytes))),
+        "i2" => numbers(name, &shape, body, big, |bytes| exact(i16::from_le_bytes(bytes))),
+        "i4" => numbers(name, &shape, body, big, |bytes| exact(i32::from_le_bytes(bytes))),
+        "i8" => numbers(name, &shape, body, big, |bytes| exact(i64::from_le_bytes(bytes))),
+        "u1" => numbers(name, &shape, body, big, |bytes| exact(u8::from_le_bytes(bytes))),
+        "u2" => numbers(name, &shape, body, big, |bytes| exact(u16::from_le_bytes(bytes))),
+        "u4" => numbers(name, &shape, body, big, |bytes| exact(u32::from_le_bytes(bytes))),
+        "u8" => numbers(name, &shape, body, big, |bytes| exact(u64::from_le_bytes(bytes))),
+        _ => Err(alien(name, &dtype.to_string())),
     }
     .map(|data| match header.layout {
         Layout::Standard => data,
         Layout::Fortran => row_major(&shape, data),
     })
     .map(|data| (shape, data))
+}
+
+fn alien(name: &str, dtype: &str) -> NpyError {
+    NpyError::Type { name: name.into(), dtype: dtype.replace('\'', "") }
 }
 
 /// The header and the bytes after it, or why there is none.
@@ -96,11 +117,13 @@ fn split(bytes: &[u8]) -> Result<(Header, &[u8]), String> {
     Ok((header, body))
 }
 
-/// The numbers in `body`, which must be exactly as many as `shape` says.
+/// The numbers in `body`, which must be exactly as many as `shape` says. `number` reads little-endian bytes, to which
+/// `big`-endian ones are turned.
 fn numbers<const WIDTH: usize>(
     name: &str,
     shape: &[usize],
     body: &[u8],
+    big: bool,
     number: impl Fn([u8; WIDTH]) -> Result<f32, String>,
 ) -> Result<Vec<f32>, NpyError> {
     // Like NumPy and ndarray: the product over the axes that are not empty must fit, too.
@@ -116,14 +139,21 @@ fn numbers<const WIDTH: usize>(
     }
     let (chunks, _) = body.as_chunks::<WIDTH>();
     let inexact = |index, number| NpyError::Inexact { name: name.into(), number, index };
-    chunks.iter().enumerate().map(|(i, chunk)| number(*chunk).map_err(|text| inexact(i, text))).collect()
+    let read = |(i, chunk): (usize, &[u8; WIDTH])| {
+        let mut bytes = *chunk;
+        if big {
+            bytes.reverse();
+        }
+        number(bytes).map_err(|text| inexact(i, text))
+    };
+    chunks.iter().enumerate().map(read).collect()
 }
 
 /// `x` as a float32, or its digits if that would round it.
-fn exact(x: i64) -> Result<f32, String> {
+fn exact(x: impl Into<i128>) -> Result<f32, String> {
+    let x = x.into();
     let near = x as f32;
-    // In i128, because i64::MAX would round up to 2^63 and saturate back to itself.
-    if near as i128 == i128::from(x) { Ok(near) } else { Err(x.to_string()) }
+    if near as i128 == x { Ok(near) } else { Err(x.to_string()) }
 }
 
 /// Numbers in Fortran order, the first axis fastest, put in C order, the last axis fastest.
@@ -186,8 +216,28 @@ mod tests {
             error.help().unwrap(),
             "convert it first, with NumPy's `.astype(np.float32)`, and save it again"
         );
-        let error = read(&bytes(&arr0(1_u8))).unwrap_err();
-        assert_eq!(error.to_string(), "`x.npy` holds `|u1`, not float32");
+        let error =
+            read(&file("{'descr': '<c8', 'fortran_order': False, 'shape': ()}", &[0; 8])).unwrap_err();
+        assert_eq!(error.to_string(), "`x.npy` holds `<c8`, not plain numbers");
+    }
+
+    /// `tests/fixtures/make_npz.py` wrote the arrays with NumPy.
+    #[test]
+    fn every_plain_type_of_numpy_reads_in_either_order() {
+        const TYPES: &[u8] = include_bytes!("../../tests/fixtures/types.npz");
+        let mut npz = crate::data::npz::Npz::open("types.npz", TYPES).unwrap();
+        let members = npz.members();
+        assert_eq!(members.len(), 42);
+        for member in members {
+            let (shape, data) = npz.read(&member).unwrap();
+            let expected: &[f32] = match member.as_str() {
+                bools if bools.starts_with("bool") => &[0.0, 1.0, 1.0, 0.0, 1.0, 0.0],
+                ints if ints.starts_with("uint") => &[0.0, 1.0, 2.0, 100.0, 50.0, 7.0],
+                ints if ints.starts_with("int") => &[0.0, 1.0, -2.0, 100.0, -50.0, 7.0],
+                _ => &[0.0, 1.5, -2.0, 100.0, -0.25, 7.0],
+            };
+            assert_eq!((&shape[..], &data[..]), (&[2, 3][..], expected), "{member}");
+        }
     }
 
     #[test]

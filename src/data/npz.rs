@@ -178,7 +178,7 @@ mod tests {
         let eighths: Vec<f32> = (0..24).map(|i| i as f32 / 8.0).collect();
         assert_eq!(npz.read("a").unwrap(), (vec![4, 6], eighths));
         let error = npz.read("names").unwrap_err();
-        assert_eq!(error.to_string(), "`deflated.npz[names]` holds `<U4`, not float32");
+        assert_eq!(error.to_string(), "`deflated.npz[names]` holds `<U4`, not plain numbers");
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Series {
 impl Chart {
     /// How often `values` fall into each of `bins` equal parts of `range` (low, high), the last of which holds its
     /// upper end too, as in NumPy's `histogram`. Without `bins`, NumPy's "auto": the smaller width of Sturges'
-    /// and Freedman and Diaconis' rule. Without `range`, that of the values.
+    /// and Freedman and Diaconis' rule, the latter at least half that of the square-root rule. Without `range`, that of the values.
     ///
     /// # Errors
     /// [`PlotError::Empty`], [`PlotError::NoPlace`] for a value that is not finite, [`PlotError::Bins`],
@@ -228,7 +228,8 @@ fn auto_bins(sorted: &[f64], range: f64) -> usize {
     let spread = sorted[sorted.len() - 1] - sorted[0];
     let sturges = spread / (n.log2() + 1.0);
     let freedman_diaconis = 2.0 * (quantile(0.75) - quantile(0.25)) / n.cbrt();
-    let width = if freedman_diaconis > 0.0 { freedman_diaconis.min(sturges) } else { sturges };
+    // Not much narrower than the square-root rule's, or one far value would make thousands of bins.
+    let width = freedman_diaconis.max(spread / n.sqrt() / 2.0).min(sturges);
     if width > 0.0 { ((range / width).ceil() as usize).clamp(1, MOST_BINS) } else { 1 }
 }
 
@@ -263,6 +264,11 @@ mod tests {
         assert_eq!(counts(&values, Some(3), Some((1.0, 3.0))), [2.0, 1.0, 2.0]);
         assert_eq!(counts(&values, None, None).len(), 4);
         assert_eq!(counts(&[2.0; 3], None, None), [3.0]);
+        // Where the quartiles are equal, and where one value is far from all others.
+        let steps = [vec![0.0; 90], vec![1.0; 10]].concat();
+        assert_eq!(counts(&steps, None, None).len(), 20);
+        let far: Vec<f64> = (0..200).map(|i| f64::from(i) / 200.0).chain([1000.0]).collect();
+        assert_eq!(counts(&far, None, None).len(), 29);
     }
 
     #[test]

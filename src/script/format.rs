@@ -1,7 +1,8 @@
-//! `fmt("{:>8.3f}", x)`: the part of Python's format language that experiments use.
+//! `fmt("{:>8.3f}", x)`: Python's format language for numbers and text.
 //!
-//! A field is `{[name][:[[fill]align][+][0][width][,][.precision][d|f|e|g|%|s]]}`; `{{` and `}}` are braces.
-//! Source: the "Format Specification Mini-Language" of Python's library reference.
+//! A field is `{[name][:[[fill]align][sign][0][width][grouping][.precision][kind]]}` with an align of `<`, `>`, `^` or
+//! `=`, a sign of `+`, `-` or a space, a grouping of `,` or `_`, and a kind of `b d e E f F g G o s x X %`; `{{` and `}}`
+//! are braces. Source: the "Format Specification Mini-Language" of Python's library reference.
 
 use rhai::{Dynamic, Map};
 
@@ -13,10 +14,13 @@ use crate::nearest::nearest;
 struct Spec {
     fill: Option<char>,
     align: Option<char>,
-    plus: bool,
+    /// What stands before a number that is not negative.
+    sign: Option<char>,
+    /// Zeros between the sign and the digits, up to the width.
     zero: bool,
     width: usize,
-    comma: bool,
+    /// What stands between groups of digits.
+    grouping: Option<char>,
     precision: Option<usize>,
     kind: Option<char>,
 }
@@ -108,40 +112,58 @@ fn one(
 ) -> Result<String, Failure> {
     let spec = parse(spec).ok_or_else(|| not_understood(field))?;
     let unfit = || fail(format!("format `{{{field}}}` does not fit a value of type `{}`", type_of(value)));
-    let numeric = value.is_int() || value.is_float();
-    let body = match (spec.kind, value.as_int(), value.as_float()) {
-        (None | Some('d'), Ok(int), _) if spec.precision.is_none() => int.unsigned_abs().to_string(),
-        (Some('d' | 's'), _, _) if numeric => return Err(unfit()),
-        (kind, Ok(int), _) => float(int.unsigned_abs() as f64, kind, spec.precision),
-        (None, _, Ok(x)) if spec.precision.is_none() => show(&x.abs().into()),
-        (kind, _, Ok(x)) => float(x.abs(), kind, spec.precision),
-        (None | Some('s'), ..) if !spec.plus && !spec.comma => {
+    let body = match (value.as_int(), value.as_float()) {
+        (Ok(int), _) => match whole(int.unsigned_abs(), &spec) {
+            Some(digits) => digits,
+            None if spec.kind.is_some_and(|kind| kind == 's') => return Err(unfit()),
+            None => float(int.unsigned_abs() as f64, spec.kind, spec.precision),
+        },
+        (_, Ok(_)) if spec.kind.is_some_and(|kind| "bdosxX".contains(kind)) => return Err(unfit()),
+        (_, Ok(x)) => float(x.abs(), spec.kind, spec.precision),
+        _ => {
+            let numeric = spec.sign.is_some() || spec.grouping.is_some() || spec.align == Some('=');
+            if numeric || spec.kind.is_some_and(|kind| kind != 's') {
+                return Err(unfit());
+            }
             let shown = show(value);
-            spec.precision.map_or(shown.clone(), |n| shown.chars().take(n).collect())
+            let cut = spec.precision.map_or(shown.clone(), |n| shown.chars().take(n).collect());
+            return Ok(pad("", &cut, &spec, '<'));
         }
-        _ => return Err(unfit()),
     };
     let negative = value.as_int().is_ok_and(|int| int < 0)
         || value.as_float().is_ok_and(|x| x.is_sign_negative() && !x.is_nan());
-    let sign = match negative {
-        true => "-",
-        false if spec.plus && numeric => "+",
-        false => "",
+    let sign = match (negative, spec.sign) {
+        (true, _) => "-",
+        (false, Some('+')) => "+",
+        (false, Some(' ')) => " ",
+        _ => "",
     };
-    let body = if spec.comma { with_commas(&body) } else { body };
-    Ok(pad(sign, &body, &spec, numeric))
+    let body = grouped(sign.len(), &body, &spec);
+    Ok(pad(sign, &body, &spec, '>'))
+}
+
+/// The digits of a whole number without its sign; none if they are asked for as those of a float.
+fn whole(n: u64, spec: &Spec) -> Option<String> {
+    match spec.kind {
+        None | Some('d') if spec.precision.is_none() => Some(n.to_string()),
+        Some('b') if spec.precision.is_none() => Some(format!("{n:b}")),
+        Some('o') if spec.precision.is_none() => Some(format!("{n:o}")),
+        Some('x') if spec.precision.is_none() => Some(format!("{n:x}")),
+        Some('X') if spec.precision.is_none() => Some(format!("{n:X}")),
+        _ => None,
+    }
 }
 
 fn parse(text: &str) -> Option<Spec> {
     let mut spec = Spec::default();
     let mut chars = text.chars().peekable();
-    let is_align = |c: char| "<>^".contains(c);
+    let is_align = |c: char| "<>^=".contains(c);
     if text.chars().nth(1).is_some_and(is_align) {
         spec.fill = chars.next();
     }
     spec.align = chars.next_if(|c| is_align(*c));
-    spec.plus = chars.next_if_eq(&'+').is_some();
-    spec.zero = chars.next_if_eq(&'0').is_some();
+    spec.sign = chars.next_if(|c| "+- ".contains(*c));
+    spec.zero = spec.fill.is_none() && chars.next_if_eq(&'0').is_some();
     let number = |chars: &mut std::iter::Peekable<std::str::Chars>| -> Option<Option<usize>> {
         let mut digits = String::new();
         while let Some(digit) = chars.next_if(char::is_ascii_digit) {
@@ -153,35 +175,56 @@ fn parse(text: &str) -> Option<Spec> {
         }
     };
     spec.width = number(&mut chars)?.unwrap_or(0);
-    spec.comma = chars.next_if_eq(&',').is_some();
+    spec.grouping = chars.next_if(|c| ",_".contains(*c));
     if chars.next_if_eq(&'.').is_some() {
         spec.precision = Some(number(&mut chars)??);
     }
-    spec.kind = chars.next_if(|c| "dfeg%s".contains(*c));
-    chars.next().is_none().then_some(spec)
+    spec.kind = chars.next_if(|c| "bdeEfFgGosxX%".contains(*c));
+    // Thousands have commas; other bases have none.
+    let fits = spec.grouping != Some(',') || spec.kind.is_none_or(|kind| !"bosxX".contains(kind));
+    (chars.next().is_none() && fits).then_some(spec)
 }
 
 /// A number without its sign. Without a letter a precision counts significant digits, as in Python.
 fn float(x: f64, kind: Option<char>, precision: Option<usize>) -> String {
     let digits = precision.unwrap_or(6);
-    match kind {
-        _ if !x.is_finite() => if x.is_nan() { "nan" } else { "inf" }.into(),
+    let text = match kind.map(|kind| kind.to_ascii_lowercase()) {
+        Some('%') if !x.is_finite() => format!("{}%", infinite(x)),
+        _ if !x.is_finite() => infinite(x).into(),
         Some('f') => format!("{x:.digits$}"),
-        Some('%') => format!("{:.digits$}%", x * 100.0),
-        Some('e') => exponent(x, digits),
-        _ => general(x, digits.max(1), kind.is_none()),
+        Some('%') => match x * 100.0 {
+            x if x.is_finite() => format!("{x:.digits$}%"),
+            x => format!("{}%", infinite(x)),
+        },
+        Some('e') => exponent(&format!("{x:.digits$e}")),
+        None if precision.is_none() => shortest(x),
+        kind => general(x, digits.max(1), kind.is_none()),
+    };
+    if kind.is_some_and(|kind| kind.is_ascii_uppercase()) { text.to_uppercase() } else { text }
+}
+
+fn infinite(x: f64) -> &'static str {
+    if x.is_nan() { "nan" } else { "inf" }
+}
+
+/// The fewest digits that mean this float, as `repr` has them: with an exponent below 1e-4 and from 1e16 on.
+fn shortest(x: f64) -> String {
+    let scientific = format!("{x:e}");
+    let power: i64 = scientific.split_once('e').and_then(|(_, power)| power.parse().ok()).unwrap_or(0);
+    match power {
+        -4..=15 => format!("{x:?}"),
+        _ => exponent(&scientific),
     }
 }
 
-/// `1.50e-03`: at least two digits of exponent, with its sign.
-fn exponent(x: f64, digits: usize) -> String {
-    let text = format!("{x:.digits$e}");
+/// `1.50e-03` of Rust's `1.50e-3`: at least two digits of exponent, with its sign.
+fn exponent(text: &str) -> String {
     match text.split_once('e') {
         Some((mantissa, power)) => match power.strip_prefix('-') {
             Some(power) => format!("{mantissa}e-{power:0>2}"),
             None => format!("{mantissa}e+{power:0>2}"),
         },
-        None => text,
+        None => text.into(),
     }
 }
 
@@ -189,7 +232,8 @@ fn exponent(x: f64, digits: usize) -> String {
 /// `keep_point` is the rule for a float without a letter: at least one digit after the point, and an
 /// exponent one step earlier.
 fn general(x: f64, digits: usize, keep_point: bool) -> String {
-    let scientific = exponent(x, digits - 1);
+    let before = digits - 1;
+    let scientific = exponent(&format!("{x:.before$e}"));
     let power: i64 = scientific.split_once('e').and_then(|(_, power)| power.parse().ok()).unwrap_or(0);
     let trim = |text: &str| match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
@@ -207,26 +251,41 @@ fn general(x: f64, digits: usize, keep_point: bool) -> String {
     if keep_point && !text.contains('.') { text + ".0" } else { text }
 }
 
-fn with_commas(body: &str) -> String {
-    let end = body.find(|c: char| !c.is_ascii_digit()).unwrap_or(body.len());
-    let (whole, rest) = body.split_at(end);
-    let mut out = String::new();
-    for (i, digit) in whole.chars().enumerate() {
-        if i > 0 && (whole.len() - i).is_multiple_of(3) {
-            out.push(',');
+/// The body with its leading digits in groups, and with zeros in groups before them where zeros fill the width, of
+/// which the sign takes `signs`.
+fn grouped(signs: usize, body: &str, spec: &Spec) -> String {
+    let Some(separator) = spec.grouping else { return body.into() };
+    let group = if spec.kind.is_some_and(|kind| "boxX".contains(kind)) { 4 } else { 3 };
+    let hex = spec.kind.is_some_and(|kind| "xX".contains(kind));
+    let is_digit = |c: char| if hex { c.is_ascii_hexdigit() } else { c.is_ascii_digit() };
+    let end = body.find(|c: char| !is_digit(c)).unwrap_or(body.len());
+    let (digits, rest) = body.split_at(end);
+    let zeros = spec.zero && spec.align.is_none() || spec.fill == Some('0') && spec.align == Some('=');
+    let room = if zeros { spec.width.saturating_sub(signs + rest.len()) } else { 0 };
+    let mut reversed = String::new();
+    let mut left = digits.chars().rev();
+    for i in 0.. {
+        let digit = match left.next() {
+            Some(digit) => digit,
+            None if reversed.len() < room => '0',
+            None => break,
+        };
+        if i > 0 && i % group == 0 {
+            reversed.push(separator);
         }
-        out.push(digit);
+        reversed.push(digit);
     }
-    out + rest
+    reversed.chars().rev().chain(rest.chars()).collect()
 }
 
-fn pad(sign: &str, body: &str, spec: &Spec, numeric: bool) -> String {
+/// The sign and the body on `spec.width` places, aligned as `usual` where the field does not say.
+fn pad(sign: &str, body: &str, spec: &Spec, usual: char) -> String {
     let missing = spec.width.saturating_sub(sign.len() + body.chars().count());
-    let zeros = spec.zero && spec.align.is_none() && numeric;
     let fill = spec.fill.unwrap_or(if spec.zero { '0' } else { ' ' });
     let run = |n: usize| fill.to_string().repeat(n);
-    match spec.align.unwrap_or(if numeric { '>' } else { '<' }) {
-        _ if zeros => format!("{sign}{}{body}", run(missing)),
+    let usual = if spec.zero && usual == '>' { '=' } else { usual };
+    match spec.align.unwrap_or(usual) {
+        '=' => format!("{sign}{}{body}", run(missing)),
         '<' => format!("{sign}{body}{}", run(missing)),
         '^' => format!("{}{sign}{body}{}", run(missing / 2), run(missing - missing / 2)),
         _ => format!("{}{sign}{body}", run(missing)),
@@ -263,7 +322,9 @@ mod tests {
             ("{:*^6}", "ab".into(), "**ab**"),
             ("{:.1}", "ab".into(), "a"),
             ("{:.0f}", 2.5.into(), "2"),
-            ("{}", f64::NAN.into(), "NaN"),
+            ("{}", f64::NAN.into(), "nan"),
+            ("{:020,.2f}", 1234.5.into(), "0,000,000,001,234.50"),
+            ("{:>10}", 1e-7.into(), "     1e-07"),
             ("{:.2f}", f64::NEG_INFINITY.into(), "-inf"),
             ("{{{}}}", 1i64.into(), "{1}"),
         ] {

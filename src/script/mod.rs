@@ -9,6 +9,7 @@
 //! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check),
 //!   [`lint`], run;
 //! - [`session`] the REPL without a terminal, with [`help`] and [`value`] (how a value is shown);
+//! - [`format`](mod@format) and [`pattern`], Python's formats and regular expressions;
 //! - [`explain`] turns every engine error into a [`diagnostic`], drawn over its [`source`].
 
 pub mod api;
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod lint;
 pub mod modules;
 pub mod params;
+pub mod pattern;
 pub mod progress;
 pub mod resume;
 pub mod session;

@@ -1,12 +1,13 @@
 //! Parameters, assertions, text and numbers that the engine lacks.
 
-use regex::Regex;
+use fancy_regex::Captures;
 use rhai::{Array, Dynamic, Map, NativeCallContext};
 
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
 use crate::script::error::{Failure, ScriptResult, fail};
 use crate::script::format;
+use crate::script::pattern::Pattern;
 
 /// Registers this file's functions.
 pub fn register(api: &mut Api) {
@@ -89,7 +90,7 @@ fn text(api: &mut Api) {
     api.function(
         "regex_find_all(pattern: string, text: string) -> array",
         "all matches, from left to right; with one group its text, with several an array of their texts, as Python's \
-         `re.findall`",
+         `re.findall`, whose dialect this is (with `\\p{..}` beside)",
     )
     .example("regex_find_all(\"[a-z]+\", \"one 2 three\")", "[\"one\", \"three\"]")
     .native(find_all);
@@ -103,22 +104,15 @@ fn text(api: &mut Api) {
 }
 
 fn find_all(pattern: &str, text: &str) -> ScriptResult<Array> {
-    let regex = Regex::new(pattern).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        fail(format!("`{pattern}` is no regular expression: {reason}")).help(
-            "write a backslash before a special character to mean itself, and strings between backticks",
-        )
-    })?;
-    let group = |found: &regex::Captures, i: usize| {
+    let group = |found: &Captures<'_, str>, i: usize| {
         Dynamic::from(found.get(i).map_or("", |part| part.as_str()).to_string())
     };
-    let value = |found: regex::Captures| match found.len() {
-        1 => group(&found, 0),
-        2 => group(&found, 1),
-        n => (1..n).map(|i| group(&found, i)).collect::<Array>().into(),
+    let value = |found: &Captures<'_, str>| match found.len() {
+        1 => group(found, 0),
+        2 => group(found, 1),
+        n => (1..n).map(|i| group(found, i)).collect::<Array>().into(),
     };
-    Ok(regex.captures_iter(text).map(value).collect())
+    Ok(Pattern::new(pattern)?.find_all(text, value)?)
 }
 
 fn fill(call: &NativeCallContext, template: &str, values: &[Dynamic]) -> ScriptResult<String> {
@@ -144,8 +138,12 @@ fn numbers(api: &mut Api) {
         let text = format!("{:.digits$}", args::number(&x)?);
         text.parse().map_err(|_| expected("a number", &x).into())
     });
+    api.method("float", "to_int() -> int", "the number without what stands after its point; NaN is refused")
+        .example("[2.7.to_int(), (-2.7).to_int()]", "[2, -2]")
+        .native(|x: f64| to_int(x.trunc()));
 }
 
+/// The int that `x` is; NaN and what is too large are refused.
 fn to_int(x: f64) -> ScriptResult<i64> {
     // The bounds are exact powers of two; NaN fails both.
     match x >= i64::MIN as f64 && x < -(i64::MIN as f64) {
@@ -165,7 +163,7 @@ mod tests {
             ("regex_find_all(`x=(\\d+)`, \"x=1 y=2 x=34\")", "[\"1\", \"34\"]"),
             (
                 "regex_find_all(\"(\", \"\")",
-                "`(` is no regular expression: unclosed group; write a backslash before a special character to mean \
+                "`(` is no regular expression: opening parenthesis without closing parenthesis; write a backslash before a special character to mean \
                  itself, and strings between backticks",
             ),
         ]);

@@ -26,6 +26,7 @@ pub mod tensor;
 mod tensor_file;
 mod tensor_index;
 mod tensor_linear;
+mod tensor_mask;
 mod tensor_ops;
 mod tensor_reduce;
 mod tensor_show;

@@ -1,6 +1,7 @@
 //! The type `Tensor`: making one from numbers, and reading it back.
 //!
-//! What tensors can do is in [`tensor_ops`](super::tensor_ops) (arithmetic, products),
+//! What tensors can do is in [`tensor_ops`](super::tensor_ops) (arithmetic, products), [`tensor_mask`](super::tensor_mask)
+//! (comparisons),
 //! [`tensor_reduce`](super::tensor_reduce) (sums, order, softmax), [`tensor_index`](super::tensor_index)
 //! (parts and shapes), [`tensor_linear`](super::tensor_linear) and [`tensor_file`](super::tensor_file).
 //! Results have float32 numbers, whatever the operands have. They lie in main memory wherever the model runs, so
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use rhai::{Array, Dynamic};
 
-use super::{tensor_file, tensor_index, tensor_linear, tensor_ops, tensor_reduce, tensor_show};
+use super::{tensor_file, tensor_index, tensor_linear, tensor_mask, tensor_ops, tensor_reduce, tensor_show};
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
@@ -119,6 +120,7 @@ pub fn register(api: &mut Api) {
     constructors(api);
     readers(api);
     tensor_ops::register(api);
+    tensor_mask::register(api);
     tensor_index::register(api);
     tensor_reduce::register(api);
     tensor_linear::register(api);

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
-use candle_core::Device;
+use candle_core::safetensors::Load;
+use candle_core::{DType, Device};
 use rhai::{Dynamic, Map};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::data::{refused_data, write};
 use super::tensor::{Tensor, refused};
 use crate::data::npy;
 use crate::data::npz::{self, Npz};
+use crate::nearest::nearest;
 use crate::script::api::Api;
 use crate::script::args::expected;
 use crate::script::context::Context;
-use crate::script::error::{ScriptResult, fail};
+use crate::script::error::{Failure, ScriptResult, fail};
 
 /// Registers saving and loading.
 pub fn register(api: &mut Api) {
@@ -108,22 +110,91 @@ fn safetensors(api: &mut Api) {
         write(&context, path, &serialize(&tensors)?)
     });
     let context = api.context();
-    api.function("load_safetensors(path: string) -> map", "the tensors of a file by their names")
-        .example(
-            "save_safetensors(\"t.safetensors\", #{w: tensor([1, 2])}); load_safetensors(\"t.safetensors\").w",
-            "Tensor [2] [1.0, 2.0]",
-        )
-        .native(move |path: &str| -> ScriptResult<Map> {
-            let bytes = context.files()?.read(path).map_err(refused_data)?;
-            let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|error| {
-                fail(format!("`{path}` is not a safetensors file: {error}"))
-                    .help("write it with `save_safetensors`, or download it again")
-            })?;
-            let named = |(name, tensor): (String, _)| {
-                Ok((name.into(), Dynamic::from(Tensor::new(&context, tensor)?)))
+    let all = context.clone();
+    api.function(
+        "load_safetensors(path: string, name?: string) -> map | Tensor",
+        "the tensors of a file by their names, or the one of that name; booleans are 0 and 1. In the map, a tensor of a \
+         type that cannot be read is an `Error` that names it",
+    )
+    .example(
+        "save_safetensors(\"t.safetensors\", #{w: tensor([1, 2])}); load_safetensors(\"t.safetensors\").w",
+        "Tensor [2] [1.0, 2.0]",
+    )
+    .native(move |path: &str| -> ScriptResult<Map> {
+        let bytes = all.files()?.read(path).map_err(refused_data)?;
+        let file = opened(path, &bytes)?;
+        let mut tensors = Map::new();
+        for (name, view) in file.iter() {
+            let value = match view_numbers(path, name, &view) {
+                Ok(tensor) => Dynamic::from(Tensor::new(&all, tensor)?),
+                Err(failure) => Dynamic::from(failure),
             };
-            tensors.into_iter().map(named).collect()
-        });
+            tensors.insert(name.into(), value);
+        }
+        Ok(tensors)
+    })
+    .native(move |path: &str, name: &str| -> ScriptResult<Tensor> {
+        let bytes = context.files()?.read(path).map_err(refused_data)?;
+        let file = opened(path, &bytes)?;
+        let Ok(view) = file.tensor(name) else {
+            let mut names = file.names();
+            names.sort_unstable();
+            let help = match nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it has `{}`", names.join("`, `")),
+            };
+            return Err(fail(format!("`{path}` has no tensor `{name}`")).help(help).into());
+        };
+        Tensor::new(&context, view_numbers(path, name, &view)?)
+    });
+}
+
+fn opened<'b>(path: &str, bytes: &'b [u8]) -> Result<SafeTensors<'b>, Failure> {
+    SafeTensors::deserialize(bytes).map_err(|error| {
+        fail(format!("`{path}` is not a safetensors file: {error}"))
+            .help("write it with `save_safetensors`, or download it again")
+    })
+}
+
+/// The numbers of one tensor of a file, as their own type where the tensor library has it.
+fn view_numbers(path: &str, name: &str, view: &TensorView) -> Result<candle_core::Tensor, Failure> {
+    let bytes = view.data();
+    let (dims, cpu) = (view.shape(), &Device::Cpu);
+    let tensor = match view.dtype() {
+        Dtype::BOOL => candle_core::Tensor::from_vec(
+            bytes.iter().map(|byte| f32::from(u8::from(*byte != 0))).collect::<Vec<_>>(),
+            dims,
+            cpu,
+        ),
+        Dtype::I8 => candle_core::Tensor::from_vec(
+            bytes.iter().map(|byte| i32::from(*byte as i8)).collect::<Vec<_>>(),
+            dims,
+            cpu,
+        ),
+        Dtype::U64 => {
+            let whole = |bytes: &[u8; 8]| i64::try_from(u64::from_le_bytes(*bytes));
+            let numbers: Result<Vec<_>, _> = bytes.as_chunks::<8>().0.iter().map(whole).collect();
+            let numbers = numbers.map_err(|_| {
+                fail(format!("`{name}` of `{path}` holds a number beyond 64 bits with a sign"))
+                    .help("write it as smaller numbers, or as floats")
+            })?;
+            candle_core::Tensor::from_vec(numbers, dims, cpu)
+        }
+        // The upper half of a float16.
+        Dtype::F8_E5M2 => candle_core::Tensor::from_vec(
+            bytes.iter().map(|byte| half::f16::from_bits(u16::from(*byte) << 8).to_f32()).collect::<Vec<_>>(),
+            dims,
+            cpu,
+        ),
+        Dtype::F8_E4M3 => view.load(cpu).and_then(|tensor| tensor.to_dtype(DType::F32)),
+        Dtype::U8 | Dtype::U16 | Dtype::U32 | Dtype::I16 | Dtype::I32 | Dtype::I64 => view.load(cpu),
+        Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64 => view.load(cpu),
+        other => {
+            return Err(fail(format!("`{name}` of `{path}` holds {other:?}, which cannot be read"))
+                .help("convert it first, to float32 or bfloat16"));
+        }
+    };
+    tensor.map_err(|error| fail(format!("`{name}` of `{path}` cannot be read: {error}")))
 }
 
 /// The tensors of a map, in the order of their names.
@@ -158,9 +229,55 @@ fn serialize(tensors: &Map) -> ScriptResult<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use safetensors::tensor::{Dtype, TensorView};
+
     use crate::script::HostOptions;
     use crate::script::bind::testing::run;
     use crate::script::limits::Limits;
+
+    /// A file with these tensors, each a name, a type, a shape and bytes.
+    fn file(tensors: &[(&str, Dtype, &[usize], &[u8])]) -> Vec<u8> {
+        let view = |(name, dtype, dims, bytes): &(&str, Dtype, &[usize], &[u8])| {
+            (name.to_string(), TensorView::new(*dtype, dims.to_vec(), bytes.to_vec().leak()).unwrap())
+        };
+        safetensors::tensor::serialize(tensors.iter().map(view).collect::<Vec<_>>(), None).unwrap()
+    }
+
+    #[test]
+    fn a_tensor_that_cannot_be_read_leaves_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, out) = (folder.path().join("x.safetensors"), folder.path().to_path_buf());
+        let bytes = file(&[
+            ("mask", Dtype::BOOL, &[3], &[1, 0, 1]),
+            ("small", Dtype::I8, &[2], &[0xfb, 7]),
+            ("ids", Dtype::U64, &[1], &[9, 0, 0, 0, 0, 0, 0, 0]),
+            ("eighth", Dtype::F8_E5M2, &[3], &[0x3c, 0xc1, 0x00]),
+            ("fourth", Dtype::F8_E4M3, &[2], &[0x38, 0xc0]),
+            ("wave", Dtype::C64, &[1], &[0; 8]),
+            ("w", Dtype::F32, &[1], &1.5_f32.to_le_bytes()),
+        ]);
+        std::fs::write(&path, bytes).unwrap();
+        let options = HostOptions { allow_read: vec![out.clone()], out: Some(out), ..HostOptions::default() };
+        let load = format!("let x = load_safetensors({path:?}); ");
+        let one = format!("load_safetensors({path:?}, ");
+        let unread = format!("`wave` of `{}` holds C64, which cannot be read", path.display());
+        for (code, told) in [
+            (format!("{load}x.mask"), "Tensor [3] [1.0, 0.0, 1.0]".to_string()),
+            (format!("{load}x.small"), "Tensor [2] i32 [-5, 7]".into()),
+            (format!("{load}x.ids.item()"), "9".into()),
+            (format!("{load}x.eighth"), "Tensor [3] [1.0, -2.5, 0.0]".into()),
+            (format!("{load}x.fourth"), "Tensor [2] [1.0, -2.0]".into()),
+            (format!("{load}x.wave.message == \"{unread}\""), "true".into()),
+            (format!("{one}\"w\")"), "Tensor [1] [1.5]".into()),
+            (format!("{one}\"wave\")"), format!("{unread}; convert it first, to float32 or bfloat16")),
+            (
+                format!("{one}\"masc\")"),
+                format!("`{}` has no tensor `masc`; did you mean `mask`?", path.display()),
+            ),
+        ] {
+            assert_eq!(run(&code, options.clone()), told, "{code}");
+        }
+    }
 
     #[test]
     fn members_of_an_npz_are_named() {

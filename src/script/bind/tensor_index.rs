@@ -21,14 +21,15 @@ pub fn register(api: &mut Api) {
 fn indexing(api: &mut Api) {
     api.indexer(
         "Tensor",
-        "[i: int | range] -> float | Tensor",
-        "one entry along the first axis, counted from the end if negative; or those of a range",
+        "[i: int | range | array] -> float | Tensor",
+        "one entry along the first axis, counted from the end if negative; or those of a range, or of an array of indices",
     )
     .example(
-        "let t = tensor([[1, 2], [3, 4], [5, 6]]); [t[-1], t[0][1], t[1..3]]",
-        "[Tensor [2] [5.0, 6.0], 2.0, Tensor [2, 2] [[3.0, 4.0], [5.0, 6.0]]]",
+        "let t = tensor([[1, 2], [3, 4], [5, 6]]); [t[-1], t[0][1], t[1..3], t[[2, 0]]]",
+        "[Tensor [2] [5.0, 6.0], 2.0, Tensor [2, 2] [[3.0, 4.0], [5.0, 6.0]], Tensor [2, 2] [[5.0, 6.0], [1.0, 2.0]]]",
     )
     .native(|t: &mut Tensor, i: i64| at(t, &[i]))
+    .native(|t: &mut Tensor, ids: Array| rows(t, &args::each(&ids.into(), args::int)?))
     .native(|t: &mut Tensor, range: Range<i64>| slice(t, range.start, range.end))
     .native(|t: &mut Tensor, range: RangeInclusive<i64>| match range.end().checked_add(1) {
         // `..=-1` ends with the last entry, where counting from the end would wrap to the first.
@@ -84,6 +85,19 @@ fn at(t: &Tensor, index: &[i64]) -> ScriptResult<Dynamic> {
     }
     // A copy, so that a small part does not keep the whole in memory.
     t.value(part.force_contiguous())
+}
+
+/// The entries along the first axis at these indices, in their order.
+fn rows(t: &Tensor, ids: &[i64]) -> ScriptResult<Tensor> {
+    let [_, inner @ ..] = t.dims() else {
+        return Err(fail("a tensor without axes has no entries").into());
+    };
+    let dims = [&[ids.len()], inner].concat();
+    t.check_room(&dims)?;
+    let places = ids.iter().map(|id| Ok(places(t, &[*id])?.first().copied().unwrap_or(0) as u32));
+    let places = places.collect::<ScriptResult<Vec<u32>>>()?;
+    let places = Numbers::from_vec(places, ids.len(), t.inner().device()).map_err(refused)?;
+    t.derived(t.inner().contiguous().and_then(|t| t.index_select(&places, 0)))
 }
 
 fn slice(t: &Tensor, start: i64, end: i64) -> ScriptResult<Tensor> {
@@ -261,6 +275,14 @@ mod tests {
             ("tensor([1, 2, 3])[-2..3]", "Tensor [2] [2.0, 3.0]"),
             ("tensor([1, 2, 3])[1..=-1]", "Tensor [2] [2.0, 3.0]"),
             ("tensor([1, 2, 3])[1..1]", "Tensor [0] []"),
+            ("tensor([1, 2, 3])[[-1, 0, 0]]", "Tensor [3] [3.0, 1.0, 1.0]"),
+            ("zeros([3, 2])[[]].shape", "[0, 2]"),
+            ("tensor([5, 6]).topk(2).indices[[1]]", "Tensor [1] u32 [0]"),
+            (
+                "tensor([1, 2])[[0, 2]]",
+                "index 2 is out of range: axis 0 of shape [2] has 2; indices go from 0 to 1, or back from -1 to -2",
+            ),
+            ("tensor([1, 2])[[0.5]]", "element 0: expected an int, found `float`"),
             (
                 "zeros([2, 3]).at([0, 3])",
                 "index 3 is out of range: axis 1 of shape [2, 3] has 3; indices go from 0 to 2, or back from -1 to -3",

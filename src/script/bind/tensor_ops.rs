@@ -1,6 +1,6 @@
 //! Arithmetic of tensors: element by element with broadcasting, and products.
 
-use candle_core::{D, Shape, Tensor as Numbers};
+use candle_core::{Device, Shape, Tensor as Numbers};
 use rhai::Dynamic;
 
 use super::tensor::{Tensor, refused};
@@ -8,7 +8,7 @@ use crate::script::api::{Api, Binding};
 use crate::script::args;
 use crate::script::error::{ScriptResult, fail};
 
-type Binary = fn(&Numbers, &Numbers) -> candle_core::Result<Numbers>;
+pub(super) type Binary = fn(&Numbers, &Numbers) -> candle_core::Result<Numbers>;
 type Unary = fn(&Numbers) -> candle_core::Result<Numbers>;
 
 /// Registers operators, functions of each element, and products.
@@ -59,7 +59,7 @@ fn operators(api: &mut Api) {
 }
 
 /// Registers an operator between two tensors, and between a tensor and a number on either side.
-fn binary(
+pub(super) fn binary(
     api: &mut Api,
     op: &'static str,
     signature: &'static str,
@@ -88,14 +88,20 @@ fn with_number(
     t.derived(compute(&t.floats()?, &number))
 }
 
-/// `compute` on two tensors whose shapes broadcast; `op` is what errors call it.
-fn broadcast(op: &str, a: &Tensor, b: &Tensor, compute: Binary) -> ScriptResult<Tensor> {
-    let dims = a.inner().shape().broadcast_shape_binary_op(b.inner().shape(), "broadcast").map_err(|_| {
+/// The shape to which both broadcast; `op` is what errors call it.
+pub(super) fn common_shape(op: &str, a: &Tensor, b: &Tensor) -> ScriptResult<Vec<usize>> {
+    let shape = a.inner().shape().broadcast_shape_binary_op(b.inner().shape(), "broadcast");
+    let shape = shape.map_err(|_| {
         fail(format!("`{op}`: shapes {:?} and {:?} do not fit", a.dims(), b.dims())).help(
             "counted from the last, each pair of axes must be equal, or one of them 1; use `.reshape([..])`",
         )
     })?;
-    a.check_room(dims.dims())?;
+    Ok(shape.into_dims())
+}
+
+/// `compute` on two tensors whose shapes broadcast; `op` is what errors call it.
+fn broadcast(op: &str, a: &Tensor, b: &Tensor, compute: Binary) -> ScriptResult<Tensor> {
+    a.check_room(&common_shape(op, a, b)?)?;
     let (x, y) = operands(a, b)?;
     a.derived(compute(&x, &y))
 }
@@ -109,7 +115,8 @@ fn operands(a: &Tensor, b: &Tensor) -> ScriptResult<(Numbers, Numbers)> {
 
 fn elementwise(api: &mut Api) {
     let relu = api.method("Tensor", "relu() -> Tensor", "negative numbers become 0");
-    unary(relu.example("tensor([-1, 2]).relu()", "Tensor [2] [0.0, 2.0]"), |t| t.relu());
+    let relu = relu.example("tensor([-1, 2]).relu()", "Tensor [2] [0.0, 2.0]");
+    relu.native(|t: &mut Tensor| each(t, |x| if x < 0.0 { 0.0 } else { x }));
     let abs = api.method("Tensor", "abs() -> Tensor", "without signs");
     unary(abs.example("tensor([-1, 2]).abs()", "Tensor [2] [1.0, 2.0]"), |t| t.abs());
     let exp = api.method("Tensor", "exp() -> Tensor", "e to the power of each number");
@@ -126,14 +133,23 @@ fn elementwise(api: &mut Api) {
     .example("tensor([-3, 0.5, 7]).clamp(0, 1)", "Tensor [3] [0.0, 0.5, 1.0]")
     .native(|t: &mut Tensor, low: Dynamic, high: Dynamic| -> ScriptResult<Tensor> {
         let (low, high) = (args::number(&low)?, args::number(&high)?);
+        if low.is_nan() || high.is_nan() {
+            return Err(fail("`clamp`: NaN is no end of a range").help("give two numbers").into());
+        }
         if low > high {
             return Err(fail(format!("`clamp`: {low} is above {high}"))
                 .help(format!("write `.clamp({high}, {low})`"))
                 .into());
         }
-        t.check_room(t.dims())?;
-        t.derived(t.floats()?.clamp(low as f32, high as f32))
+        each(t, |x| x.clamp(low as f32, high as f32))
     });
+}
+
+/// A function of each number, where the tensor library's own would lose NaN.
+fn each(t: &Tensor, function: impl Fn(f32) -> f32) -> ScriptResult<Tensor> {
+    t.check_room(t.dims())?;
+    let numbers: Vec<f32> = t.host()?.into_iter().map(function).collect();
+    t.derived(Numbers::from_vec(numbers, t.dims(), &Device::Cpu))
 }
 
 /// Gives an entry a function of each number.
@@ -154,12 +170,14 @@ fn products(api: &mut Api) {
     .native(|a: &mut Tensor, b: Tensor| matmul(a, &b));
     api.method("Tensor", "dot(other: Tensor) -> float", "the scalar product of two vectors")
         .example("tensor([1, 2, 3]).dot(tensor([1, 0, 2]))", "7.0")
-        .native(|a: &mut Tensor, b: Tensor| match (a.dims(), b.dims()) {
-            ([n], [m]) if n == m => matmul(a, &b),
-            (x, y) => {
-                Err(fail(format!("`dot`: expected two vectors of one length, found shapes {x:?} and {y:?}"))
-                    .help("use `.matmul(..)` for matrices")
-                    .into())
+        .native(|a: &mut Tensor, b: Tensor| -> ScriptResult<f64> {
+            match (a.dims(), b.dims()) {
+                ([n], [m]) if n == m => Ok(f64::from(dot(&a.host()?, &b.host()?) as f32)),
+                (x, y) => Err(fail(format!(
+                    "`dot`: expected two vectors of one length, found shapes {x:?} and {y:?}"
+                ))
+                .help("use `.matmul(..)` for matrices")
+                .into()),
             }
         });
     api.method(
@@ -197,18 +215,29 @@ fn matmul(a: &Tensor, b: &Tensor) -> ScriptResult<Dynamic> {
     a.value(if row { product.squeeze(product.rank() - usize::from(!column) - 1) } else { Ok(product) })
 }
 
+/// In float64, as all sums.
+fn dot(x: &[f32], y: &[f32]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+}
+
 fn cos_sim(a: &Tensor, b: &Tensor) -> ScriptResult<Dynamic> {
     if a.dims().is_empty() || b.dims().is_empty() {
         return Err(fail("`cos_sim`: a tensor without axes is no vector").into());
     }
-    let product = broadcast("cos_sim", a, b, |x, y| x.broadcast_mul(y))?;
-    let (x, y) = operands(a, b)?;
-    let length = |t: &Numbers| t.sqr()?.sum(D::Minus1)?.sqrt();
-    let compute = || {
-        let dot = product.inner().sum(D::Minus1)?;
-        dot.broadcast_div(&length(&x)?.broadcast_mul(&length(&y)?)?)
+    let mut dims = common_shape("cos_sim", a, b)?;
+    a.check_room(&dims)?;
+    let spread = |t: &Tensor| -> ScriptResult<Vec<f32>> {
+        let spread = t.floats()?.broadcast_as(dims.as_slice()).and_then(|t| t.flatten_all()?.to_vec1());
+        spread.map_err(refused)
     };
-    a.value(compute())
+    let (x, y) = (spread(a)?, spread(b)?);
+    let len = dims.pop().unwrap_or(1);
+    let count = dims.iter().product::<usize>();
+    let cosine = |row: usize| {
+        let (x, y) = (&x[row * len..(row + 1) * len], &y[row * len..(row + 1) * len]);
+        (dot(x, y) / (dot(x, x).sqrt() * dot(y, y).sqrt())) as f32
+    };
+    a.value(Numbers::from_vec((0..count).map(cosine).collect::<Vec<_>>(), dims, &Device::Cpu))
 }
 
 #[cfg(test)]

@@ -1,141 +1,260 @@
 //! What turns many numbers of a tensor into few, and what orders or normalizes them.
+//!
+//! Everything here accumulates in float64 and rounds its result to float32 once, along an axis as over all numbers.
+//! NaN and infinity go through as in NumPy; where there is an order, NaN is above all numbers.
 
-use candle_core::{D, DType, Tensor as Numbers};
+use std::cmp::Ordering;
+
+use candle_core::{Device, Tensor as Numbers};
 use rhai::{Dynamic, Map};
 
-use super::tensor::{Tensor, refused};
+use super::tensor::Tensor;
 use crate::script::api::Api;
 use crate::script::error::{ScriptResult, fail};
-
-/// Reduces one axis of a tensor.
-type Reduce = fn(&Numbers, usize) -> candle_core::Result<Numbers>;
 
 /// Registers reductions, order and the softmax family.
 pub fn register(api: &mut Api) {
     reductions(api);
+    indices(api);
+    truths(api);
     order(api);
     softmaxes(api);
 }
 
+/// The numbers of a tensor along one axis, at one place of all the others.
+#[derive(Clone, Copy)]
+struct Lane<'a> {
+    numbers: &'a [f32],
+    start: usize,
+    stride: usize,
+    len: usize,
+}
+
+impl Lane<'_> {
+    fn iter(self) -> impl Iterator<Item = f64> {
+        let places = (0..self.len).map(move |i| self.start + i * self.stride);
+        places.map(move |place| f64::from(self.numbers[place]))
+    }
+
+    fn sum(self) -> f64 {
+        // From +0: the sum of nothing has no sign.
+        self.iter().fold(0.0, |sum, x| sum + x)
+    }
+
+    fn mean(self) -> f64 {
+        self.sum() / self.len as f64
+    }
+
+    fn variance(self) -> f64 {
+        let mean = self.mean();
+        self.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / self.len as f64
+    }
+
+    /// The place of the number that comes first in `order`; of equals the first.
+    fn first_by(self, order: fn(f64, f64) -> Ordering) -> usize {
+        let better = |best: (usize, f64), x: (usize, f64)| if order(x.1, best.1).is_lt() { x } else { best };
+        self.iter().enumerate().reduce(better).map_or(0, |(place, _)| place)
+    }
+
+    fn largest(self) -> f64 {
+        self.iter().reduce(|a, b| if falling(b, a).is_lt() { b } else { a }).unwrap_or(f64::NEG_INFINITY)
+    }
+
+    fn smallest(self) -> f64 {
+        self.iter().reduce(|a, b| if nan_first(b, a).is_lt() { b } else { a }).unwrap_or(f64::INFINITY)
+    }
+
+    /// log Σ exp(x): the largest number is taken out first, unless it is infinite and decides alone.
+    fn logsumexp(self) -> f64 {
+        match self.largest() {
+            top if top.is_finite() => top + self.iter().map(|x| (x - top).exp()).sum::<f64>().ln(),
+            top => top,
+        }
+    }
+}
+
+/// Rising, NaN last whatever its sign, as NumPy sorts.
+pub(super) fn rising(a: f64, b: f64) -> Ordering {
+    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
+
+/// Falling, so that NaN comes first.
+fn falling(a: f64, b: f64) -> Ordering {
+    rising(b, a)
+}
+
+/// Rising, but NaN first: the smallest of numbers with a NaN is NaN.
+fn nan_first(a: f64, b: f64) -> Ordering {
+    a.partial_cmp(&b).unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
+}
+
+/// What `reduce` makes of all numbers, or of those along `axis` at each place of the others, with the shape that is
+/// left. `name` is what errors call it.
+fn reduced<T>(
+    t: &Tensor,
+    name: &str,
+    along: Option<i64>,
+    reduce: impl Fn(Lane) -> T,
+) -> ScriptResult<(Vec<usize>, Vec<T>)> {
+    let numbers = t.host()?;
+    let Some(along) = along else {
+        refuse_empty(t, name, numbers.len())?;
+        let lane = Lane { numbers: &numbers, start: 0, stride: 1, len: numbers.len() };
+        return Ok((Vec::new(), vec![reduce(lane)]));
+    };
+    let axis = axis(t, name, along)?;
+    let (outer, rest) = t.dims().split_at(axis);
+    let (len, inner) = rest.split_first().map_or((1, rest), |(len, inner)| (*len, inner));
+    refuse_empty(t, name, len)?;
+    let stride = inner.iter().product::<usize>();
+    let dims = [outer, inner].concat();
+    let lane = |place: usize| Lane {
+        numbers: &numbers,
+        start: place / stride * stride * len + place % stride,
+        stride,
+        len,
+    };
+    let values = (0..dims.iter().product()).map(|place| reduce(lane(place))).collect();
+    Ok((dims, values))
+}
+
+/// A float, or a tensor of what is left of the shape.
+fn floats(t: &Tensor, (dims, values): (Vec<usize>, Vec<f64>)) -> ScriptResult<Dynamic> {
+    let values: Vec<f32> = values.into_iter().map(|x| x as f32).collect();
+    t.value(Numbers::from_vec(values, dims, &Device::Cpu))
+}
+
 fn reductions(api: &mut Api) {
-    let all_or_axis = |api: &mut Api, entry: [&'static str; 5], reduce: Reduce| {
-        let [name, signature, summary, code, output] = entry;
+    for (name, signature, summary, code, output, reduce) in REDUCTIONS {
         api.method("Tensor", signature, summary)
             .example(code, output)
-            .native(move |t: &mut Tensor| over_all(t, name, reduce))
-            .native(move |t: &mut Tensor, axis: i64| over_axis(t, name, axis, reduce));
+            .native(move |t: &mut Tensor| floats(t, reduced(t, name, None, reduce)?))
+            .native(move |t: &mut Tensor, axis: i64| floats(t, reduced(t, name, Some(axis), reduce)?));
+    }
+}
+
+/// A reduction: its name, signature, meaning, example and output.
+type Reduction = (&'static str, &'static str, &'static str, &'static str, &'static str, fn(Lane) -> f64);
+
+const REDUCTIONS: [Reduction; 7] = [
+    (
+        "sum",
+        "sum(axis?: int) -> float | Tensor",
+        "the sum of all numbers, or along an axis",
+        "tensor([[1, 2], [3, 4]]).sum(0)",
+        "Tensor [2] [4.0, 6.0]",
+        |lane| lane.sum(),
+    ),
+    (
+        "mean",
+        "mean(axis?: int) -> float | Tensor",
+        "the mean of all numbers, or along an axis",
+        "tensor([[1, 2], [3, 4]]).mean()",
+        "2.5",
+        |lane| lane.mean(),
+    ),
+    (
+        "std",
+        "std(axis?: int) -> float | Tensor",
+        "the standard deviation, divided by n as NumPy's (ddof 0)",
+        "tensor([1, 3, 1, 3]).std()",
+        "1.0",
+        |lane| lane.variance().sqrt(),
+    ),
+    (
+        "var",
+        "var(axis?: int) -> float | Tensor",
+        "the variance, divided by n as NumPy's (ddof 0)",
+        "tensor([[0, 4], [1, 1]]).var(1)",
+        "Tensor [2] [4.0, 0.0]",
+        |lane| lane.variance(),
+    ),
+    (
+        "max",
+        "max(axis?: int) -> float | Tensor",
+        "the largest number, or those along an axis; NaN if one of them is",
+        "tensor([[1, 5], [7, 2]]).max(1)",
+        "Tensor [2] [5.0, 7.0]",
+        |lane| lane.largest(),
+    ),
+    (
+        "min",
+        "min(axis?: int) -> float | Tensor",
+        "the smallest number, or those along an axis; NaN if one of them is",
+        "tensor([[1, 5], [7, 2]]).min()",
+        "1.0",
+        |lane| lane.smallest(),
+    ),
+    (
+        "norm",
+        "norm(axis?: int) -> float | Tensor",
+        "the Euclidean length of all numbers, or along an axis",
+        "tensor([3, 4]).norm()",
+        "5.0",
+        |lane| lane.iter().map(|x| x * x).sum::<f64>().sqrt(),
+    ),
+];
+
+fn indices(api: &mut Api) {
+    let at = |t: &Tensor, name: &str, axis: Option<i64>, order: fn(f64, f64) -> Ordering| {
+        let (dims, places) = reduced(t, name, axis, |lane| lane.first_by(order) as u32)?;
+        t.value(Numbers::from_vec(places, dims, &Device::Cpu))
     };
-    all_or_axis(
-        api,
-        [
-            "sum",
-            "sum(axis?: int) -> float | Tensor",
-            "the sum of all numbers, or along an axis",
-            "tensor([[1, 2], [3, 4]]).sum(0)",
-            "Tensor [2] [4.0, 6.0]",
-        ],
-        |t, axis| t.sum(axis),
-    );
-    all_or_axis(
-        api,
-        [
-            "mean",
-            "mean(axis?: int) -> float | Tensor",
-            "the mean of all numbers, or along an axis",
-            "tensor([[1, 2], [3, 4]]).mean()",
-            "2.5",
-        ],
-        |t, axis| t.mean(axis),
-    );
-    all_or_axis(
-        api,
-        [
-            "std",
-            "std(axis?: int) -> float | Tensor",
-            "the standard deviation, divided by n as NumPy's (ddof 0)",
-            "tensor([1, 3, 1, 3]).std()",
-            "1.0",
-        ],
-        |t, axis| variance(t, axis)?.sqrt(),
-    );
-    all_or_axis(
-        api,
-        [
-            "var",
-            "var(axis?: int) -> float | Tensor",
-            "the variance, divided by n as NumPy's (ddof 0)",
-            "tensor([[0, 4], [1, 1]]).var(1)",
-            "Tensor [2] [4.0, 0.0]",
-        ],
-        variance,
-    );
-    all_or_axis(
-        api,
-        [
-            "max",
-            "max(axis?: int) -> float | Tensor",
-            "the largest number, or those along an axis",
-            "tensor([[1, 5], [7, 2]]).max(1)",
-            "Tensor [2] [5.0, 7.0]",
-        ],
-        |t, axis| t.max(axis),
-    );
-    all_or_axis(
-        api,
-        [
-            "min",
-            "min(axis?: int) -> float | Tensor",
-            "the smallest number, or those along an axis",
-            "tensor([[1, 5], [7, 2]]).min()",
-            "1.0",
-        ],
-        |t, axis| t.min(axis),
-    );
-    all_or_axis(
-        api,
-        [
-            "norm",
-            "norm(axis?: int) -> float | Tensor",
-            "the Euclidean length of all numbers, or along an axis",
-            "tensor([3, 4]).norm()",
-            "5.0",
-        ],
-        |t, axis| t.sqr()?.sum(axis)?.sqrt(),
-    );
-    all_or_axis(
-        api,
-        [
-            "argmax",
-            "argmax(axis?: int) -> int | Tensor",
-            "the index of the largest number, in row-major order or along an axis; of equals the first",
-            "tensor([0.1, 0.7, 0.2]).argmax()",
-            "1",
-        ],
-        |t, axis| t.argmax(axis),
-    );
+    api.method(
+        "Tensor",
+        "argmax(axis?: int) -> int | Tensor",
+        "the index of the largest number, in row-major order or along an axis; of equals the first, and NaN is largest",
+    )
+    .example("tensor([0.1, 0.7, 0.2]).argmax()", "1")
+    .native(move |t: &mut Tensor| at(t, "argmax", None, falling))
+    .native(move |t: &mut Tensor, axis: i64| at(t, "argmax", Some(axis), falling));
+    api.method(
+        "Tensor",
+        "argmin(axis?: int) -> int | Tensor",
+        "the index of the smallest number, in row-major order or along an axis; of equals the first, and that of a NaN if \
+         there is one",
+    )
+    .example("tensor([[3, 1], [2, 5]]).argmin(1)", "Tensor [2] u32 [1, 0]")
+    .native(move |t: &mut Tensor| at(t, "argmin", None, nan_first))
+    .native(move |t: &mut Tensor, axis: i64| at(t, "argmin", Some(axis), nan_first));
 }
 
-fn variance(t: &Numbers, axis: usize) -> candle_core::Result<Numbers> {
-    t.broadcast_sub(&t.mean_keepdim(axis)?)?.sqr()?.mean(axis)
-}
-
-/// In float64: the result is a float of the script, and long sums stay exact.
-fn over_all(t: &Tensor, name: &str, reduce: Reduce) -> ScriptResult<Dynamic> {
-    let numbers = t.floats()?.flatten_all().and_then(|flat| flat.to_dtype(DType::F64)).map_err(refused)?;
-    refuse_empty(t, name, numbers.elem_count())?;
-    t.value(reduce(&numbers, 0))
-}
-
-fn over_axis(t: &Tensor, name: &str, axis: i64, reduce: Reduce) -> ScriptResult<Dynamic> {
-    let axis = self::axis(t, name, axis)?;
-    refuse_empty(t, name, t.dims().get(axis).copied().unwrap_or(1))?;
-    t.value(reduce(&t.floats()?, axis))
+/// Questions to a mask; as in NumPy, every number but 0 counts as true.
+fn truths(api: &mut Api) {
+    let ask = |t: &Tensor, name: &str, axis: Option<i64>, reduce: fn(Lane) -> bool| {
+        let (dims, truths) = reduced(t, name, axis, reduce)?;
+        match (&dims[..], &truths[..]) {
+            ([], [truth]) => Ok((*truth).into()),
+            _ => {
+                let mask: Vec<f32> = truths.into_iter().map(f32::from).collect();
+                t.value(Numbers::from_vec(mask, dims, &Device::Cpu))
+            }
+        }
+    };
+    let any: fn(Lane) -> bool = |lane| lane.iter().any(|x| x != 0.0);
+    api.method(
+        "Tensor",
+        "any(axis?: int) -> bool | Tensor",
+        "whether a mask holds anywhere, or a mask of where it does along an axis",
+    )
+    .example("(tensor([1, 2]) > 1.5).any()", "true")
+    .native(move |t: &mut Tensor| -> ScriptResult<Dynamic> { ask(t, "any", None, any) })
+    .native(move |t: &mut Tensor, axis: i64| ask(t, "any", Some(axis), any));
+    let all: fn(Lane) -> bool = |lane| lane.iter().all(|x| x != 0.0);
+    api.method(
+        "Tensor",
+        "all(axis?: int) -> bool | Tensor",
+        "whether a mask holds everywhere, or a mask of where it does along an axis",
+    )
+    .example("(tensor([[1, 2], [3, 4]]) > 1).all(1)", "Tensor [2] [0.0, 1.0]")
+    .native(move |t: &mut Tensor| -> ScriptResult<Dynamic> { ask(t, "all", None, all) })
+    .native(move |t: &mut Tensor, axis: i64| ask(t, "all", Some(axis), all));
 }
 
 /// Only a sum of nothing has a value.
 fn refuse_empty(t: &Tensor, name: &str, len: usize) -> ScriptResult<()> {
     match (len, name) {
-        (0, "mean" | "std" | "var" | "max" | "min" | "argmax") => {
+        (0, "mean" | "std" | "var" | "max" | "min" | "argmax" | "argmin") => {
             Err(fail(format!("`{name}`: there are no numbers in shape {:?}", t.dims())).into())
         }
         _ => Ok(()),
@@ -156,20 +275,21 @@ pub(super) fn axis(t: &Tensor, name: &str, axis: i64) -> ScriptResult<usize> {
 }
 
 fn order(api: &mut Api) {
-    api.method("Tensor", "sort() -> Tensor", "in rising order along the last axis")
+    api.method("Tensor", "sort() -> Tensor", "in rising order along the last axis, NaN last")
         .example("tensor([3, 1, 2]).sort()", "Tensor [3] [1.0, 2.0, 3.0]")
         .native(|t: &mut Tensor| -> ScriptResult<Tensor> {
             axis(t, "sort", -1)?;
             let mut numbers = t.host()?;
             for row in rows(&mut numbers, t) {
-                row.sort_unstable_by(f32::total_cmp);
+                row.sort_by(|a, b| rising((*a).into(), (*b).into()));
             }
             t.derived(Numbers::from_vec(numbers, t.dims(), t.inner().device()))
         });
     api.method(
         "Tensor",
         "topk(k: int) -> map",
-        "the `k` largest numbers along the last axis, as `#{values, indices}`; of equals the first come first",
+        "the `k` largest numbers along the last axis, as `#{values, indices}`; of equals the first come first, and NaN \
+         is largest",
     )
     .example("tensor([0.1, 0.5, 0.4]).topk(2).indices.to_array()", "[1, 2]")
     .native(|t: &mut Tensor, k: i64| topk(t, k));
@@ -190,7 +310,7 @@ fn topk(t: &Tensor, k: i64) -> ScriptResult<Map> {
     let (mut values, mut indices) = (Vec::new(), Vec::new());
     for row in rows(&mut t.host()?, t) {
         let mut entries: Vec<(u32, f32)> = (0..).zip(row.iter().copied()).collect();
-        let first = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        let first = |a: &(u32, f32), b: &(u32, f32)| falling(a.1.into(), b.1.into()).then(a.0.cmp(&b.0));
         entries.select_nth_unstable_by(k - 1, first);
         entries.truncate(k);
         entries.sort_unstable_by(first);
@@ -206,28 +326,32 @@ fn topk(t: &Tensor, k: i64) -> ScriptResult<Map> {
 fn softmaxes(api: &mut Api) {
     api.method("Tensor", "softmax() -> Tensor", "probabilities from logits, along the last axis")
         .example("tensor([[0, 0], [0, 1000]]).softmax()", "Tensor [2, 2] [[0.5, 0.5], [0.0, 1.0]]")
-        .native(|t: &mut Tensor| -> ScriptResult<Tensor> {
-            axis(t, "softmax", -1)?;
-            t.check_room(t.dims())?;
-            t.derived(candle_nn::ops::softmax(&t.floats()?, D::Minus1))
+        // Of an infinite total there are no parts.
+        .native(|t: &mut Tensor| {
+            normalized(t, "softmax", |x, total| if total.is_finite() { (x - total).exp() } else { f64::NAN })
         });
     api.method("Tensor", "log_softmax() -> Tensor", "log-probabilities from logits, along the last axis")
         .example("tensor([0, 0]).log_softmax()", "Tensor [2] [-0.6931, -0.6931]")
-        .native(|t: &mut Tensor| -> ScriptResult<Tensor> {
-            axis(t, "log_softmax", -1)?;
-            t.check_room(t.dims())?;
-            t.derived(candle_nn::ops::log_softmax(&t.floats()?, D::Minus1))
-        });
+        .native(|t: &mut Tensor| normalized(t, "log_softmax", |x, total| x - total));
     api.method(
         "Tensor",
         "logsumexp() -> float | Tensor",
         "the logarithm of the summed exponentials, along the last axis",
     )
     .example("tensor([[1000, -1000], [0, -1000]]).logsumexp()", "Tensor [2] [1000.0, 0.0]")
-    .native(|t: &mut Tensor| -> ScriptResult<Dynamic> {
-        axis(t, "logsumexp", -1)?;
-        t.value(t.floats()?.log_sum_exp(D::Minus1))
-    });
+    .native(|t: &mut Tensor| floats(t, reduced(t, "logsumexp", Some(-1), |lane| lane.logsumexp())?));
+}
+
+/// Each number with the `logsumexp` of its row.
+fn normalized(t: &Tensor, name: &str, with: fn(f64, f64) -> f64) -> ScriptResult<Tensor> {
+    axis(t, name, -1)?;
+    t.check_room(t.dims())?;
+    let mut numbers = t.host()?;
+    for row in rows(&mut numbers, t) {
+        let total = Lane { numbers: row, start: 0, stride: 1, len: row.len() }.logsumexp();
+        row.iter_mut().for_each(|x| *x = with((*x).into(), total) as f32);
+    }
+    t.derived(Numbers::from_vec(numbers, t.dims(), &Device::Cpu))
 }
 
 #[cfg(test)]
