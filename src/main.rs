@@ -2,8 +2,14 @@
 
 use std::process::ExitCode;
 
+use patchscript::memory::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
 fn main() -> ExitCode {
     keep_memory();
+    outlive_full_disks();
     patchscript::cli::main()
 }
 
@@ -21,3 +27,13 @@ fn keep_memory() {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep_memory() {}
+
+/// Where files may not grow any further, writing is an error and not the end of the process.
+#[cfg(unix)]
+fn outlive_full_disks() {
+    // SAFETY: ignoring a signal runs no code of ours, and there are no other threads yet.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+#[cfg(not(unix))]
+fn outlive_full_disks() {}

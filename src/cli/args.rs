@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args as ArgGroup, Parser, Subcommand};
@@ -189,9 +190,13 @@ struct LimitArgs {
     /// Entries of a map [default: 1000000]
     #[arg(long, value_name = "N")]
     max_map: Option<usize>,
-    /// Bytes of all tensors a script holds at once [default: 8589934592]
-    #[arg(long, value_name = "BYTES")]
-    max_tensor_bytes: Option<u64>,
+    /// What a script may hold in all, like `2GiB` or bytes; weights of models do not count [default: three quarters of
+    /// what there is]
+    #[arg(long, value_name = "SIZE", value_parser = bytes, alias = "max-tensor-bytes")]
+    max_memory: Option<usize>,
+    /// How long a script, or an input at the prompt, may take, like `10s`, `2m` or `1h` [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    max_time: Option<Duration>,
 }
 
 impl LimitArgs {
@@ -203,7 +208,8 @@ impl LimitArgs {
             string_bytes: self.max_string.unwrap_or(default.string_bytes),
             array_len: self.max_array.unwrap_or(default.array_len),
             map_len: self.max_map.unwrap_or(default.map_len),
-            tensor_bytes: self.max_tensor_bytes.unwrap_or(default.tensor_bytes),
+            memory: self.max_memory,
+            time: self.max_time,
         }
     }
 }
@@ -224,6 +230,7 @@ impl Settings {
             memory: self.memory,
             explain: false,
             resume: false,
+            may_exit: false,
             sets: Vec::new(),
             script: None,
         }
@@ -248,6 +255,18 @@ fn bytes(text: &str) -> Result<usize, String> {
     size.filter(|&size| size > 0).ok_or_else(|| "write it like `2GiB`, `512MiB` or `800000000`".into())
 }
 
+/// A time: seconds, or a number with a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let (number, unit) = units
+        .iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?.trim_end(), *unit)))
+        .unwrap_or((text, 1.0));
+    let seconds = number.parse::<f64>().ok().map(|number| number * unit).filter(|seconds| *seconds > 0.0);
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.ok_or_else(|| "write it like `10s`, `2m` or `1h`".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +286,17 @@ mod tests {
         }
         for text in ["", "GiB", "2GB", "-1", "0", "1.5GiB", "99999999999999TiB"] {
             assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, seconds) in [("10s", 10.0), ("2m", 120.0), ("1.5 h", 5400.0), ("250ms", 0.25), ("3", 3.0)]
+        {
+            assert_eq!(duration(text).unwrap().as_secs_f64(), seconds, "{text}");
+        }
+        for text in ["", "s", "-1s", "0", "nan", "inf", "1e300h", "2 days"] {
+            assert!(duration(text).is_err(), "{text}");
         }
     }
 

@@ -15,20 +15,25 @@ use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
 use crate::script::source::Sources;
-use crate::script::{Diagnostic, Error, Host, terminal};
+use crate::script::{Diagnostic, Error, Host, panics, terminal};
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
+    panics::install();
+    let code = panics::caught(run_command).unwrap_or_else(|fault| fail(fault.message, fault.help));
+    ExitCode::from(code)
+}
+
+fn run_command() -> u8 {
     let args = args::parse();
-    let code = match args.command {
+    match args.command {
         Some(args::Command::Run(run)) => run::run(run),
         Some(args::Command::Check(check)) => check::run(&check),
         Some(args::Command::Repl(settings)) => repl::run(settings),
         Some(args::Command::Models(models)) => models::run(&models),
         Some(args::Command::CheckModel(given)) => check_model::run(&given),
         None => repl::run(args.settings),
-    };
-    ExitCode::from(code)
+    }
 }
 
 /// Prints an error to standard error and gives its exit code.

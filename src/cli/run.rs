@@ -17,6 +17,7 @@ pub fn run(run: Run) -> u8 {
         sets: run.sets,
         explain: run.explain,
         resume: run.resume,
+        may_exit: true,
         ..run.settings.options()
     };
     let host = Host::new(options);

@@ -13,6 +13,10 @@ pub enum StatisticsError {
     NotFinite { statistic: &'static str, index: usize, value: f64 },
     #[error("{what} {value} is not between 0 and 1")]
     Fraction { what: &'static str, value: f64 },
+    #[error("`{statistic}` with {n} draws")]
+    TooManyDraws { statistic: &'static str, n: usize },
+    #[error("`{statistic}` was stopped")]
+    Stopped { statistic: &'static str },
     #[error("`{statistic}` with no draws")]
     NoDraws { statistic: &'static str },
     #[error("pairs need two arrays of one length, found {a} and {b}")]
@@ -28,12 +32,22 @@ impl StatisticsError {
             Self::Empty { .. } | Self::Single { .. } => Some("check what filtered the values".into()),
             Self::NotFinite { .. } => Some("leave out what has no value before".into()),
             Self::Fraction { .. } => Some("write 95 percent as `0.95`".into()),
+            Self::TooManyDraws { .. } => {
+                Some(format!("draw up to {MOST_DRAWS}; some thousands do: `n: 10000`"))
+            }
+            Self::Stopped { .. } => None,
             Self::NoDraws { .. } => Some("draw some thousands: `n: 10000`".into()),
             Self::Unpaired { .. } => Some("leave out the same items on both sides".into()),
             Self::Random(error) => error.help(),
         }
     }
 }
+
+/// Resamples and relabellings, at most. What they would add beyond that no digit of a result shows.
+const MOST_DRAWS: usize = 100_000_000;
+
+/// Between two questions whether to go on, in numbers that were drawn.
+const STRIDE: usize = 1 << 16;
 
 type Result<T> = std::result::Result<T, StatisticsError>;
 
@@ -86,7 +100,9 @@ pub struct Interval {
 
 /// The percentile interval of the mean from `n` resamples (Efron 1979), draw for draw that of SciPy's
 /// `bootstrap(method="percentile", rng=default_rng(seed))`. `level` is the interval's, 0.95 for 95 percent.
-pub fn bootstrap(x: &[f64], n: usize, level: f64, seed: u64) -> Result<Interval> {
+///
+/// Asks `go_on` now and then.
+pub fn bootstrap(x: &[f64], n: usize, level: f64, seed: u64, go_on: &dyn Fn() -> bool) -> Result<Interval> {
     const NAME: &str = "bootstrap";
     not_empty(NAME, x)?;
     finite(NAME, x)?;
@@ -96,9 +112,11 @@ pub fn bootstrap(x: &[f64], n: usize, level: f64, seed: u64) -> Result<Interval>
     if n < 2 {
         return Err(StatisticsError::NoDraws { statistic: NAME });
     }
+    let rounds = rounds(NAME, n, x.len(), go_on)?;
     let mut rng = Generator::new(seed);
     let mut means = Vec::with_capacity(n);
-    for _ in 0..n {
+    for round in rounds {
+        round?;
         let picked = rng.choice(x.len(), x.len(), true, None)?;
         means.push(picked.into_iter().map(|i| x[i]).sum::<f64>() / x.len() as f64);
     }
@@ -124,7 +142,15 @@ pub struct Difference {
 
 /// Compares the means of two samples with those of `n` random relabellings: swaps within pairs if `paired`, else
 /// any. `p` counts the samples themselves as one relabelling, so that it is never 0 (Phipson and Smyth 2010).
-pub fn permutation_test(a: &[f64], b: &[f64], n: usize, paired: bool, seed: u64) -> Result<Difference> {
+/// Asks `go_on` now and then.
+pub fn permutation_test(
+    a: &[f64],
+    b: &[f64],
+    n: usize,
+    paired: bool,
+    seed: u64,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Difference> {
     const NAME: &str = "permutation_test";
     for x in [a, b] {
         not_empty(NAME, x)?;
@@ -136,6 +162,7 @@ pub fn permutation_test(a: &[f64], b: &[f64], n: usize, paired: bool, seed: u64)
     if n == 0 {
         return Err(StatisticsError::NoDraws { statistic: NAME });
     }
+    let rounds = rounds(NAME, n, a.len() + b.len(), go_on)?;
     let mut rng = Generator::new(seed);
     let difference = average(a) - average(b);
     let mut all = [a, b].concat();
@@ -143,7 +170,8 @@ pub fn permutation_test(a: &[f64], b: &[f64], n: usize, paired: bool, seed: u64)
     let scale = all.iter().fold(0.0_f64, |max, x| max.max(x.abs()));
     let limit = difference.abs() - 1e-12 * scale;
     let mut as_large = 0;
-    for _ in 0..n {
+    for round in rounds {
+        round?;
         if paired {
             for i in 0..a.len() {
                 if rng.choice(2, 1, true, None)? == [1] {
@@ -157,6 +185,23 @@ pub fn permutation_test(a: &[f64], b: &[f64], n: usize, paired: bool, seed: u64)
         as_large += usize::from((average(a) - average(b)).abs() >= limit);
     }
     Ok(Difference { difference, p: (as_large + 1) as f64 / (n + 1) as f64 })
+}
+
+/// `n` rounds of `len` draws, which end early with an error if `go_on` says no.
+fn rounds<'a>(
+    statistic: &'static str,
+    n: usize,
+    len: usize,
+    go_on: &'a dyn Fn() -> bool,
+) -> Result<impl Iterator<Item = Result<()>> + use<'a>> {
+    if n > MOST_DRAWS {
+        return Err(StatisticsError::TooManyDraws { statistic, n });
+    }
+    let stride = (STRIDE / len.max(1)).max(1);
+    Ok((0..n).map(move |i| match i.is_multiple_of(stride) && !go_on() {
+        true => Err(StatisticsError::Stopped { statistic }),
+        false => Ok(()),
+    }))
 }
 
 fn not_empty(statistic: &'static str, x: &[f64]) -> Result<()> {
@@ -232,30 +277,34 @@ mod tests {
         for case in golden()["bootstrap"].as_array().unwrap() {
             let [n, seed] = ["n", "seed"].map(|key| case[key].as_u64().unwrap());
             let values = numbers(&case["values"]);
-            let found = bootstrap(&values, n as usize, case["level"].as_f64().unwrap(), seed).unwrap();
+            let level = case["level"].as_f64().unwrap();
+            let found = bootstrap(&values, n as usize, level, seed, &|| true).unwrap();
             close(found.low, &case["low"]);
             close(found.high, &case["high"]);
             close(found.stderr, &case["stderr"]);
             assert!(found.low < found.mean && found.mean < found.high);
         }
-        let nan = bootstrap(&[0.5, f64::NAN], 10, 0.95, 0).unwrap_err();
+        let nan = bootstrap(&[0.5, f64::NAN], 10, 0.95, 0, &|| true).unwrap_err();
         assert_eq!(nan.to_string(), "`bootstrap` of values of which number 1 is NaN");
-        assert!(bootstrap(&[], 10, 0.95, 0).is_err() && bootstrap(&[1.0], 10, 95.0, 0).is_err());
+        assert!(
+            bootstrap(&[], 10, 0.95, 0, &|| true).is_err()
+                && bootstrap(&[1.0], 10, 95.0, 0, &|| true).is_err()
+        );
     }
 
     #[test]
     fn permutation_tests_find_the_share_of_relabellings() {
         // Of the 20 ways to label 3 of 6 numbers, these two splits alone are as far apart: p = 2/20.
         let (a, b) = ([0.1, 0.7, 0.3], [5.0, 4.0, 6.5]);
-        let found = permutation_test(&a, &b, 20_000, false, 1).unwrap();
+        let found = permutation_test(&a, &b, 20_000, false, 1, &|| true).unwrap();
         assert!((found.p - 0.1).abs() < 0.01, "{found:?}");
         assert!((found.difference - (1.1 - 15.5) / 3.0).abs() < 1e-12);
         // Of the 8 ways to swap within pairs, two: p = 1/4.
-        let paired = permutation_test(&a, &b, 20_000, true, 1).unwrap();
+        let paired = permutation_test(&a, &b, 20_000, true, 1, &|| true).unwrap();
         assert!((paired.p - 0.25).abs() < 0.015, "{paired:?}");
-        assert_eq!(permutation_test(&a, &a, 100, false, 1).unwrap().p, 1.0);
+        assert_eq!(permutation_test(&a, &a, 100, false, 1, &|| true).unwrap().p, 1.0);
         assert_eq!(
-            permutation_test(&a, &b[..2], 9, true, 0).unwrap_err(),
+            permutation_test(&a, &b[..2], 9, true, 0, &|| true).unwrap_err(),
             StatisticsError::Unpaired { a: 3, b: 2 }
         );
     }

@@ -23,7 +23,7 @@ pub enum Separator {
 }
 
 impl Separator {
-    fn byte(self) -> u8 {
+    pub fn byte(self) -> u8 {
         match self {
             Separator::Tab => b'\t',
             Separator::Comma => b',',

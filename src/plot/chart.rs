@@ -1,6 +1,6 @@
 //! The description of lines, bars and histograms: series of numbers over one axis.
 
-use super::figure::{Records, column};
+use super::figure::{FARTHEST, Records, check_marks, check_texts, column};
 use super::heatmap::check_rotation;
 use super::{PlotError, Rgb, Titles};
 
@@ -151,7 +151,13 @@ impl Chart {
             Axis::Labels { .. } => {}
             Axis::Numbers(numbers) => all_finite("x", numbers)?,
         }
+        check_marks("values", places.saturating_mul(self.series.len()))?;
+        let labels: &[String] = if let Axis::Labels { labels, .. } = &self.x { labels } else { &[] };
+        let names = self.series.iter().map(|series| &series.name);
+        check_texts(labels.iter().chain(names).chain(self.titles.texts()))?;
         for series in &self.series {
+            all_near("y", &series.values)?;
+            all_near("error", &series.errors)?;
             let lengths = |name, found, of| PlotError::Lengths { name, found, expected: places, of };
             if series.values.len() != places {
                 return Err(lengths("y", series.values.len(), "places of `x`"));
@@ -237,6 +243,14 @@ fn auto_bins(sorted: &[f64], range: f64) -> usize {
 pub(super) fn all_finite(name: &'static str, values: &[f64]) -> Result<(), PlotError> {
     match values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
         Some((index, value)) => Err(PlotError::NoPlace { name, index, value: *value }),
+        None => all_near(name, values),
+    }
+}
+
+/// Refuses numbers too large to be placed on an axis.
+fn all_near(name: &'static str, values: &[f64]) -> Result<(), PlotError> {
+    match values.iter().enumerate().find(|(_, value)| value.is_finite() && value.abs() > FARTHEST) {
+        Some((index, value)) => Err(PlotError::FarOut { name, index, value: *value }),
         None => Ok(()),
     }
 }
@@ -245,6 +259,7 @@ fn check_range(name: &'static str, low: f64, high: f64) -> Result<(f64, f64), Pl
     if let Some(value) = [low, high].into_iter().find(|end| !end.is_finite()) {
         return Err(PlotError::NotFinite { name, value });
     }
+    all_near(name, &[low, high])?;
     if low < high { Ok((low, high)) } else { Err(PlotError::EmptyRange { name, low, high }) }
 }
 

@@ -1,6 +1,7 @@
 //! What can be wrong with a figure, and how to mend it.
 
 use super::colormap::Colormap;
+use super::figure::{MOST_CHARACTERS, MOST_MARKS};
 use crate::nearest::nearest;
 
 /// Why a figure cannot be drawn.
@@ -14,6 +15,14 @@ pub enum PlotError {
     Lengths { name: &'static str, found: usize, expected: usize, of: &'static str },
     #[error("value {index} of `{name}` is {value}, which has no place on an axis")]
     NoPlace { name: &'static str, index: usize, value: f64 },
+    #[error("value {index} of `{name}` is {value}, too far out for an axis")]
+    FarOut { name: &'static str, index: usize, value: f64 },
+    #[error("{what}: {found} are too many to draw")]
+    TooMany { what: &'static str, found: usize },
+    #[error("a text of {found} characters is too long to draw")]
+    LongText { found: usize },
+    #[error("points cannot be {value} pixels wide")]
+    Size { value: f64 },
     #[error("error {index} is {value}, which is below 0")]
     NegativeError { index: usize, value: f64 },
     #[error("`{name}` is empty: {low} is not below {high}")]
@@ -34,7 +43,7 @@ pub enum PlotError {
     UnknownColor { name: String },
     #[error("a colour map needs at least two colours, found {found}")]
     TooFewColors { found: usize },
-    #[error("`{name}` is {value}, not a finite number")]
+    #[error("`{name}` is {value}, not a number that can be drawn")]
     NotFinite { name: &'static str, value: f64 },
     #[error("the colour scale is empty: `vmin` {vmin} is not below `vmax` {vmax}")]
     EmptyScale { vmin: f64, vmax: f64 },
@@ -64,6 +73,14 @@ impl PlotError {
                     "leave value {index} out, for example with `.filter(..)`, together with what belongs to it"
                 )
             }
+            Self::FarOut { .. } => "draw their logarithms, or scale them down".into(),
+            Self::TooMany { .. } => {
+                format!(
+                    "draw up to {MOST_MARKS}: take means, or every so many; tensors and tables can be saved whole"
+                )
+            }
+            Self::LongText { .. } => format!("cut it to {MOST_CHARACTERS} characters"),
+            Self::Size { .. } => "use 0.1 to 1000".into(),
             Self::NegativeError { value, .. } => {
                 format!("an error reaches as far up as down: give {} instead", -value)
             }

@@ -16,6 +16,28 @@ pub enum Figure {
     Tokens(TokenMap),
 }
 
+/// Cells, points, values or tokens of a figure, at most: a page of more is more than a browser can show.
+pub(super) const MOST_MARKS: usize = 1_000_000;
+/// Characters of one text, at most.
+pub(super) const MOST_CHARACTERS: usize = 10_000;
+/// Numbers farther out cannot be placed: a difference of two of them must be a number, with room around it.
+pub(super) const FARTHEST: f64 = 1e300;
+
+/// Refuses more marks than can be drawn.
+pub(super) fn check_marks(what: &'static str, found: usize) -> Result<(), PlotError> {
+    if found > MOST_MARKS { Err(PlotError::TooMany { what, found }) } else { Ok(()) }
+}
+
+/// Refuses texts that nobody would read.
+pub(super) fn check_texts<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<(), PlotError> {
+    // Bytes are counted at once; only a text of many is worth counting letter by letter.
+    let found = |text: &String| if text.len() > MOST_CHARACTERS { text.chars().count() } else { 0 };
+    match texts.into_iter().map(found).find(|found| *found > MOST_CHARACTERS) {
+        Some(found) => Err(PlotError::LongText { found }),
+        None => Ok(()),
+    }
+}
+
 /// The words around a figure.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Titles {
@@ -67,6 +89,12 @@ impl Records {
             std::iter::once(&self.columns).chain(&self.rows).try_for_each(|row| writer.write_record(row));
         written.map_err(|error| PlotError::Encode(error.to_string()))?;
         writer.into_inner().map_err(|error| PlotError::Encode(error.to_string()))
+    }
+}
+
+impl Titles {
+    pub(super) fn texts(&self) -> impl Iterator<Item = &String> {
+        [&self.title, &self.x, &self.y].into_iter().flatten()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The description of a heatmap, in matplotlib's words.
 
-use super::figure::{Records, column};
+use super::figure::{Records, check_marks, check_texts, column};
 use super::scale::Scale;
 use super::{Colors, PlotError, Titles};
 
@@ -81,6 +81,9 @@ impl Heatmap {
                 return Err(PlotError::Labels { axis, found: labels.len(), expected });
             }
         }
+        check_marks("cells", self.values.len().saturating_mul(self.n_cols()))?;
+        let words = self.titles.texts().chain(&self.colors.label).chain([&self.fmt]);
+        check_texts(self.rows.iter().chain(&self.cols).chain(words))?;
         self.scale()?;
         check_rotation(self.x_rotation)
     }

@@ -1,5 +1,6 @@
 //! From a value to its place on the colour map.
 
+use super::figure::FARTHEST;
 use super::{Colormap, Colors, PlotError, Rgb};
 
 /// The values that a colour bar spans, and how they fall on a colour map.
@@ -19,9 +20,12 @@ impl Scale {
     /// [`PlotError::NotFinite`], [`PlotError::NoNumbers`], [`PlotError::EmptyScale`].
     pub fn new(colors: &Colors, values: impl Iterator<Item = f64> + Clone) -> Result<Self, PlotError> {
         for (name, value) in [("vmin", colors.vmin), ("vmax", colors.vmax), ("center", colors.center)] {
-            if let Some(value) = value.filter(|v| !v.is_finite()) {
+            if let Some(value) = value.filter(|v| !v.is_finite() || is_far(*v)) {
                 return Err(PlotError::NotFinite { name, value });
             }
+        }
+        if let Some((index, value)) = values.clone().enumerate().find(|(_, v)| is_far(*v)) {
+            return Err(PlotError::FarOut { name: "values", index, value });
         }
         let missing = values.clone().any(f64::is_nan);
         let finite = values.filter(|v| v.is_finite());
@@ -57,6 +61,11 @@ impl Scale {
         let (first, last) = self.ends;
         self.cmap.at((value.clamp(self.vmin, self.vmax) - first) / (last - first))
     }
+}
+
+/// Is this a number too large for differences of such numbers?
+fn is_far(value: f64) -> bool {
+    value.is_finite() && value.abs() > FARTHEST
 }
 
 #[cfg(test)]

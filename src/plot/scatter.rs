@@ -1,9 +1,14 @@
 //! The description of points in a plane.
 
+use std::collections::{HashMap, HashSet};
+
 use super::chart::all_finite;
-use super::figure::{Records, column};
+use super::figure::{Records, check_marks, check_texts, column};
 use super::scale::Scale;
 use super::{Colors, PlotError, Rgb, Titles};
+
+/// Labels that are drawn, at most: each of them keeps off all others.
+const MOST_LABELS: usize = 1000;
 
 /// What the colour of a point says.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +61,15 @@ impl Scatter {
                 return Err(PlotError::Lengths { name, found, expected, of: "points" });
             }
         }
+        check_marks("points", expected)?;
+        if !(0.1..=1000.0).contains(&self.size) {
+            return Err(PlotError::Size { value: self.size });
+        }
+        if self.max_labels.min(self.labels.len()) > MOST_LABELS {
+            return Err(PlotError::TooManyLabels { labels: self.max_labels.min(self.labels.len()) });
+        }
+        let groups: &[String] = if let PointColor::Groups(groups) = &self.color { groups } else { &[] };
+        check_texts(self.labels.iter().chain(groups).chain(self.titles.texts()))?;
         all_finite("x", &self.x)?;
         all_finite("y", &self.y)?;
         self.scale().map(drop)
@@ -73,32 +87,24 @@ impl Scatter {
 
     /// The groups in the order of appearance.
     pub(super) fn groups(&self) -> Vec<&String> {
-        let mut known: Vec<&String> = Vec::new();
-        if let PointColor::Groups(names) = &self.color {
-            for name in names {
-                if !known.contains(&name) {
-                    known.push(name);
-                }
-            }
-        }
-        known
+        let PointColor::Groups(names) = &self.color else { return Vec::new() };
+        let mut known = HashSet::new();
+        names.iter().filter(|name| known.insert(*name)).collect()
     }
 
-    /// Which of the `groups` point `i` is in; the first if there are none.
-    pub(super) fn group(&self, i: usize, groups: &[&String]) -> usize {
-        match &self.color {
-            PointColor::Groups(names) => {
-                groups.iter().position(|group| names.get(i) == Some(*group)).unwrap_or(0)
-            }
-            _ => 0,
-        }
+    /// The group of every point, as its place among the groups; empty if there are none.
+    pub(super) fn group_of_each(&self) -> Vec<usize> {
+        let PointColor::Groups(names) = &self.color else { return Vec::new() };
+        let places: HashMap<_, _> =
+            self.groups().into_iter().enumerate().map(|(i, group)| (group, i)).collect();
+        names.iter().map(|name| places[name]).collect()
     }
 
-    /// The colour of point `i`, with what [`Scatter::groups`] and [`Scatter::scale`] gave.
-    pub(super) fn point_color(&self, i: usize, groups: &[&String], scale: Option<&Scale>) -> Rgb {
+    /// The colour of point `i`, with what [`Scatter::group_of_each`] and [`Scatter::scale`] gave.
+    pub(super) fn point_color(&self, i: usize, groups: &[usize], scale: Option<&Scale>) -> Rgb {
         match (&self.color, scale) {
             (PointColor::Same(color), _) => *color,
-            (PointColor::Groups(_), _) => Rgb::nth(self.group(i, groups)),
+            (PointColor::Groups(_), _) => Rgb::nth(groups[i]),
             (PointColor::Values(values, _), scale) => {
                 scale.zip(values.get(i)).map_or(Rgb::MISSING, |(scale, value)| scale.color(*value))
             }

@@ -1,6 +1,6 @@
 //! The description of a text with a colour for each token.
 
-use super::figure::{Records, column};
+use super::figure::{Records, check_marks, check_texts, column};
 use super::scale::Scale;
 use super::{Colors, PlotError, Titles};
 
@@ -28,6 +28,8 @@ impl TokenMap {
                 of: "tokens",
             });
         }
+        check_marks("tokens", expected)?;
+        check_texts(self.tokens.iter().chain(&self.colors.label).chain(self.titles.texts()))?;
         self.scale().map(drop)
     }
 

@@ -33,7 +33,7 @@ impl Pos {
             Pos::Range(from, to) if from == to => Vec::new(),
             Pos::Range(from, to) => {
                 // The end is exclusive, so its last member must exist, not the end itself.
-                (tokens.position(*from)?..tokens.position(*to - 1)? + 1).collect()
+                (tokens.position(*from)?..tokens.position(to.saturating_sub(1))? + 1).collect()
             }
             Pos::List(list) => {
                 let positions = list.iter().map(|&pos| tokens.position(pos)).collect::<Result<Vec<_>>>()?;

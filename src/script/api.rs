@@ -15,9 +15,10 @@ use std::any::{TypeId, type_name};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use rhai::{Dynamic, Engine, FuncRegistration, RhaiNativeFunc};
+use rhai::{Dynamic, Engine, FuncRegistration, Module, RhaiNativeFunc};
 
 use super::context::Context;
+use super::gate;
 use super::signature::{Signature, SignatureError};
 
 /// How a script reaches an entry.
@@ -108,13 +109,14 @@ impl Table {
 /// What a binding registers with.
 pub struct Api<'e> {
     engine: &'e mut Engine,
+    functions: Module,
     table: Table,
     context: Arc<Context>,
 }
 
 impl<'e> Api<'e> {
     pub fn new(engine: &'e mut Engine, context: Arc<Context>) -> Self {
-        Self { engine, table: Table::default(), context }
+        Self { engine, functions: Module::new(), table: Table::default(), context }
     }
 
     /// What the running script shares with its bindings; clone it into the native functions.
@@ -122,8 +124,9 @@ impl<'e> Api<'e> {
         self.context.clone()
     }
 
-    /// The table of all that was registered.
+    /// Hands all functions to the engine; gives the table of what was registered.
     pub fn finish(self) -> Table {
+        self.engine.register_global_module(self.functions.into());
         self.table
     }
 
@@ -241,16 +244,26 @@ impl Binding<'_, '_> {
     where
         R: Clone + Send + Sync + 'static,
     {
+        let types = parameters(&function);
         if let Some(entry) = &self.entry {
             let registration = match entry.kind {
                 Kind::Getter => FuncRegistration::new_getter(entry.name()),
                 Kind::Indexer => FuncRegistration::new_index_getter(),
                 _ => FuncRegistration::new(entry.name()),
             };
-            registration.in_global_namespace().register_into_engine(self.api.engine, function);
+            // Callable on constants, and with one result for the same arguments as far as the engine is concerned.
+            let function = gate::guarded(function.into_rhai_function(true, false));
+            registration.in_global_namespace().set_into_module_raw(&mut self.api.functions, types, function);
         }
         self
     }
+}
+
+fn parameters<A: 'static, const N: usize, const X: bool, R: 'static, const F: bool, T>(_: &T) -> [TypeId; N]
+where
+    T: RhaiNativeFunc<A, N, X, R, F>,
+{
+    T::param_types()
 }
 
 impl Drop for Binding<'_, '_> {

@@ -1,18 +1,25 @@
 //! What a running script shares with its bindings.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 use rhai::{Dynamic, EvalAltResult, Position};
 
-use super::error::{ScriptResult, fail};
-use super::limits::{Limits, TensorBytes};
+use super::error::{Failure, ScriptResult, fail};
+use super::limits::{Limits, reserve_values};
+use super::panics;
 use super::params::Params;
 use super::progress::Progress;
 use super::resume::Resume;
 use super::source::Sources;
+use super::stack::Stack;
 use crate::data::Files;
+use crate::memory;
 
 /// Everything the command line decides, as plain data.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +45,8 @@ pub struct HostOptions {
     pub explain: bool,
     /// Take up the logs of an interrupted run.
     pub resume: bool,
+    /// Whether the process may end while a native call does not answer to Ctrl-C or a limit: the REPL lives on.
+    pub may_exit: bool,
     pub limits: Limits,
 }
 
@@ -67,28 +76,53 @@ impl HostOptions {
     }
 }
 
+/// The stack of a thread for work apart.
+const APART_STACK: usize = 64 << 20;
+
+/// Bytes that are written between two looks at Ctrl-C.
+const PIECE: usize = 1 << 20;
+
+/// A writer that fails once the user asked to stop.
+struct Stoppable<'a> {
+    to: &'a mut dyn Write,
+    context: &'a Context,
+}
+
+impl Write for Stoppable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.context.interrupted() {
+            true => Err(io::Error::other("interrupted")),
+            false => self.to.write(&bytes[..bytes.len().min(PIECE)]),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// Options, parameters and the signals that stop a run; shared by the engine and all bindings.
 #[derive(Debug, Default)]
 pub struct Context {
     pub options: HostOptions,
     pub params: Params,
     pub sources: Sources,
-    /// What all tensors of the script occupy.
-    pub tensor_bytes: Arc<TensorBytes>,
     pub resume: Resume,
     /// Whether rows are being made that a run which resumes may not make again.
     pub filling: AtomicBool,
     files: OnceLock<Files>,
     interrupt: Arc<AtomicBool>,
     output_closed: AtomicBool,
+    /// Whether the interrupt is that of the time limit.
+    timed_out: AtomicBool,
+    stack: Stack,
     last_value: Arc<AtomicBool>,
 }
 
 impl Context {
     pub fn new(options: HostOptions) -> Self {
         let params = Params::new(&options.sets);
-        let tensor_bytes = Arc::new(TensorBytes::new(options.limits.tensor_bytes));
-        Self { options, params, tensor_bytes, ..Self::default() }
+        Self { options, params, ..Self::default() }
     }
 
     /// The files that this run may read and write; nothing is created.
@@ -118,9 +152,83 @@ impl Context {
         }
     }
 
-    /// Forgets an earlier Ctrl-C, before the next input of the REPL.
+    /// Does `work` that cannot be interrupted on a thread of its own, and leaves it there if the user asks to stop.
+    /// For calls into libraries that are over in seconds, or not worth waiting for.
+    pub fn apart<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> ScriptResult<T> {
+        let (done, result) = mpsc::channel();
+        let work = move || {
+            // The other side may have left.
+            let _ = done.send(panics::caught(work));
+        };
+        let thread = thread::Builder::new().stack_size(APART_STACK).spawn(work);
+        thread.map_err(|error| fail(format!("cannot start a thread: {error}")))?;
+        loop {
+            match result.recv_timeout(Duration::from_millis(10)) {
+                Ok(value) => return Ok(value?),
+                Err(RecvTimeoutError::Timeout) => self.check_interrupt()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(fail("a thread ended early").into()),
+            }
+        }
+    }
+
+    /// Writes a file in pieces, and stops between two of them if the user asks to.
+    pub fn write(
+        &self,
+        path: &str,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> ScriptResult<PathBuf> {
+        let written = self.files()?.write(path, |to| fill(&mut Stoppable { to, context: self }));
+        written.map_err(|error| match self.check_interrupt() {
+            Err(stopped) => stopped,
+            Ok(()) => fail(error.to_string()).maybe_help(error.help()).into(),
+        })
+    }
+
+    /// Refuses an array of `len` values before it is made.
+    pub fn check_len(&self, len: usize) -> ScriptResult<()> {
+        let most = self.options.limits.array_len;
+        if len > most {
+            return Err(fail(format!("an array of {len} values is too long: it may have {most}"))
+                .help("take fewer at once, or allow more: `--max-array`")
+                .into());
+        }
+        reserve_values(len)
+    }
+
+    /// Forgets an earlier Ctrl-C or time limit, before the next input of the REPL.
     pub fn clear_interrupt(&self) {
         self.interrupt.store(false, Ordering::Relaxed);
+        self.timed_out.store(false, Ordering::Relaxed);
+    }
+
+    /// Interrupts the script because its time is over.
+    pub(super) fn time_out(&self) {
+        self.timed_out.store(true, Ordering::Relaxed);
+        self.interrupt.store(true, Ordering::Relaxed);
+    }
+
+    /// The failure of a script that its time limit ended.
+    pub(super) fn timed_out(&self) -> Option<Failure> {
+        let limit = self.options.limits.time.filter(|_| self.timed_out.load(Ordering::Relaxed))?;
+        let longer = limit.saturating_mul(4);
+        Some(
+            fail(format!("the script took longer than {limit:?}"))
+                .help(format!("if that is meant, allow more: `--max-time {longer:?}`")),
+        )
+    }
+
+    /// The stack of the thread that runs the script.
+    pub(super) fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// What the engine asks on every step: why the script must end here, if it must. No script can catch that.
+    pub(super) fn stop(&self) -> Option<Dynamic> {
+        if self.interrupted() || self.output_closed() {
+            return Some(Dynamic::UNIT);
+        }
+        let full = || memory::limit::over().map(Failure::from);
+        self.stack.low().or_else(full).map(Dynamic::from)
     }
 
     /// A bar on standard error, when that is a terminal. `total` counts steps, whose plural is `unit`.

@@ -71,7 +71,11 @@ impl Explainer<'_> {
         use EvalAltResult as E;
         let limits = &self.context.options.limits;
         match error {
-            E::ErrorRuntime(payload, _) => self.thrown(payload),
+            E::ErrorTerminated(reason, _) if reason.is_unit() => match self.context.timed_out() {
+                Some(Failure { message, help }) => (message, help),
+                None => ("the run was stopped".into(), None),
+            },
+            E::ErrorRuntime(payload, _) | E::ErrorTerminated(payload, _) => self.thrown(payload),
             E::ErrorParsing(kind, _) => self.parse_text(kind, place),
             E::ErrorFunctionNotFound(call, _) => self.unknown_call(call, place),
             E::ErrorVariableNotFound(name, _) => self.unknown_variable(name, place),

@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use rhai::{AST, Dynamic, Engine, EvalAltResult, ModuleResolver, OptimizationLevel, Position, Scope, Token};
 
@@ -14,15 +15,14 @@ use super::check;
 use super::clock;
 use super::context::{Context, HostOptions};
 use super::diagnostic::{Diagnostic, Place};
-use super::error::Error;
+use super::error::{Error, fail};
 use super::explain::Explainer;
+use super::growth::Growth;
 use super::lint;
 use super::modules::Modules;
 use super::params::{self, Scan};
-use super::value;
-
-/// Room for deeply nested calls of scripts.
-const STACK_BYTES: usize = 64 << 20;
+use super::{panics, stack, value};
+use crate::memory;
 
 /// The engine, the table of what it offers, and the context of its runs.
 pub struct Host {
@@ -31,6 +31,7 @@ pub struct Host {
     context: Arc<Context>,
     builtins: Vec<String>,
     modules: Modules,
+    growth: Arc<Growth>,
 }
 
 /// A script that was compiled and checked. `source` is its unique name.
@@ -55,11 +56,12 @@ impl Host {
         engine.set_module_resolver(modules.clone());
         connect_output(&mut engine, &context);
         read_names(&mut engine, context.last_value_flag());
+        let growth = Growth::watch(&mut engine, &context.options.limits);
         let mut api = Api::new(&mut engine, context.clone());
         bind::register(&mut api);
         let table = Arc::new(api.finish());
         let builtins = check::builtin_functions(&engine);
-        Self { engine, table, context, builtins, modules }
+        Self { engine, table, context, builtins, modules, growth }
     }
 
     pub fn context(&self) -> &Arc<Context> {
@@ -126,21 +128,40 @@ impl Host {
         self.eval(&mut Scope::new(), &script.ast, &script.source).map(|_| ())
     }
 
-    /// Evaluates on a thread with a large stack.
+    /// Evaluates on a thread with a large stack. A script that fails leaves the values that were there before.
     pub(super) fn eval(&self, scope: &mut Scope<'static>, ast: &AST, source: &str) -> Result<Dynamic, Error> {
-        let evaluate = || self.engine.eval_ast_with_scope::<Dynamic>(scope, ast);
-        let result = std::thread::scope(|threads| {
-            let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(threads, evaluate);
-            thread.map_err(Error::Thread).map(|thread| thread.join())
+        let _watched = memory::limit::watch(self.context.options.limits.memory());
+        let variables = scope.len();
+        let result = thread::scope(|threads| {
+            let (done, results) = mpsc::channel();
+            let scope = &mut *scope;
+            let work = move || {
+                self.context.stack().begin();
+                let result = panics::caught(|| {
+                    let result = self.engine.eval_ast_with_scope::<Dynamic>(scope, ast);
+                    self.growth.keep(result, scope, variables)
+                });
+                // The other side waits for nothing else.
+                let _ = done.send(result.unwrap_or_else(|panic| Err(panic.into())));
+            };
+            let thread = thread::Builder::new().stack_size(stack::bytes());
+            thread.spawn_scoped(threads, work).map_err(Error::Thread)?;
+            Ok::<_, Error>(self.supervise(&results))
         })?;
-        let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let result = result.unwrap_or_else(|| Err(fail("the script's thread ended without a result").into()));
         result.map_err(|error| self.error(&error, scope, source))
     }
 
     fn error(&self, error: &EvalAltResult, scope: &Scope, source: &str) -> Error {
         match innermost(error) {
-            EvalAltResult::ErrorTerminated(..) if self.context.output_closed() => Error::OutputClosed,
-            EvalAltResult::ErrorTerminated(..) => Error::Interrupted,
+            EvalAltResult::ErrorTerminated(reason, _) if reason.is_unit() && self.context.output_closed() => {
+                Error::OutputClosed
+            }
+            EvalAltResult::ErrorTerminated(reason, _)
+                if reason.is_unit() && self.context.timed_out().is_none() =>
+            {
+                Error::Interrupted
+            }
             _ => {
                 let variables = scope.iter_raw().map(|(name, ..)| name.to_string()).collect();
                 Error::Failed(Box::new(self.explainer(variables).runtime(error, source)))
@@ -205,5 +226,5 @@ fn connect_output(engine: &mut Engine, context: &Arc<Context>) {
         let _ = writeln!(io::stderr().lock(), "{}:{line}: {text}", source.unwrap_or("script"));
     });
     let signals = context.clone();
-    engine.on_progress(move |_| (signals.interrupted() || signals.output_closed()).then_some(Dynamic::UNIT));
+    engine.on_progress(move |_| signals.stop());
 }

@@ -2,12 +2,14 @@
 //!
 //! Read in this order:
 //! - [`api`] the one table of everything a script can call ([`signature`] parses its lines);
-//! - [`bind`] fills the table, one file a type; its functions take their arguments through [`args`]
-//!   and refuse with [`error::fail`];
+//! - [`bind`] fills the table, one file a type; its functions take their arguments through [`args`],
+//!   refuse with [`error::fail`] and stand behind one [`gate`];
 //! - [`context`] what a running script shares with its bindings: options, parameters ([`params`]),
 //!   [`interrupt`], [`progress`], [`resume`];
 //! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check),
 //!   [`lint`], run;
+//! - [`supervisor`] waits for a script's thread and its [`stack`], [`growth`] measures its values, [`panics`] catches what
+//!   no error foresaw;
 //! - [`session`] the REPL without a terminal, with [`help`] and [`value`] (how a value is shown);
 //! - [`format`](mod@format) and [`pattern`], Python's formats and regular expressions;
 //! - [`explain`] turns every engine error into a [`diagnostic`], drawn over its [`source`].
@@ -22,12 +24,15 @@ pub mod diagnostic;
 pub mod error;
 pub mod explain;
 pub mod format;
+pub mod gate;
+pub mod growth;
 pub mod help;
 pub mod host;
 pub mod interrupt;
 pub mod limits;
 pub mod lint;
 pub mod modules;
+pub mod panics;
 pub mod params;
 pub mod pattern;
 pub mod progress;
@@ -35,6 +40,8 @@ pub mod resume;
 pub mod session;
 pub mod signature;
 pub mod source;
+pub mod stack;
+pub mod supervisor;
 pub mod terminal;
 pub mod value;
 

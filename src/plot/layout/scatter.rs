@@ -23,13 +23,13 @@ const LONGEST_LABEL: usize = 32;
 /// [`PlotError::TooManyLabels`].
 pub(in super::super) fn lay_out(scatter: &Scatter) -> Result<Scene, PlotError> {
     let scale = scatter.scale()?;
-    let groups = scatter.groups();
+    let (groups, group_of) = (scatter.groups(), scatter.group_of_each());
     let (plane, labels) = fit(scatter)?;
     let points: Vec<_> = scatter.x.iter().zip(&scatter.y).map(|(x, y)| plane.at(*x, *y)).collect();
 
     let mut marks = plane.x_axis();
     marks.extend(plane.y_axis());
-    let color = |i| scatter.point_color(i, &groups, scale.as_ref().map(|(scale, _)| scale));
+    let color = |i| scatter.point_color(i, &group_of, scale.as_ref().map(|(scale, _)| scale));
     for label in &labels {
         if let Some(leader) = label.leader {
             let path = Path { points: leader.to_vec(), color: Rgb::FAINT.mix(Rgb::INK, 0.4), opacity: 1.0 };

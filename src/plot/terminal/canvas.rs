@@ -122,16 +122,16 @@ pub(super) fn lines(chart: &Chart, terminal: Terminal) -> Vec<String> {
 /// A scatter plot.
 pub(super) fn points(scatter: &Scatter, terminal: Terminal) -> Result<Vec<String>, PlotError> {
     let (x, y) = (range(scatter.x.iter().copied()), range(scatter.y.iter().copied()));
-    let groups = scatter.groups();
+    let (groups, group_of) = (scatter.groups(), scatter.group_of_each());
     let scale = scatter.scale()?;
     let mut canvas = Canvas::new(terminal, padded(x), padded(y));
     // With colours a dot is its point's, else its group's.
-    let owner = |i: usize| if terminal.color { i } else { scatter.group(i, &groups) };
+    let owner = |i: usize| if terminal.color { i } else { group_of.get(i).copied().unwrap_or(0) };
     for (i, (x, y)) in scatter.x.iter().zip(&scatter.y).enumerate() {
         canvas.set(canvas.dot(*x, *y), owner(i));
     }
     let color = |i: usize| {
-        terminal.color.then(|| scatter.point_color(i, &groups, scale.as_ref().map(|(scale, _)| scale)))
+        terminal.color.then(|| scatter.point_color(i, &group_of, scale.as_ref().map(|(scale, _)| scale)))
     };
     let (first, last) = (short(canvas.x.0), short(canvas.x.1));
     let mut drawn = canvas.draw(!terminal.color && groups.len() > 1, color, (&first, &last));

@@ -7,10 +7,14 @@ use rhai::{Array, Dynamic, Map};
 
 use super::data_json::{from_json, ordered};
 use crate::data::{DataError, json};
+use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
+
+/// Bytes that a byte of JSON becomes, roughly: numbers of a digit are read twice, and take the room of a value.
+const JSON_BYTE: usize = 12;
 
 /// Registers reading and writing.
 pub fn register(api: &mut Api) {
@@ -27,8 +31,7 @@ pub(super) fn refused_data(error: impl Into<DataError>) -> Box<rhai::EvalAltResu
 
 /// Fills `path` with `bytes` and says where that is.
 pub(super) fn write(context: &Context, path: &str, bytes: &[u8]) -> ScriptResult<String> {
-    let written = context.files()?.write(path, |to| to.write_all(bytes)).map_err(refused_data)?;
-    Ok(written.display().to_string())
+    Ok(context.write(path, |to| to.write_all(bytes))?.display().to_string())
 }
 
 pub(super) fn read(context: &Context, path: &str) -> ScriptResult<String> {
@@ -63,7 +66,9 @@ fn read_json(api: &mut Api) {
     api.function("read_json(path: string) -> any", "the value in a json file; `null` is `()`")
         .example("write_text(\"a.json\", `{\"n\": [1, 2.5]}`); read_json(\"a.json\")", "#{n: [1, 2.5]}")
         .native(move |path: &str| -> ScriptResult<Dynamic> {
-            json::parse(path, &read(&context, path)?).map(from_json).map_err(refused_data)
+            let text = read(&context, path)?;
+            memory::reserve_many(text.len(), JSON_BYTE)?;
+            json::parse(path, &text).map(from_json).map_err(refused_data)
         });
     let context = api.context();
     api.function("read_jsonl(path: string) -> array", "the values in a jsonl file, one a line")
@@ -72,7 +77,9 @@ fn read_json(api: &mut Api) {
             "[#{n: 1}, #{n: 2}]",
         )
         .native(move |path: &str| -> ScriptResult<Array> {
-            let values = json::parse_lines(path, &read(&context, path)?).map_err(refused_data)?;
+            let text = read(&context, path)?;
+            memory::reserve_many(text.len(), JSON_BYTE)?;
+            let values = json::parse_lines(path, &text).map_err(refused_data)?;
             Ok(values.into_iter().map(from_json).collect())
         });
 }
@@ -88,8 +95,8 @@ fn write_json(api: &mut Api) {
             return Err(fail(format!("an indent of {indent} is too wide")).help("use 0 to 16 spaces").into());
         }
         let value = ordered(value, keys.as_deref())?;
-        let written = context.files()?.write(path, |to| json::write_pretty(to, &value, indent));
-        Ok(written.map_err(refused_data)?.display().to_string())
+        let written = context.write(path, |to| json::write_pretty(to, &value, indent))?;
+        Ok(written.display().to_string())
     };
     let pretty = Arc::new(pretty);
     let plain = pretty.clone();
@@ -126,8 +133,7 @@ fn lines(context: &Context, path: &str, rows: Array, options: Map) -> ScriptResu
     options.finish()?;
     let values = args::each(&rows.into(), |row| ordered(row, keys.as_deref()))?;
     let write = |to: &mut dyn Write| values.iter().try_for_each(|row| json::write_line(&mut *to, row));
-    let written = context.files()?.write(path, write).map_err(refused_data)?;
-    Ok(written.display().to_string())
+    Ok(context.write(path, write)?.display().to_string())
 }
 
 /// The option `keys`: all keys of a map, in the order to write.

@@ -7,6 +7,7 @@ use super::data::refused_data;
 use super::data_table::Table;
 use super::tensor::{self, Tensor};
 use crate::data::json::{self, JsonError};
+use crate::memory;
 use crate::script::args::{expected, type_of};
 use crate::script::error::{ScriptResult, fail};
 
@@ -45,6 +46,8 @@ pub(super) fn to_json(value: &Dynamic) -> Result<Value, JsonError> {
 
 /// Float32 numbers are written with the fewest digits that mean them.
 fn numbers(t: &Tensor) -> Result<Value, JsonError> {
+    memory::reserve_many(t.inner().elem_count(), 2 * size_of::<Value>())
+        .map_err(|full| not_json(full.to_string()))?;
     if t.inner().dtype().is_int() {
         return to_json(&tensor::to_dynamic(t).map_err(|error| not_json(error.to_string()))?);
     }

@@ -1,11 +1,14 @@
 //! Statistics of arrays of numbers, and tables of counts.
 
+use std::collections::HashMap;
+
 use candle_core::Device;
 use rhai::{Array, Dynamic, Map};
 
 use super::data::refused_data;
-use super::tensor::{Tensor, refused};
+use super::tensor::{Tensor, check_room, refused};
 use crate::data::statistics::{self, StatisticsError};
+use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, Options, type_of};
 use crate::script::error::{ScriptResult, fail};
@@ -65,18 +68,22 @@ fn numbers(values: Array) -> ScriptResult<Vec<f64>> {
 fn inference(api: &mut Api) {
     let context = api.context();
     let default_seed = context.options.seed.unwrap_or(0);
+    let resampled = context.clone();
     let bootstrap = move |values: Array, options: Map| -> ScriptResult<Map> {
         let mut options = Options::new(options, "bootstrap");
         let n = options.get_usize("n")?.unwrap_or(10_000);
         let level = options.get_f64("level")?.unwrap_or(0.95);
         let seed = options.get_usize("seed")?.map_or(default_seed, |seed| seed as u64);
         options.finish()?;
-        let found = statistics::bootstrap(&numbers(values)?, n, level, seed).map_err(refused_data)?;
+        memory::reserve_many(n, 2 * size_of::<f64>())?;
+        let found = statistics::bootstrap(&numbers(values)?, n, level, seed, &|| !resampled.interrupted());
+        let found = found
+            .map_err(|error| resampled.check_interrupt().err().unwrap_or_else(|| refused_data(error)))?;
         let entries =
             [("mean", found.mean), ("low", found.low), ("high", found.high), ("stderr", found.stderr)];
         Ok(entries.into_iter().map(|(name, x)| (name.into(), x.into())).collect())
     };
-    let plain = bootstrap;
+    let plain = bootstrap.clone();
     api.function(
         "bootstrap(values: array, options?: map) -> map",
         "how sure a mean is: `mean`, the ends `low` and `high` of its percentile interval, and `stderr`, from resampling \
@@ -92,12 +99,14 @@ fn inference(api: &mut Api) {
         let paired = options.get_bool("paired")?.unwrap_or(false);
         let seed = options.get_usize("seed")?.map_or(default_seed, |seed| seed as u64);
         options.finish()?;
-        let found = statistics::permutation_test(&numbers(a)?, &numbers(b)?, n, paired, seed);
-        let found = found.map_err(refused_data)?;
+        let go_on = || !context.interrupted();
+        let found = statistics::permutation_test(&numbers(a)?, &numbers(b)?, n, paired, seed, &go_on);
+        let found =
+            found.map_err(|error| context.check_interrupt().err().unwrap_or_else(|| refused_data(error)))?;
         let entries = [("difference", found.difference), ("p", found.p)];
         Ok(entries.into_iter().map(|(name, x)| (name.into(), x.into())).collect())
     };
-    let plain = test;
+    let plain = test.clone();
     api.function(
         "permutation_test(a: array, b: array, options?: map) -> map",
         "whether two samples differ: the `difference` of their means, and `p`, how often random relabelling makes one as \
@@ -126,10 +135,12 @@ fn confusion(api: &mut Api) {
                 .into());
         }
         let n = labels.len();
+        check_room(&[n, n])?;
+        let key = |value: &Dynamic| (type_of(value), value.to_string());
+        // The first of equal labels counts.
+        let places: HashMap<_, _> = labels.iter().enumerate().rev().map(|(i, label)| (key(label), i)).collect();
         let index = |side: &str, i: usize, value: &Dynamic| -> ScriptResult<usize> {
-            let wanted = (type_of(value), value.to_string());
-            let found = labels.iter().position(|label| (type_of(label), label.to_string()) == wanted);
-            found.ok_or_else(|| {
+            places.get(&key(value)).copied().ok_or_else(|| {
                 let known: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
                 let value = if value.is_unit() { "()".into() } else { value.to_string() };
                 fail(format!("{side} {i}, `{value}`, is none of the labels"))

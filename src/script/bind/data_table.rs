@@ -7,8 +7,10 @@ use rhai::{Array, Dynamic, Map};
 use super::data::{read, refused_data, write};
 use crate::count::count;
 use crate::data::{self, Separator};
+use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected, type_of};
+use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 
 /// A table of a script. Cloning shares the cells, which never change.
@@ -67,14 +69,14 @@ fn files(api: &mut Api) {
         "write_text(\"t.tsv\", \"name\\tage\\nAda\\t36\\n\"); read_tsv(\"t.tsv\")",
         "Table of 1 row: name, age",
     )
-    .native(move |path: &str| parse(path, &read(&context, path)?, Separator::Tab));
+    .native(move |path: &str| parse(&context, path, Separator::Tab));
     let context = api.context();
     api.function(
         "read_csv(path: string) -> Table",
         "a table separated by commas; the first line names the columns. Quotes and empty cells as for `read_tsv`",
     )
     .example("write_text(\"t.csv\", \"name,age\\nAda,36\\n\"); read_csv(\"t.csv\")[0].age", "\"36\"")
-    .native(move |path: &str| parse(path, &read(&context, path)?, Separator::Comma));
+    .native(move |path: &str| parse(&context, path, Separator::Comma));
     let context = api.context();
     let save = move |path: &str, rows: &Dynamic, options: Map| -> ScriptResult<String> {
         let mut options = Options::new(options, "write_csv");
@@ -99,8 +101,16 @@ fn files(api: &mut Api) {
     .native(move |path: &str, rows: Dynamic, options: Map| save(path, &rows, options));
 }
 
-fn parse(path: &str, text: &str, separator: Separator) -> ScriptResult<Table> {
-    data::Table::parse(path, text, separator).map(|table| Table(Arc::new(table))).map_err(refused_data)
+/// Bytes of a cell with its share of a row, at least.
+const CELL: usize = 80;
+
+fn parse(context: &Context, path: &str, separator: Separator) -> ScriptResult<Table> {
+    let text = read(context, path)?;
+    let ends = text.bytes().filter(|byte| *byte == b'\n' || *byte == separator.byte()).count();
+    memory::reserve_many(ends, CELL)?;
+    let name = path.to_string();
+    let table = context.apart(move || data::Table::parse(&name, &text, separator))?;
+    table.map(|table| Table(Arc::new(table))).map_err(refused_data)
 }
 
 /// The rows under `columns`; if none are chosen, all those of the first row.

@@ -14,6 +14,7 @@ use crate::script::api::Api;
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
 use crate::script::error::ScriptResult;
+use crate::script::limits::reserve_values;
 
 /// The metric of every cell, `[rows, cols]`.
 #[derive(Clone)]
@@ -83,7 +84,10 @@ impl Grid {
 /// An array, or the ints of a range.
 pub fn axis(value: &Dynamic) -> ScriptResult<Array> {
     match site::range(value) {
-        Some((from, to)) => Ok((from..to).map(Dynamic::from).collect()),
+        Some((from, to)) => {
+            reserve_values(site::len(from, to))?;
+            Ok((from..to).map(Dynamic::from).collect())
+        }
         None if value.is_array() => args::array(value),
         None => Err(expected("an array or a range", value).into()),
     }

@@ -12,6 +12,7 @@ mod grid;
 mod log;
 mod metric;
 mod model;
+mod order;
 mod patch;
 mod plot;
 mod plot_chart;
@@ -22,6 +23,7 @@ mod random;
 mod refusal;
 mod runs;
 mod site;
+mod strings;
 pub mod tensor;
 mod tensor_file;
 mod tensor_index;
@@ -40,6 +42,8 @@ use super::api::Api;
 /// Registers everything.
 pub fn register(api: &mut Api) {
     core::register(api);
+    strings::register(api);
+    order::register(api);
     model::register(api);
     runs::register(api);
     tokens::register(api);

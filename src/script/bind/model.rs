@@ -12,6 +12,7 @@ use super::tensor::{self, Tensor};
 use super::tokens::Tokens;
 use super::{prompt, refusal};
 use crate::data::files::FileError;
+use crate::memory;
 use crate::model::chat::{ChatOptions, Message};
 use crate::model::tokenizer::Bos;
 use crate::model::{self, LoadOptions, ModelError, NoHook, embedded};
@@ -54,7 +55,9 @@ impl Loaded {
         if let Some(inner) = loaded.get(&key) {
             return Ok(Model { inner: inner.clone(), context: context.clone() });
         }
-        let mut inner = model::Model::load(&place(context, &id)?, &options).map_err(refusal::model)?;
+        let place = place(context, &id)?;
+        let model = memory::limit::load(|| model::Model::load(&place, &options));
+        let mut inner = model.map_err(refusal::model)?;
         inner.id = id;
         let inner = Arc::new(inner);
         loaded.insert(key, inner.clone());

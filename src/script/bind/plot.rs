@@ -51,11 +51,13 @@ pub fn register(api: &mut Api) {
     .example("heatmap(tensor([[1, 2], [3, 4]])).save(\"map.svg\").ends_with(\"map.svg\")", "true")
     .native(move |plot: &mut Plot, path: &str| plain(plot, path, Map::new()))
     .native(move |plot: &mut Plot, path: &str, options: Map| save(plot, path, options));
+    let shown = api.context();
     api.method("Plot", "show()", "prints the figure, in colour where the terminal has it")
         .example("heatmap([[1, 2], [3, 4]]).show()", "")
-        .native(|call: NativeCallContext, plot: &mut Plot| -> ScriptResult<()> {
+        .native(move |call: NativeCallContext, plot: &mut Plot| -> ScriptResult<()> {
             let terminal = Terminal { color: terminal::has_color(&io::stdout()), width: terminal::width() };
-            let text = plot::show(&plot.0, terminal).map_err(refused_plot)?;
+            let figure = plot.0.clone();
+            let text = shown.apart(move || plot::show(&figure, terminal))?.map_err(refused_plot)?;
             call.call_native_fn("print", (text,))
         });
 }
@@ -87,10 +89,14 @@ fn save(context: &Context, plot: &Plot, path: &str, options: Map) -> ScriptResul
     let data = options.get_bool("data")?.unwrap_or(false);
     options.finish()?;
     let format = Format::from_path(Path::new(path)).map_err(refused_plot)?;
-    let bytes = plot::render(&plot.0, format).map_err(refused_plot)?;
+    let render = |format| {
+        let figure = plot.0.clone();
+        context.apart(move || plot::render(&figure, format))?.map_err(refused_plot)
+    };
+    let bytes = render(format)?;
     if data {
         let beside = Path::new(path).with_extension("csv");
-        let csv = plot::render(&plot.0, Format::Csv).map_err(refused_plot)?;
+        let csv = render(Format::Csv)?;
         write(context, &beside.to_string_lossy(), &csv)?;
     }
     write(context, path, &bytes)

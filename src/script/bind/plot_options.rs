@@ -5,6 +5,7 @@ use rhai::{Array, Dynamic};
 use super::tensor::Tensor;
 use super::tokens::Tokens;
 use super::{grid, site};
+use crate::memory;
 use crate::plot::{Colormap, Colors, PlotError, Rgb, Titles, visible_token};
 use crate::script::args::{self, Options, expected};
 use crate::script::error::{ScriptResult, fail};
@@ -92,6 +93,7 @@ pub(super) fn numbers(value: &Dynamic) -> ScriptResult<Vec<f64>> {
         };
     }
     if let Some((from, to)) = site::range(value) {
+        memory::reserve_many(site::len(from, to), size_of::<f64>())?;
         return Ok((from..to).map(|i| i as f64).collect());
     }
     if !value.is_array() {

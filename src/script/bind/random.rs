@@ -17,6 +17,9 @@ use crate::script::args::{self, Options, expected};
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 
+/// Draws between two looks at Ctrl-C.
+const STRIDE: usize = 1 << 16;
+
 /// A generator of a script.
 #[derive(Clone, Debug)]
 struct Shared<G> {
@@ -33,6 +36,19 @@ impl<G> Shared<G> {
     fn new(context: &Arc<Context>, generator: G) -> Self {
         let in_fill = context.filling.load(Ordering::Relaxed);
         Self { state: Arc::new(Mutex::new(generator)), in_fill, context: context.clone() }
+    }
+
+    /// An array; of an int `n`, the ints below it.
+    fn items(&self, value: &Dynamic) -> ScriptResult<Array> {
+        match value.is_int() {
+            true => {
+                let n = args::size(value)?;
+                self.context.check_len(n)?;
+                Ok((0..n as i64).map(Dynamic::from).collect())
+            }
+            false if value.is_array() => args::array(value),
+            false => Err(expected("an array, or an int for the ints below it", value).into()),
+        }
     }
 
     fn draw<T>(&self, draw: impl FnOnce(&mut G) -> Result<T, RandomError>) -> ScriptResult<T> {
@@ -61,30 +77,28 @@ impl Rng {
         match size {
             None => self.draw(one),
             Some(size) => {
-                let many = |rng: &mut Generator| (0..size).map(|_| one(rng)).collect::<Result<Array, _>>();
-                self.draw(many).map(Dynamic::from)
+                self.context.check_len(size)?;
+                let mut drawn = Array::with_capacity(size);
+                while drawn.len() < size {
+                    self.context.check_interrupt()?;
+                    let part = (size - drawn.len()).min(STRIDE);
+                    drawn.extend(self.draw(|rng| (0..part).map(|_| one(rng)).collect::<Result<Array, _>>())?);
+                }
+                Ok(drawn.into())
             }
         }
     }
 
     fn choice(&self, items: &Dynamic, options: Map) -> ScriptResult<Dynamic> {
-        let items = items_of(items)?;
+        let items = self.items(items)?;
         let mut options = Options::new(options, "choice");
         let size = options.get_usize("size")?;
+        self.context.check_len(size.unwrap_or(1))?;
         let replace = options.get_bool("replace")?.unwrap_or(true);
         let p = options.get_with("p", |p| args::each(p, args::number))?;
         options.finish()?;
         let indices = self.draw(|rng| rng.choice(items.len(), size.unwrap_or(1), replace, p.as_deref()));
         Ok(picked(items, indices?, size.is_none()))
-    }
-}
-
-/// An array; of an int `n`, the ints below it.
-fn items_of(value: &Dynamic) -> ScriptResult<Array> {
-    match value.is_int() {
-        true => Ok((0..args::size(value)? as i64).map(Dynamic::from).collect()),
-        false if value.is_array() => args::array(value),
-        false => Err(expected("an array, or an int for the ints below it", value).into()),
     }
 }
 
@@ -133,7 +147,7 @@ fn constructors(api: &mut Api) {
         .example("randn([1, 2], rng(123))", "Tensor [1, 2] [[-0.9891, -0.3678]]")
         .native(move |shape: Dynamic, rng: Rng| -> ScriptResult<Tensor> {
             let dims = args::each(&shape, args::size)?;
-            tensor::check_room(&context, &dims)?;
+            tensor::check_room(&dims)?;
             let n = dims.iter().product();
             let numbers: Vec<_> =
                 rng.draw(|rng| Ok((0..n).map(|_| rng.standard_normal() as f32).collect()))?;
@@ -197,7 +211,7 @@ fn orders(api: &mut Api) {
             false => entry.example("rng(123).shuffle([\"a\", \"b\", \"c\"])", "[\"a\", \"c\", \"b\"]"),
         };
         entry.native(|rng: &mut Rng, items: Dynamic| -> ScriptResult<Array> {
-            let mut items = items_of(&items)?;
+            let mut items = rng.items(&items)?;
             rng.draw(|rng| {
                 rng.shuffle(&mut items);
                 Ok(())
@@ -214,14 +228,15 @@ fn python(api: &mut Api) {
     api.method("PythonRandom", "choice(items: array | int) -> any", "one of the items")
         .example("python_random(0).choice([\"a\", \"b\", \"c\"])", "\"b\"")
         .native(|random: &mut Python, items: Dynamic| -> ScriptResult<Dynamic> {
-            let items = items_of(&items)?;
+            let items = random.items(&items)?;
             let index = random.draw(|random| random.choice(items.len()))?;
             Ok(picked(items, vec![index], true))
         });
     api.method("PythonRandom", "sample(items: array | int, k: int) -> array", "`k` different items")
         .example("python_random(0).sample([\"a\", \"b\", \"c\"], 2)", "[\"b\", \"c\"]")
         .native(|random: &mut Python, items: Dynamic, k: Dynamic| -> ScriptResult<Dynamic> {
-            let (items, k) = (items_of(&items)?, args::size(&k)?);
+            let (items, k) = (random.items(&items)?, args::size(&k)?);
+            random.context.check_len(k)?;
             let indices = random.draw(|random| random.sample(items.len(), k))?;
             Ok(picked(items, indices, false))
         });
@@ -242,25 +257,29 @@ fn python(api: &mut Api) {
 }
 
 fn split(api: &mut Api) {
-    let default = api.context().options.seed.unwrap_or(0);
+    let context = api.context();
+    let default = context.options.seed.unwrap_or(0);
     let split = move |n: &Dynamic, options: Map| -> ScriptResult<Map> {
         let mut options = Options::new(options, "train_test_split");
         let test_size = options.get_f64("test_size")?.unwrap_or(0.25);
         let seed = options.get_usize("seed")?.map_or(default, |seed| seed as u64);
         options.finish()?;
-        let (train, test) = train_test_split(args::size(n)?, test_size, seed).map_err(refused_data)?;
+        let n = args::size(n)?;
+        context.check_len(n)?;
+        let (train, test) = train_test_split(n, test_size, seed).map_err(refused_data)?;
         let ints = |indices: Vec<usize>| -> Dynamic {
             indices.into_iter().map(|i| Dynamic::from(i as i64)).collect::<Array>().into()
         };
         Ok([("train".into(), ints(train)), ("test".into(), ints(test))].into_iter().collect())
     };
+    let plain = split.clone();
     api.function(
         "train_test_split(n: int, options?: map) -> map",
         "the ints below `n` as scikit-learn splits them into `train` and `test`; options: `test_size` (0.25; a fraction, \
          or a count), `seed`",
     )
     .example("train_test_split(5, #{test_size: 0.4, seed: 1})", "#{test: [2, 1], train: [4, 0, 3]}")
-    .native(move |n: Dynamic| split(&n, Map::new()))
+    .native(move |n: Dynamic| plain(&n, Map::new()))
     .native(move |n: Dynamic, options: Map| split(&n, options));
 }
 

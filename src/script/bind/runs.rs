@@ -13,6 +13,7 @@ use super::prompt::{self, Prompts};
 use super::tensor::{self, Tensor};
 use super::trace::Trace;
 use super::{closure, metric, patch, refusal, site};
+use crate::memory;
 use crate::model::Point;
 use crate::run::generate::{self, GenerateOptions};
 use crate::run::sweep::{self, Sweep, SweepOptions};
@@ -20,6 +21,12 @@ use crate::run::{self, Control, Explanation, Patch, Site};
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
 use crate::script::error::ScriptResult;
+
+/// Bytes of a cell of a sweep, at least.
+const CELL: usize = 256;
+/// Bytes of a generation, at least, and of each of its tokens.
+const GENERATION: usize = 512;
+const TOKEN: usize = 16;
 
 impl Model {
     /// Stops a run on Ctrl-C and bounds its memory.
@@ -64,6 +71,9 @@ impl Model {
         let settings = settings(&mut options, n.unwrap_or(1), self.context.options.seed)?;
         options.finish()?;
         let runs: Vec<_> = prompts.with_lists(&patches, patch::list)?;
+        let tokens = settings.max_new_tokens.min(self.inner.config().n_ctx);
+        let each = tokens.saturating_mul(TOKEN).saturating_add(GENERATION);
+        memory::reserve_many(runs.len().saturating_mul(settings.n), each)?;
         let control = self.control_with_progress("generate");
         let made = closure::serve(call, || generate::generate(&self.inner, &runs, &settings, &control))?;
         let mut made = made.into_iter().map(|generation| {
@@ -115,6 +125,8 @@ impl Model {
         cell: &FnPtr,
         metric: &Dynamic,
     ) -> ScriptResult<Question> {
+        // What a sweep holds for a cell at least: its patches, its place in the plan and its result.
+        memory::reserve_many(rows.len().saturating_mul(cols.len()), CELL)?;
         let mut cells = Vec::with_capacity(rows.len() * cols.len());
         for row in rows {
             for col in cols {

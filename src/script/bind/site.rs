@@ -91,6 +91,11 @@ pub fn range(value: &Dynamic) -> Option<(i64, i64)> {
     })
 }
 
+/// How many ints are in `from..to`.
+pub fn len(from: i64, to: i64) -> usize {
+    usize::try_from(i128::from(to) - i128::from(from)).unwrap_or(0)
+}
+
 fn pos(value: &Dynamic) -> ScriptResult<Pos> {
     if let Some(pos) = value.read_lock::<Pos>() {
         return Ok(pos.clone());

@@ -14,41 +14,34 @@ use candle_core::{DType, Device};
 use rhai::{Array, Dynamic};
 
 use super::{tensor_file, tensor_index, tensor_linear, tensor_mask, tensor_ops, tensor_reduce, tensor_show};
+use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
-use crate::script::limits::{HeldBytes, TensorBytes};
+use crate::script::limits::reserve_values;
 
-/// A tensor of a script. Cloning shares the numbers, which never change; its bytes count against the
-/// limit until the last clone is dropped.
+/// Axes that a tensor may have, as many as NumPy's arrays.
+const MAX_RANK: usize = 64;
+
+/// A tensor of a script. Cloning shares the numbers, which never change.
 #[derive(Clone, Debug)]
-pub struct Tensor(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    tensor: candle_core::Tensor,
-    held: HeldBytes,
-}
+pub struct Tensor(Arc<candle_core::Tensor>);
 
 impl Tensor {
     /// Hands a tensor to the script.
-    ///
-    /// # Errors
-    /// If the tensors of the script would then exceed `--max-tensor-bytes`.
-    pub fn new(context: &Arc<Context>, tensor: candle_core::Tensor) -> ScriptResult<Self> {
-        Self::counted(&context.tensor_bytes, tensor)
+    pub fn new(_: &Arc<Context>, tensor: candle_core::Tensor) -> ScriptResult<Self> {
+        Self::of(tensor)
     }
 
-    pub(super) fn counted(account: &Arc<TensorBytes>, tensor: candle_core::Tensor) -> ScriptResult<Self> {
-        let held = account.hold(bytes(tensor.dims(), tensor.dtype()))?;
-        let tensor = tensor.to_device(&Device::Cpu).map_err(refused)?;
-        Ok(Self(Arc::new(Inner { tensor, held })))
+    fn of(tensor: candle_core::Tensor) -> ScriptResult<Self> {
+        check_rank(tensor.rank())?;
+        Ok(Self(Arc::new(tensor.to_device(&Device::Cpu).map_err(refused)?)))
     }
 
     /// The numbers, in the type they came with.
     pub fn inner(&self) -> &candle_core::Tensor {
-        &self.0.tensor
+        &self.0
     }
 
     pub fn dims(&self) -> &[usize] {
@@ -62,12 +55,13 @@ impl Tensor {
 
     /// The numbers as float32 in row-major order.
     pub(super) fn host(&self) -> ScriptResult<Vec<f32>> {
+        self.check_room(self.dims())?;
         self.floats()?.flatten_all().and_then(|flat| flat.to_vec1()).map_err(refused)
     }
 
     /// What was computed from this tensor, as a tensor of the script.
     pub(super) fn derived(&self, result: candle_core::Result<candle_core::Tensor>) -> ScriptResult<Self> {
-        Self::counted(self.0.held.account(), result.map_err(refused)?)
+        Self::of(result.map_err(refused)?)
     }
 
     /// What was computed from this tensor: a number if it has no axes, else a tensor.
@@ -81,7 +75,7 @@ impl Tensor {
 
     /// Refuses a float32 result of shape `dims` that would not fit, before it is computed.
     pub(super) fn check_room(&self, dims: &[usize]) -> ScriptResult<()> {
-        self.0.held.account().check(bytes(dims, DType::F32))
+        check_room(dims)
     }
 }
 
@@ -91,13 +85,18 @@ pub(super) fn refused(error: candle_core::Error) -> Box<rhai::EvalAltResult> {
 }
 
 /// Refuses a float32 tensor of shape `dims` that would not fit, before it is made.
-pub(super) fn check_room(context: &Context, dims: &[usize]) -> ScriptResult<()> {
-    context.tensor_bytes.check(bytes(dims, DType::F32))
+pub(super) fn check_room(dims: &[usize]) -> ScriptResult<()> {
+    check_rank(dims.len())?;
+    Ok(memory::reserve(dims.iter().fold(size_of::<f32>(), |bytes, dim| bytes.saturating_mul(*dim)))?)
 }
 
-fn bytes(dims: &[usize], dtype: DType) -> u64 {
-    let size = |bytes: u64, dim: &usize| bytes.saturating_mul(*dim as u64);
-    dims.iter().fold(dtype.size_in_bytes() as u64, size)
+pub(super) fn check_rank(rank: usize) -> ScriptResult<()> {
+    match rank <= MAX_RANK {
+        true => Ok(()),
+        false => Err(fail(format!("a tensor of {rank} axes: it may have {MAX_RANK}"))
+            .help("put axes together with `.reshape([..])`")
+            .into()),
+    }
 }
 
 /// The one number of a tensor with one element: an int if the tensor holds ints.
@@ -128,24 +127,19 @@ pub fn register(api: &mut Api) {
 }
 
 fn constructors(api: &mut Api) {
-    let context = api.context();
     api.function("tensor(values: array) -> Tensor", "nested arrays of numbers as float32")
         .example("tensor([[1, 2, 3], [4, 5, 6.5]])", "Tensor [2, 3] [[1.0, 2.0, 3.0], [4.0, 5.0, 6.5]]")
-        .native(move |values: Array| -> ScriptResult<Tensor> {
+        .native(|values: Array| -> ScriptResult<Tensor> {
             let (dims, numbers) = nested(&values)?;
-            let tensor = candle_core::Tensor::from_vec(numbers, dims, &Device::Cpu).map_err(refused)?;
-            Tensor::new(&context, tensor)
+            check_rank(dims.len())?;
+            Tensor::of(candle_core::Tensor::from_vec(numbers, dims, &Device::Cpu).map_err(refused)?)
         });
-    let context = api.context();
     api.function("zeros(shape: array) -> Tensor", "zeros in float32")
         .example("zeros([2, 3])", "Tensor [2, 3] [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]")
-        .native(move |shape: Dynamic| -> ScriptResult<Tensor> {
+        .native(|shape: Dynamic| -> ScriptResult<Tensor> {
             let dims = args::each(&shape, args::size)?;
-            check_room(&context, &dims)?;
-            Tensor::new(
-                &context,
-                candle_core::Tensor::zeros(dims, DType::F32, &Device::Cpu).map_err(refused)?,
-            )
+            check_room(&dims)?;
+            Tensor::of(candle_core::Tensor::zeros(dims, DType::F32, &Device::Cpu).map_err(refused)?)
         });
 }
 
@@ -177,6 +171,8 @@ fn readers(api: &mut Api) {
 
 /// Nested arrays of ints or floats; a number if the tensor has no axes.
 pub(super) fn to_dynamic(t: &Tensor) -> ScriptResult<Dynamic> {
+    // The numbers one after the other, and again in their arrays, which nest.
+    reserve_values(t.inner().elem_count().saturating_mul(3))?;
     let numbers: Vec<Dynamic> = if t.inner().dtype().is_int() {
         let flat = t.inner().to_dtype(DType::I64).and_then(|t| t.flatten_all());
         let numbers = flat.and_then(|flat| flat.to_vec1::<i64>()).map_err(refused)?;
@@ -249,7 +245,6 @@ fn collect(
 mod tests {
     use crate::script::HostOptions;
     use crate::script::bind::testing::{check, run};
-    use crate::script::limits::Limits;
 
     #[test]
     fn nested_arrays_must_be_rectangles_of_numbers() {
@@ -284,16 +279,16 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_holds_before_anything_is_computed() {
-        let limits = Limits { tensor_bytes: 100, ..Limits::default() };
-        let run = |code| run(code, HostOptions { limits, ..HostOptions::default() });
-        assert_eq!(
-            run("let a = zeros([20]); zeros([1000000, 1000000, 1000000])"),
-            "a tensor of 4000000000000000000 bytes does not fit: 80 of 100 bytes are in use; \
-             keep fewer tensors, or raise the limit with `--max-tensor-bytes 4000000000000000080`"
+    fn what_does_not_fit_is_refused_before_it_is_computed() {
+        let run = |code| run(code, HostOptions::default());
+        let refused = run("zeros([1000000, 1000000, 1000000])");
+        assert!(refused.starts_with("3.47 EiB do not fit: "), "{refused}");
+        assert!(run("let a = zeros([10000000, 1]); a + a.t()").contains(" do not fit: "));
+        let axes = run("let s = []; s.pad(65, 1); zeros(s)");
+        assert_eq!(axes, "a tensor of 65 axes: it may have 64; put axes together with `.reshape([..])`");
+        assert!(
+            run("let s = []; s.pad(100000, 1); zeros([1]).reshape(s)").starts_with("a tensor of 100000 axes")
         );
-        assert!(run("let a = zeros([9, 1]); a + a.t()").starts_with("a tensor of 324 bytes"));
-        assert_eq!(run("for i in 0..100 { let a = zeros([20]); }"), "");
     }
 
     #[test]

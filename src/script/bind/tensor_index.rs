@@ -5,7 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use candle_core::{DType, Tensor as Numbers};
 use rhai::{Array, Dynamic};
 
-use super::tensor::{Tensor, refused};
+use super::tensor::{Tensor, check_rank, refused};
 use super::tensor_reduce::axis;
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
@@ -107,6 +107,8 @@ fn slice(t: &Tensor, start: i64, end: i64) -> ScriptResult<Tensor> {
     let from_end = |i: i64| if i < 0 { i.saturating_add(len as i64) } else { i };
     match (usize::try_from(from_end(start)), usize::try_from(from_end(end))) {
         (Ok(first), Ok(last)) if first <= last && last <= len => {
+            let inner = t.inner().elem_count() / len.max(1);
+            t.check_room(&[last - first, inner])?;
             t.derived(t.inner().narrow(0, first, last - first).and_then(|part| part.force_contiguous()))
         }
         _ => Err(fail(format!(
@@ -123,6 +125,7 @@ fn set_at(t: &mut Tensor, index: &[i64], value: &Dynamic) -> ScriptResult<()> {
     let (outer, part) = t.dims().split_at(places.len());
     let size: usize = part.iter().product();
     let row = places.iter().zip(outer).fold(0, |row, (place, len)| row * len + place);
+    t.check_room(t.dims())?;
     let numbers = t.floats()?;
     let value = match value.read_lock::<Tensor>() {
         Some(value) => {
@@ -152,7 +155,10 @@ fn shapes(api: &mut Api) {
     api.method("Tensor", "t() -> Tensor", "the last two axes swapped")
         .example("tensor([[1, 2], [3, 4]]).t()", "Tensor [2, 2] [[1.0, 3.0], [2.0, 4.0]]")
         .native(|t: &mut Tensor| match t.dims() {
-            [_, .., _] => t.derived(t.inner().t().and_then(|t| t.contiguous())),
+            [_, .., _] => {
+                t.check_room(t.dims())?;
+                t.derived(t.inner().t().and_then(|t| t.contiguous()))
+            }
             dims => Err(fail(format!("`t`: shape {dims:?} has no two axes to swap"))
                 .help("make a row of it with `.reshape([1, -1])`")
                 .into()),
@@ -173,6 +179,8 @@ fn shapes(api: &mut Api) {
             ))
             .help("the lengths must multiply to the number of numbers; one may be -1")
         })?;
+        check_rank(dims.len())?;
+        t.check_room(t.dims())?;
         t.derived(t.inner().reshape(dims))
     });
 }

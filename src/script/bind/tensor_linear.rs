@@ -5,12 +5,15 @@ use rhai::{Dynamic, Map};
 
 use super::tensor::Tensor;
 use crate::analysis::linear::{self, LinearError, Matrix};
+use crate::memory;
 use crate::script::api::Api;
 use crate::script::args;
 use crate::script::error::{ScriptResult, fail};
 
 /// Registers the methods.
 pub fn register(api: &mut Api) {
+    let context = api.context();
+    let (squares, components) = (context.clone(), context.clone());
     api.method(
         "Tensor",
         "lstsq(b: Tensor) -> Tensor",
@@ -18,12 +21,13 @@ pub fn register(api: &mut Api) {
          for `b` of shape [rows, k]",
     )
     .example("tensor([[1, 0], [1, 1], [1, 2]]).lstsq(tensor([1, 3, 5]))", "Tensor [2] [1.0, 2.0]")
-    .native(|a: &mut Tensor, b: Tensor| -> ScriptResult<Tensor> {
+    .native(move |a: &mut Tensor, b: Tensor| -> ScriptResult<Tensor> {
         let goal = match *b.dims() {
             [rows] => Matrix { rows, cols: 1, values: b.host()? },
             _ => matrix("lstsq", &b)?,
         };
-        let x = linear::lstsq(&matrix("lstsq", a)?, &goal).map_err(refused_linear)?;
+        let whole = matrix("lstsq", a)?;
+        let x = squares.apart(move || linear::lstsq(&whole, &goal))?.map_err(refused_linear)?;
         if b.dims().len() == 1 { vector(a, x.values) } else { tensor(a, x) }
     });
     api.method(
@@ -32,8 +36,9 @@ pub fn register(api: &mut Api) {
         "`u` [rows, k], `s` [k] and `vt` [k, cols] with `t = u diag(s) vt`; k is the smaller side and `s` falls",
     )
     .example("tensor([[3, 0], [0, 4]]).svd().s", "Tensor [2] [4.0, 3.0]")
-    .native(|a: &mut Tensor| -> ScriptResult<Map> {
-        let linear::Svd { u, s, vt } = linear::svd(&matrix("svd", a)?).map_err(refused_linear)?;
+    .native(move |a: &mut Tensor| -> ScriptResult<Map> {
+        let whole = matrix("svd", a)?;
+        let linear::Svd { u, s, vt } = context.apart(move || linear::svd(&whole))?.map_err(refused_linear)?;
         Ok(map([("u", tensor(a, u)?), ("s", vector(a, s)?), ("vt", tensor(a, vt)?)]))
     });
     api.method(
@@ -43,9 +48,10 @@ pub fn register(api: &mut Api) {
          `variance` [k] (ddof 1), `mean` [cols], and the rows along them as `scores` [rows, k]",
     )
     .example("tensor([[0, 0], [1, 1], [2, 2]]).pca(1).components", "Tensor [1, 2] [[0.7071, 0.7071]]")
-    .native(|a: &mut Tensor, k: Dynamic| -> ScriptResult<Map> {
-        let linear::Pca { mean, components, variance, scores } =
-            linear::pca(&matrix("pca", a)?, args::size(&k)?).map_err(refused_linear)?;
+    .native(move |a: &mut Tensor, k: Dynamic| -> ScriptResult<Map> {
+        let (whole, k) = (matrix("pca", a)?, args::size(&k)?);
+        let found = components.apart(move || linear::pca(&whole, k))?;
+        let linear::Pca { mean, components, variance, scores } = found.map_err(refused_linear)?;
         Ok(map([
             ("mean", vector(a, mean)?),
             ("components", tensor(a, components)?),
@@ -67,7 +73,11 @@ fn two_axes(method: &str, t: &Tensor) -> Box<rhai::EvalAltResult> {
 
 fn matrix(method: &str, t: &Tensor) -> ScriptResult<Matrix> {
     match *t.dims() {
-        [rows, cols] => Ok(Matrix { rows, cols, values: t.host()? }),
+        [rows, cols] => {
+            // Two results and the work on them, in float64.
+            memory::reserve_many(t.inner().elem_count(), 6 * size_of::<f64>())?;
+            Ok(Matrix { rows, cols, values: t.host()? })
+        }
         _ => Err(two_axes(method, t)),
     }
 }
