@@ -572,3 +572,132 @@ fn warnings_leave_the_exit_code() {
         assert_eq!((ran.out.as_str(), ran.err.as_str(), ran.code), (out, warning, Some(0)), "{command}");
     }
 }
+
+#[test]
+fn memory_ends_a_script_at_its_line() {
+    let ran = run("let k = [];\nloop {\n    k.push(zeros([1000, 1000]));\n}", &["--max-memory", "100MiB"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains(" of 100.00 MiB are in use\n  --> a.rhai:3:12\n"), "{}", ran.err);
+    assert!(ran.err.contains("help: keep less at once, or allow more: `--max-memory 10"), "{}", ran.err);
+    // Values of the script itself, which no native function sees.
+    let grow =
+        "let k = [];\nlet s = blob(1000000, 1);\nlet i = 0;\nloop { let t = s; k.push(|| t); i += 1; }";
+    let ran = run(grow, &["--max-memory", "100MiB"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains(", and may hold 100.00 MiB\n  --> a.rhai:4:"), "{}", ran.err);
+    fails(
+        &run("let r = rng(0);\nr.permutation(1000000000000);", &[]),
+        1,
+        "
+error: an array of 1000000000000 values is too long: it may have 10000000
+  --> a.rhai:2:3
+  |
+2 | r.permutation(1000000000000);
+  |   ^^^^^^^^^^^
+  |
+  = help: take fewer at once, or allow more: `--max-array`
+",
+    );
+}
+
+/// A function of the engine that asks for no room makes 500 MB of 7 MB.
+#[test]
+fn what_slips_past_the_limit_is_an_error_too() {
+    let text = "let s = \"\"; s.pad(7000000, \"ab\"); s.split_rev(\"a\").len";
+    let ran = run(text, &["--max-memory", "60MiB"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.starts_with("error: ") && ran.err.contains("60.00 MiB"), "{}", ran.err);
+}
+
+#[test]
+fn time_ends_a_script_at_its_line() {
+    fails(
+        &run("let i = 0;\nloop { }", &["--max-time", "200ms"]),
+        1,
+        "
+error: the script took longer than 200ms
+  --> a.rhai:2:1
+  |
+2 | loop { }
+  | ^^^^
+  |
+  = help: if that is meant, allow more: `--max-time 800ms`
+",
+    );
+    let ran = run("permutation_test([1, 2], [3, 4], #{n: 100000000});", &["--max-time", "200ms"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.err.starts_with("error: the script took longer than 200ms\n  --> a.rhai:1:1\n"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn depth_is_an_error_however_it_is_made() {
+    for (text, told) in [
+        ("fn f(n) { [n].map(|x| f(x + 1)) }\nf(0);", "calls are nested deeper than the stack has room for"),
+        (
+            "let f = |g, n| g.call(g, n + 1);\nf.call(f, 0);",
+            "calls are nested deeper than the stack has room for",
+        ),
+        (
+            "let f = |x| x;\nfor i in 0..1000000 { let g = f; f = |x| g; }",
+            "values lie in each other more than 256 deep",
+        ),
+        (
+            "let a = 1;\nfor i in 0..1000000 { let m = [0]; m[0] = take(a); a = take(m); }",
+            "values lie in each other more than 256 deep",
+        ),
+        (
+            "let a = 1;\nfor i in 0..1000000 { try { let m = #{}; m.c = take(a); a = take(m); } catch {} }",
+            "values lie in each other more than 256 deep",
+        ),
+        // Values may hold each other in a circle.
+        ("let o = #{n: 0}; o.inc = || o.n; for i in 0..100000 { o.n = i; }", ""),
+    ] {
+        let ran = run(text, &["--max-call-levels", "1000000"]);
+        assert!(ran.err.starts_with(&format!("error: {told}\n")) || ran.err == told, "{text}: {}", ran.err);
+        assert_eq!(ran.code, Some(i32::from(!told.is_empty())), "{text}");
+    }
+}
+
+/// Ctrl-C in the middle of native work: the time until the end.
+#[test]
+fn an_interrupt_is_answered_in_native_calls() {
+    for text in [
+        "permutation_test([1, 2], [3, 4], #{n: 100000000});",
+        "let a = []; a.pad(1000, 0.5); bootstrap(a, #{n: 10000000});",
+        "randn([1500, 1500], rng(0)).svd();",
+        "let a = randn([4000, 4000], rng(0)); loop { a.matmul(a); }",
+        "let a = randn([20000000], rng(0)); loop { a.sort(); }",
+        "let s = \"\"; s.pad(20000000, \"ab\"); loop { regex_find_all(\"(a)(b)\", s); }",
+        "let a = []; for i in 0..100000 { a.push(i % 97); } loop { a.sort(|x, y| y - x); }",
+        "[3, 1, 2].sort(|a, b| { loop {} });",
+        "let t = zeros([900, 900]) + 0.5; loop { heatmap(t).save(\"a.png\"); }",
+        "let t = zeros([5000, 5000]); loop { save_npz(\"a.npz\", #{t: t}); }",
+        "let t = zeros([2000, 2000]); loop { write_json(\"a.json\", t); }",
+    ] {
+        let mut repl = command(folder(&[]).path(), &["--max-memory", "3GiB"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let (mut input, output) = (repl.stdin.take().expect("piped"), repl.stdout.take().expect("piped"));
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(output));
+        let mut line = || lines.next().and_then(Result::ok);
+        writeln!(input, "print(\"on\"); {text}\n\nprint(\"next\")\n").expect("a pipe");
+        assert_eq!(line().as_deref(), Some("on"), "{text}");
+        std::thread::sleep(Duration::from_millis(700));
+        let sent = Instant::now();
+        let kill = Command::new("kill").args(["-INT", &repl.id().to_string()]).status();
+        assert!(kill.expect("kill starts").success());
+        // The prompt lives on. Twice the time that is promised: other tests run beside this one.
+        assert_eq!(line().as_deref(), Some("next"), "{text}");
+        assert!(sent.elapsed() < Duration::from_millis(400), "{text}: {:?}", sent.elapsed());
+        drop(input);
+        let ended = repl.wait().expect("the end");
+        assert_eq!(ended.code(), Some(130), "{text}");
+    }
+}

@@ -112,8 +112,8 @@ const HOSTILE: &[&str] = &[
     "m.tokens(\" John gave\")",
 ];
 
-/// Those that an option is tried with.
-const HOSTILE_OPTIONS: &[&str] = &[
+/// The worst of them, for options and examples, of which there are many.
+const FEW: &[&str] = &[
     "-1",
     "9223372036854775807",
     "1000000000000",
@@ -187,7 +187,7 @@ fn by_signature(entry: &Entry) -> Vec<String> {
     if params.last().is_some_and(|param| param.ty == "map") {
         // Options stand in the summary between backticks.
         for option in entry.summary.split('`').skip(1).step_by(2).filter(|word| is_name(word)) {
-            for hostile in HOSTILE_OPTIONS {
+            for hostile in FEW {
                 let options = format!("#{{{option}: {hostile}}}");
                 let mut args = usual.clone();
                 args[params.len() - 1] = &options;
@@ -237,7 +237,7 @@ fn by_example(entry: &Entry) -> Vec<String> {
     let Some(example) = entry.example else { return Vec::new() };
     let code = example.code;
     let replaced = |(from, to): (usize, usize)| {
-        HOSTILE.iter().map(move |hostile| format!("{}{hostile}{}", &code[..from], &code[to..]))
+        FEW.iter().map(move |hostile| format!("{}{hostile}{}", &code[..from], &code[to..]))
     };
     literals(code).into_iter().flat_map(replaced).collect()
 }

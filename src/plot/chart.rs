@@ -287,6 +287,14 @@ mod tests {
     }
 
     #[test]
+    fn numbers_too_far_out_are_refused() {
+        let far = Chart::histogram(&[-1.7e308, 1.7e308], None, None).expect_err("refused");
+        assert_eq!(far, PlotError::FarOut { name: "values", index: 0, value: -1.7e308 });
+        assert_eq!(counts(&[-1e300, 1e300], None, None).iter().sum::<f64>(), 2.0);
+        assert!(Chart::histogram(&[1.0], None, Some((0.0, 1e301))).is_err());
+    }
+
+    #[test]
     fn what_cannot_be_counted_is_refused() {
         let refused = |values: &[f64], bins| Chart::histogram(values, bins, None).expect_err("refused");
         assert_eq!(refused(&[], None), PlotError::Empty { figure: "a histogram" });

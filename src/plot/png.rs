@@ -266,9 +266,15 @@ mod tests {
     }
 
     #[test]
-    fn a_monstrous_label_is_refused() {
+    fn monstrous_labels_are_refused() {
         let mut map = heatmap();
+        map.rows = vec!["x".repeat(9_000)];
+        map.cols = vec!["x".repeat(9_000); 2];
+        assert!(matches!(
+            render(&Figure::Heatmap(map.clone()), Format::Png),
+            Err(PlotError::TooLarge { .. })
+        ));
         map.rows = vec!["x".repeat(4_000_000)];
-        assert!(matches!(render(&Figure::Heatmap(map), Format::Png), Err(PlotError::TooLarge { .. })));
+        assert_eq!(render(&Figure::Heatmap(map), Format::Svg), Err(PlotError::LongText { found: 4_000_000 }));
     }
 }

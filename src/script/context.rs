@@ -1,5 +1,6 @@
 //! What a running script shares with its bindings.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,6 +80,9 @@ impl HostOptions {
 /// The stack of a thread for work apart.
 const APART_STACK: usize = 64 << 20;
 
+/// Steps of some nanoseconds each that are over before anybody could interrupt them.
+const LONG: usize = 1 << 22;
+
 /// Bytes that are written between two looks at Ctrl-C.
 const PIECE: usize = 1 << 20;
 
@@ -99,6 +103,27 @@ impl Write for Stoppable<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
     }
+}
+
+thread_local! {
+    /// The run whose script is on this thread.
+    static CURRENT: RefCell<Option<Arc<Context>>> = const { RefCell::new(None) };
+}
+
+/// [`Context::apart`] for the script on this thread, for functions that know no context.
+pub fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> ScriptResult<T> {
+    match CURRENT.with_borrow(Clone::clone) {
+        Some(context) => context.apart(work),
+        None => Ok(work()),
+    }
+}
+
+/// The same where `size` steps take long, else at once: a thread costs more than little work.
+pub fn apart_if_long<T: Send + 'static>(
+    size: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> ScriptResult<T> {
+    if size > LONG { apart(work) } else { Ok(work()) }
 }
 
 /// Options, parameters and the signals that stop a run; shared by the engine and all bindings.
@@ -150,6 +175,11 @@ impl Context {
             true => Err(EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into()),
             false => Ok(()),
         }
+    }
+
+    /// Makes this the run of this thread.
+    pub(super) fn enter(self: &Arc<Self>) {
+        CURRENT.set(Some(self.clone()));
     }
 
     /// Does `work` that cannot be interrupted on a thread of its own, and leaves it there if the user asks to stop.

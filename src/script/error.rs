@@ -20,19 +20,30 @@ pub struct Failure {
 
 /// Starts a refusal; return it with `?` or `Err(fail(..).into())`.
 pub fn fail(message: impl Into<String>) -> Failure {
-    Failure { message: message.into(), help: None }
+    Failure { message: cut(message.into()), help: None }
+}
+
+/// Characters of a message or a cure: values of the script in it may be of any length.
+const MOST_CHARACTERS: usize = 4000;
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MOST_CHARACTERS) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 impl Failure {
     /// Adds the cure: an action, with the user's own text in it.
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(cut(help.into()));
         self
     }
 
     /// Adds the cure if there is one.
     pub fn maybe_help(mut self, help: Option<String>) -> Self {
-        self.help = help;
+        self.help = help.map(cut);
         self
     }
 }

@@ -8,6 +8,7 @@ use rhai::{Dynamic, Map};
 
 use super::args::type_of;
 use super::error::{Failure, fail};
+use crate::memory;
 use crate::nearest::nearest;
 
 #[derive(Debug, Default)]
@@ -88,6 +89,8 @@ fn fill<'v>(
         };
         let (name, spec) = field.split_once(':').map_or((field, None), |(name, spec)| (name, Some(spec)));
         out += &one(field, spec.unwrap_or(""), value(name)?, show)?;
+        // Each field may be much longer than its place in the template.
+        memory::reserve(out.len())?;
         rest = after;
     }
     Ok(out + rest)

@@ -136,6 +136,7 @@ impl Host {
             let (done, results) = mpsc::channel();
             let scope = &mut *scope;
             let work = move || {
+                self.context.enter();
                 self.context.stack().begin();
                 let result = panics::caught(|| {
                     let result = self.engine.eval_ast_with_scope::<Dynamic>(scope, ast);

@@ -7,6 +7,7 @@
 use fancy_regex::{Captures, CompileError, Error, Regex};
 
 use super::error::{Failure, fail};
+use crate::memory;
 
 /// A compiled pattern.
 pub struct Pattern {
@@ -43,6 +44,9 @@ impl Pattern {
             })?;
             let Some(captures) = captures else { return Ok(found) };
             found.push(read(&captures));
+            if let Some(full) = memory::limit::over() {
+                return Err(full.into());
+            }
             let (start, end) = captures.get(0).map_or((from, from), |whole| (whole.start(), whole.end()));
             (from, empty) = (end, start == end);
         }

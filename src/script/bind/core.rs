@@ -3,8 +3,10 @@
 use fancy_regex::Captures;
 use rhai::{Array, Dynamic, Map, NativeCallContext};
 
+use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
+use crate::script::context::apart_if_long;
 use crate::script::error::{Failure, ScriptResult, fail};
 use crate::script::format;
 use crate::script::pattern::Pattern;
@@ -98,12 +100,22 @@ fn text(api: &mut Api) {
     api.function("join(items: array, separator: string) -> string", "the items as text, one after the other")
         .example("join([1, \"a\", 2.5], \", \")", "\"1, a, 2.5\"")
         .native(|call: NativeCallContext, items: Array, separator: &str| -> ScriptResult<String> {
-            let items: Result<Vec<_>, _> = items.iter().map(|item| shown(&call, item)).collect();
-            Ok(items?.join(separator))
+            let items = items.iter().map(|item| shown(&call, item)).collect::<ScriptResult<Vec<String>>>()?;
+            let len: usize = items.iter().map(String::len).sum();
+            memory::reserve(len.saturating_add(items.len().saturating_mul(separator.len())))?;
+            Ok(items.join(separator))
         });
 }
 
+/// Steps of a search through a byte of text.
+const SEARCH: usize = 64;
+
 fn find_all(pattern: &str, text: &str) -> ScriptResult<Array> {
+    let (pattern, text) = (pattern.to_string(), text.to_string());
+    Ok(apart_if_long(text.len().saturating_mul(SEARCH), move || matches(&pattern, &text))??)
+}
+
+fn matches(pattern: &str, text: &str) -> Result<Array, Failure> {
     let group = |found: &Captures<'_, str>, i: usize| {
         Dynamic::from(found.get(i).map_or("", |part| part.as_str()).to_string())
     };
@@ -112,7 +124,7 @@ fn find_all(pattern: &str, text: &str) -> ScriptResult<Array> {
         2 => group(found, 1),
         n => (1..n).map(|i| group(found, i)).collect::<Array>().into(),
     };
-    Ok(Pattern::new(pattern)?.find_all(text, value)?)
+    Pattern::new(pattern)?.find_all(text, value)
 }
 
 fn fill(call: &NativeCallContext, template: &str, values: &[Dynamic]) -> ScriptResult<String> {

@@ -35,7 +35,7 @@ impl Tensor {
     }
 
     fn of(tensor: candle_core::Tensor) -> ScriptResult<Self> {
-        check_rank(tensor.rank())?;
+        check_shape(tensor.dims())?;
         Ok(Self(Arc::new(tensor.to_device(&Device::Cpu).map_err(refused)?)))
     }
 
@@ -86,15 +86,23 @@ pub(super) fn refused(error: candle_core::Error) -> Box<rhai::EvalAltResult> {
 
 /// Refuses a float32 tensor of shape `dims` that would not fit, before it is made.
 pub(super) fn check_room(dims: &[usize]) -> ScriptResult<()> {
-    check_rank(dims.len())?;
+    check_shape(dims)?;
     Ok(memory::reserve(dims.iter().fold(size_of::<f32>(), |bytes, dim| bytes.saturating_mul(*dim)))?)
 }
 
-pub(super) fn check_rank(rank: usize) -> ScriptResult<()> {
-    match rank <= MAX_RANK {
-        true => Ok(()),
-        false => Err(fail(format!("a tensor of {rank} axes: it may have {MAX_RANK}"))
+/// Refuses shapes whose axes are too many, or too long to be counted even where one of length 0 makes them empty.
+pub(super) fn check_shape(dims: &[usize]) -> ScriptResult<()> {
+    let rank = dims.len();
+    if rank > MAX_RANK {
+        return Err(fail(format!("a tensor of {rank} axes: it may have {MAX_RANK}"))
             .help("put axes together with `.reshape([..])`")
+            .into());
+    }
+    let countable = dims.iter().try_fold(1usize, |count, dim| count.checked_mul((*dim).max(1)));
+    match countable.is_some_and(|count| count <= isize::MAX as usize / size_of::<f64>()) {
+        true => Ok(()),
+        false => Err(fail(format!("a tensor of shape {dims:?} has more places than can be counted"))
+            .help("make its axes shorter")
             .into()),
     }
 }
@@ -131,7 +139,7 @@ fn constructors(api: &mut Api) {
         .example("tensor([[1, 2, 3], [4, 5, 6.5]])", "Tensor [2, 3] [[1.0, 2.0, 3.0], [4.0, 5.0, 6.5]]")
         .native(|values: Array| -> ScriptResult<Tensor> {
             let (dims, numbers) = nested(&values)?;
-            check_rank(dims.len())?;
+            check_shape(&dims)?;
             Tensor::of(candle_core::Tensor::from_vec(numbers, dims, &Device::Cpu).map_err(refused)?)
         });
     api.function("zeros(shape: array) -> Tensor", "zeros in float32")

@@ -5,7 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use candle_core::{DType, Tensor as Numbers};
 use rhai::{Array, Dynamic};
 
-use super::tensor::{Tensor, check_rank, refused};
+use super::tensor::{Tensor, check_shape, refused};
 use super::tensor_reduce::axis;
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
@@ -179,7 +179,7 @@ fn shapes(api: &mut Api) {
             ))
             .help("the lengths must multiply to the number of numbers; one may be -1")
         })?;
-        check_rank(dims.len())?;
+        check_shape(&dims)?;
         t.check_room(t.dims())?;
         t.derived(t.inner().reshape(dims))
     });

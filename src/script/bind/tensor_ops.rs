@@ -6,6 +6,7 @@ use rhai::Dynamic;
 use super::tensor::{Tensor, refused};
 use crate::script::api::{Api, Binding};
 use crate::script::args;
+use crate::script::context::apart_if_long;
 use crate::script::error::{ScriptResult, fail};
 
 pub(super) type Binary = fn(&Numbers, &Numbers) -> candle_core::Result<Numbers>;
@@ -68,7 +69,7 @@ pub(super) fn binary(
     compute: Binary,
 ) {
     let left = move |t: Tensor, x: f64| with_number(&t, x, compute);
-    let right = move |x: f64, t: Tensor| with_number(&t, x, |t, x| compute(x, t));
+    let right = move |x: f64, t: Tensor| with_number(&t, x, move |t, x| compute(x, t));
     api.operator("Tensor", signature, summary)
         .example(code, output)
         .native(move |a: Tensor, b: Tensor| broadcast(op, &a, &b, compute))
@@ -81,11 +82,12 @@ pub(super) fn binary(
 fn with_number(
     t: &Tensor,
     x: f64,
-    compute: impl Fn(&Numbers, &Numbers) -> candle_core::Result<Numbers>,
+    compute: impl Fn(&Numbers, &Numbers) -> candle_core::Result<Numbers> + Send + 'static,
 ) -> ScriptResult<Tensor> {
     t.check_room(t.dims())?;
     let number = Numbers::new(x as f32, t.inner().device()).map_err(refused)?;
-    t.derived(compute(&t.floats()?, &number))
+    let numbers = t.floats()?;
+    t.derived(apart_if_long(numbers.elem_count(), move || compute(&numbers, &number))?)
 }
 
 /// The shape to which both broadcast; `op` is what errors call it.
@@ -101,9 +103,10 @@ pub(super) fn common_shape(op: &str, a: &Tensor, b: &Tensor) -> ScriptResult<Vec
 
 /// `compute` on two tensors whose shapes broadcast; `op` is what errors call it.
 fn broadcast(op: &str, a: &Tensor, b: &Tensor, compute: Binary) -> ScriptResult<Tensor> {
-    a.check_room(&common_shape(op, a, b)?)?;
+    let dims = common_shape(op, a, b)?;
+    a.check_room(&dims)?;
     let (x, y) = operands(a, b)?;
-    a.derived(compute(&x, &y))
+    a.derived(apart_if_long(dims.iter().product(), move || compute(&x, &y))?)
 }
 
 /// Both tensors in float32 on one device: a tensor in main memory moves to the other's.
@@ -141,14 +144,16 @@ fn elementwise(api: &mut Api) {
                 .help(format!("write `.clamp({high}, {low})`"))
                 .into());
         }
-        each(t, |x| x.clamp(low as f32, high as f32))
+        each(t, move |x| x.clamp(low as f32, high as f32))
     });
 }
 
 /// A function of each number, where the tensor library's own would lose NaN.
-fn each(t: &Tensor, function: impl Fn(f32) -> f32) -> ScriptResult<Tensor> {
+fn each(t: &Tensor, function: impl Fn(f32) -> f32 + Send + 'static) -> ScriptResult<Tensor> {
     t.check_room(t.dims())?;
-    let numbers: Vec<f32> = t.host()?.into_iter().map(function).collect();
+    let numbers = t.host()?;
+    let numbers: Vec<f32> =
+        apart_if_long(numbers.len(), move || numbers.into_iter().map(function).collect())?;
     t.derived(Numbers::from_vec(numbers, t.dims(), &Device::Cpu))
 }
 
@@ -156,7 +161,8 @@ fn each(t: &Tensor, function: impl Fn(f32) -> f32) -> ScriptResult<Tensor> {
 fn unary(entry: Binding, compute: Unary) {
     entry.native(move |t: &mut Tensor| -> ScriptResult<Tensor> {
         t.check_room(t.dims())?;
-        t.derived(compute(&t.floats()?))
+        let numbers = t.floats()?;
+        t.derived(apart_if_long(numbers.elem_count(), move || compute(&numbers))?)
     });
 }
 
@@ -189,6 +195,9 @@ fn products(api: &mut Api) {
     .native(|a: &mut Tensor, b: Tensor| cos_sim(a, &b));
 }
 
+/// Products that take as long as a step of other work.
+const PRODUCTS: usize = 32;
+
 fn matmul(a: &Tensor, b: &Tensor) -> ScriptResult<Dynamic> {
     let mismatch = || {
         let help = match (a.dims(), b.dims()) {
@@ -210,7 +219,9 @@ fn matmul(a: &Tensor, b: &Tensor) -> ScriptResult<Dynamic> {
     }
     dims.extend([n, m]);
     a.check_room(&dims)?;
-    let product = x.contiguous().and_then(|x| x.broadcast_matmul(&y.contiguous()?)).map_err(refused)?;
+    let size = dims.iter().product::<usize>().saturating_mul(*k);
+    let product = apart_if_long(size / PRODUCTS, move || x.contiguous()?.broadcast_matmul(&y.contiguous()?))?;
+    let product = product.map_err(refused)?;
     let product = if column { product.squeeze(product.rank() - 1).map_err(refused)? } else { product };
     a.value(if row { product.squeeze(product.rank() - usize::from(!column) - 1) } else { Ok(product) })
 }

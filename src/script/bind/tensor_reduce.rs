@@ -9,7 +9,9 @@ use candle_core::{Device, Tensor as Numbers};
 use rhai::{Dynamic, Map};
 
 use super::tensor::Tensor;
+use crate::memory;
 use crate::script::api::Api;
+use crate::script::context::apart_if_long;
 use crate::script::error::{ScriptResult, fail};
 
 /// Registers reductions, order and the softmax family.
@@ -90,17 +92,18 @@ fn nan_first(a: f64, b: f64) -> Ordering {
 
 /// What `reduce` makes of all numbers, or of those along `axis` at each place of the others, with the shape that is
 /// left. `name` is what errors call it.
-fn reduced<T>(
+fn reduced<T: Send + 'static>(
     t: &Tensor,
     name: &str,
     along: Option<i64>,
-    reduce: impl Fn(Lane) -> T,
+    reduce: impl Fn(Lane) -> T + Send + 'static,
 ) -> ScriptResult<(Vec<usize>, Vec<T>)> {
     let numbers = t.host()?;
     let Some(along) = along else {
         refuse_empty(t, name, numbers.len())?;
-        let lane = Lane { numbers: &numbers, start: 0, stride: 1, len: numbers.len() };
-        return Ok((Vec::new(), vec![reduce(lane)]));
+        let len = numbers.len();
+        let all = move || vec![reduce(Lane { numbers: &numbers, start: 0, stride: 1, len })];
+        return Ok((Vec::new(), apart_if_long(len, all)?));
     };
     let axis = axis(t, name, along)?;
     let (outer, rest) = t.dims().split_at(axis);
@@ -108,14 +111,18 @@ fn reduced<T>(
     refuse_empty(t, name, len)?;
     let stride = inner.iter().product::<usize>();
     let dims = [outer, inner].concat();
-    let lane = |place: usize| Lane {
-        numbers: &numbers,
-        start: place / stride * stride * len + place % stride,
-        stride,
-        len,
+    let places: usize = dims.iter().product();
+    memory::reserve_many(places, size_of::<T>())?;
+    let values = move || {
+        let lane = |place: usize| Lane {
+            numbers: &numbers,
+            start: place / stride * stride * len + place % stride,
+            stride,
+            len,
+        };
+        (0..places).map(|place| reduce(lane(place))).collect()
     };
-    let values = (0..dims.iter().product()).map(|place| reduce(lane(place))).collect();
-    Ok((dims, values))
+    Ok((dims, apart_if_long(places.saturating_mul(len), values)?))
 }
 
 /// A float, or a tensor of what is left of the shape.
@@ -197,7 +204,7 @@ const REDUCTIONS: [Reduction; 7] = [
 
 fn indices(api: &mut Api) {
     let at = |t: &Tensor, name: &str, axis: Option<i64>, order: fn(f64, f64) -> Ordering| {
-        let (dims, places) = reduced(t, name, axis, |lane| lane.first_by(order) as u32)?;
+        let (dims, places) = reduced(t, name, axis, move |lane| lane.first_by(order) as u32)?;
         t.value(Numbers::from_vec(places, dims, &Device::Cpu))
     };
     api.method(
@@ -279,10 +286,16 @@ fn order(api: &mut Api) {
         .example("tensor([3, 1, 2]).sort()", "Tensor [3] [1.0, 2.0, 3.0]")
         .native(|t: &mut Tensor| -> ScriptResult<Tensor> {
             axis(t, "sort", -1)?;
-            let mut numbers = t.host()?;
-            for row in rows(&mut numbers, t) {
-                row.sort_by(|a, b| rising((*a).into(), (*b).into()));
-            }
+            let (numbers, width) = (t.host()?, t.dims().last().copied().unwrap_or(1).max(1));
+            let sorted = move || {
+                let mut numbers = numbers;
+                numbers
+                    .chunks_mut(width)
+                    .for_each(|row| row.sort_by(|a, b| rising((*a).into(), (*b).into())));
+                numbers
+            };
+            // A comparison a level of the merge.
+            let numbers = apart_if_long(t.inner().elem_count().saturating_mul(8), sorted)?;
             t.derived(Numbers::from_vec(numbers, t.dims(), t.inner().device()))
         });
     api.method(
@@ -346,11 +359,16 @@ fn softmaxes(api: &mut Api) {
 fn normalized(t: &Tensor, name: &str, with: fn(f64, f64) -> f64) -> ScriptResult<Tensor> {
     axis(t, name, -1)?;
     t.check_room(t.dims())?;
-    let mut numbers = t.host()?;
-    for row in rows(&mut numbers, t) {
-        let total = Lane { numbers: row, start: 0, stride: 1, len: row.len() }.logsumexp();
-        row.iter_mut().for_each(|x| *x = with((*x).into(), total) as f32);
-    }
+    let (numbers, width) = (t.host()?, t.dims().last().copied().unwrap_or(1).max(1));
+    let normal = move || {
+        let mut numbers = numbers;
+        for row in numbers.chunks_mut(width) {
+            let total = Lane { numbers: row, start: 0, stride: 1, len: row.len() }.logsumexp();
+            row.iter_mut().for_each(|x| *x = with((*x).into(), total) as f32);
+        }
+        numbers
+    };
+    let numbers = apart_if_long(t.inner().elem_count().saturating_mul(4), normal)?;
     t.derived(Numbers::from_vec(numbers, t.dims(), &Device::Cpu))
 }
 
