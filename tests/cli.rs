@@ -701,3 +701,24 @@ fn an_interrupt_is_answered_in_native_calls() {
         assert_eq!(ended.code(), Some(130), "{text}");
     }
 }
+
+#[test]
+fn one_variable_limits_the_instructions() {
+    let folder = checkpoint("llama");
+    let limited = |to: &str, args: &[&str]| -> Ran {
+        command(folder.path(), args).env("PATCHSCRIPT_CPU", to).output().expect("the binary starts").into()
+    };
+    for args in [&["--version", "--verbose"][..], &["check-model", ".", "--device", "cpu"]] {
+        let ran = limited("scalar", args);
+        assert_eq!((ran.err.as_str(), ran.code), ("", Some(0)), "{}", ran.out);
+        let line = ran.out.lines().find(|line| line.starts_with("instructions")).expect("the line");
+        let said: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(said[1].trim_end_matches(','), "scalar", "{line}");
+        assert!(said.len() == 2 || line.ends_with("limited by `PATCHSCRIPT_CPU`"), "{line}");
+    }
+    assert_eq!(limited("", &["--version"]).out, concat!("patchscript ", env!("CARGO_PKG_VERSION"), "\n"));
+    let ran = limited("sse9", &["check-model", "."]);
+    assert_eq!(ran.code, Some(2));
+    let start = "error: `PATCHSCRIPT_CPU` is `sse9`, which names no instructions of this architecture\n = help: it may be `scalar`, ";
+    assert!(ran.err.starts_with(start), "{}", ran.err);
+}

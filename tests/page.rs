@@ -1,6 +1,10 @@
 //! The interactive page in headless Chromium. `PATCHSCRIPT_TEST_BROWSER` is the folder that `tests/browser/install.sh`
 //! printed; without it the test is skipped.
 
+#[allow(dead_code, reason = "only `skip` is wanted")]
+#[path = "common/skip.rs"]
+mod skip;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -71,8 +75,7 @@ fn figures() -> Vec<(&'static str, Figure)> {
 #[test]
 fn a_page_answers_the_pointer_without_network() {
     let Some(tools) = std::env::var_os("PATCHSCRIPT_TEST_BROWSER") else {
-        eprintln!("SKIPPED: PATCHSCRIPT_TEST_BROWSER is not set; tests/browser/install.sh prints its value");
-        return;
+        return skip::skip("PATCHSCRIPT_TEST_BROWSER is not set; tests/browser/install.sh prints its value");
     };
     let pages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
     fs::create_dir_all(&pages).expect("a folder");

@@ -1,13 +1,18 @@
 //! What can be typed.
 
+use std::env::consts;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args as ArgGroup, Parser, Subcommand};
 
+use crate::count::count;
+use crate::model::cpu::isa;
 use crate::script::HostOptions;
 use crate::script::limits::Limits;
+
+use super::table;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,17 +32,41 @@ Exit codes: 0 done, 1 the script failed, 2 usage or syntax, 130 interrupted.";
 
 /// Causal experiments on language models from short scripts.
 #[derive(Debug, Parser)]
-#[command(name = "patchscript", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+#[command(name = "patchscript", after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// Print the version
+    #[arg(short = 'V', long)]
+    pub version: bool,
+    /// With `--version`: also the machine, its instructions that serve, and what was built in
+    #[arg(long, requires = "version")]
+    pub verbose: bool,
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
     pub settings: Settings,
 }
 
-/// Reads the command line; a mistake, `--help` and `--version` end the program.
+/// Reads the command line; a mistake and `--help` end the program.
 pub fn parse() -> Args {
     Args::try_parse().unwrap_or_else(|error| with_tip(error).exit())
+}
+
+/// What `--version` prints.
+pub fn version(verbose: bool) -> String {
+    let mut text = concat!("patchscript ", env!("CARGO_PKG_VERSION"), "\n").to_string();
+    if verbose {
+        let features: Vec<_> = [("hub", cfg!(feature = "hub")), ("cuda", cfg!(feature = "cuda"))]
+            .into_iter()
+            .filter_map(|(name, on)| on.then_some(name))
+            .collect();
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+        text += &table(&[
+            ["machine".into(), format!("{} {}, {}", consts::ARCH, consts::OS, count(cores, "core"))],
+            ["instructions".into(), isa::description()],
+            ["features".into(), features.join(", ")],
+        ]);
+    }
+    text
 }
 
 /// Without `run`, the name of a script is taken for a command: says how to run it.

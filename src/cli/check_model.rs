@@ -7,6 +7,7 @@ use std::time::Instant;
 use indicatif::HumanBytes;
 
 use crate::count::count;
+use crate::model::cpu::isa;
 use crate::model::info::info;
 use crate::model::{self, LoadOptions, Model};
 use crate::run::check::{self, Finding};
@@ -55,6 +56,7 @@ fn check(given: &CheckModel, control: &Control) -> Result<(String, bool), RunErr
             "model".to_string(),
             format!("{}, {}, {}", model.id, config.family.arch, count(config.n_layers, "layer")),
         ],
+        ["instructions".into(), isa::description()],
         ["load".into(), format!("{:.2} s", load.as_secs_f64())],
         ["weights".into(), weights.to_string()],
         ["memory".into(), peak().map_or("unknown".into(), |peak| format!("{} at most", HumanBytes(peak)))],

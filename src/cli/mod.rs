@@ -14,6 +14,7 @@ mod run;
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
+use crate::model::cpu::isa;
 use crate::script::source::Sources;
 use crate::script::{Diagnostic, Error, Host, panics, terminal};
 
@@ -26,7 +27,12 @@ pub fn main() -> ExitCode {
 
 fn run_command() -> u8 {
     let args = args::parse();
+    if let Err(error) = isa::chosen() {
+        fail(error.to_string(), Some(error.help()));
+        return 2;
+    }
     match args.command {
+        _ if args.version => put(&args::version(args.verbose)),
         Some(args::Command::Run(run)) => run::run(run),
         Some(args::Command::Check(check)) => check::run(&check),
         Some(args::Command::Repl(settings)) => repl::run(settings),

@@ -48,6 +48,8 @@ pub enum ModelError {
     Device(String, String),
     #[error("dtype `{0}` is not supported on {1}")]
     Dtype(String, String),
+    #[error("{0}")]
+    Isa(#[from] super::cpu::isa::UnknownIsa),
     #[error("quantized weights need {0}")]
     NotQuantized(String),
     #[error("this model has no weight `{0}`")]
@@ -95,6 +97,7 @@ impl ModelError {
             ModelError::Tokenizer(e) => e.help(),
             ModelError::Chat(e) => e.help(),
             ModelError::Hub(e) => e.help(),
+            ModelError::Isa(e) => Some(e.help()),
             ModelError::NoTokenizer(_) => {
                 Some("pass token ids: `m.tokens([1, 2, 3])`, or put a `tokenizer.json` beside the weights".into())
             }

@@ -2,6 +2,7 @@
 
 use super::chat::ChatTemplate;
 use super::config::Config;
+use super::cpu::isa;
 use super::error::{ModelError, Result};
 use super::gguf::Gguf;
 use super::hub::{self, Need};
@@ -36,6 +37,7 @@ impl Model {
     /// Loads the embedded model (`demo`), a folder in Hugging Face layout, a `.gguf` file, or `org/name[@revision]` from the Hub's cache or
     /// the Hub.
     pub fn load(id: &str, options: &LoadOptions) -> Result<Model> {
+        isa::chosen()?;
         let device = parse_device(&options.device)?;
         let dtype = parse_dtype(&options.dtype, &device)?;
         let target = Target { device, dtype, quantized: options.quantized };

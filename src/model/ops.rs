@@ -4,7 +4,7 @@
 
 use super::config::Activation;
 use super::cpu::blocks::{self, Blocks};
-use super::cpu::{self, amx, elementwise, few, tile};
+use super::cpu::{self, amx, elementwise, few, general, tile};
 use super::error::{ModelError, Result};
 use super::weight::{Table, Weight};
 use candle_core::{D, DType, Device, Tensor};
@@ -21,8 +21,7 @@ pub fn products<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Te
     if let Some(dense) = dense.into_iter().collect::<Option<Vec<_>>>()
         && kernel
         && cpu::applies(&dense)
-        && rows >= amx::LEAST_ROWS
-        && amx::available()
+        && amx::serves(rows)
     {
         return array(amx::products(x, &dense, amx::Layout::InOut)?);
     }
@@ -42,13 +41,14 @@ fn multiply(blocks: &Blocks, rows: usize) -> bool {
 fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let kernel = cpu::applies(&[x, weight]);
     Ok(match x.dim(0)? {
-        1 if kernel => few::row_product(x, weight)?,
-        2..=tile::MOST_ROWS if kernel => tile::product(x, weight)?,
-        amx::LEAST_ROWS.. if kernel && amx::available() => {
+        _ if !kernel => x.matmul(weight)?,
+        1 => few::row_product(x, weight)?,
+        rows if rows <= tile::most_rows() => tile::product(x, weight)?,
+        rows if amx::serves(rows) => {
             let [y] = array(amx::products(x, &[weight], amx::Layout::InOut)?)?;
             y
         }
-        _ => x.matmul(weight)?,
+        _ => general::product(x, weight)?,
     })
 }
 
@@ -85,12 +85,13 @@ pub fn unembed(x: &Tensor, table: &Table) -> Result<Tensor> {
 pub fn product_transposed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let kernel = cpu::applies(&[x, weight]);
     Ok(match x.dim(0)? {
-        1..=few::MOST_ROWS if kernel => few::product_transposed(x, weight)?,
-        amx::LEAST_ROWS.. if kernel && amx::available() => {
+        _ if !kernel => x.matmul(&weight.t()?)?,
+        1..=few::MOST_ROWS => few::product_transposed(x, weight)?,
+        rows if amx::serves(rows) => {
             let [y] = array(amx::products(x, &[weight], amx::Layout::OutIn)?)?;
             y
         }
-        _ => x.matmul(&weight.t()?)?,
+        _ => general::product_transposed(x, weight)?,
     })
 }
 

@@ -1,11 +1,12 @@
 //! Attention of one batch as a parallel loop over groups and heads: scores, softmax and mixed values of a head
 //! stay in one thread's cache, and what segments share is read where it lies.
 
+use super::general::{At, multiply};
 use super::simd::{exp, tanh, widest};
 use super::with_slice;
 use crate::model::batch::{self, Group, Kv};
 use candle_core::{Result, Tensor};
-use gemm::{Parallelism, gemm};
+use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// Sizes and choices of one attention layer.
@@ -63,32 +64,14 @@ fn product(out: ViewMut, a: View, b: View, transposed: bool, accumulate: bool) {
         return;
     }
     assert!(out.values.len() >= (a.rows - 1) * out.stride + n, "a product reaches beyond its slice");
-    let (b_cs, b_rs) = if transposed { (b.stride as isize, 1) } else { (1, b.stride as isize) };
+    let to = At { first: out.values.as_mut_ptr(), row: out.stride, column: 1 };
+    let (row, column) = if transposed { (1, b.stride) } else { (b.stride, 1) };
+    let b = At { first: b.values.as_ptr(), row, column };
+    let [m, k] = [a.rows, a.cols];
+    let a = At { first: a.values.as_ptr(), row: a.stride, column: 1 };
     // SAFETY: the assertions above and in `View::new` keep every index inside its slice, and `out` is borrowed
     // mutably, so it overlaps neither operand.
-    unsafe {
-        gemm(
-            a.rows,
-            n,
-            a.cols,
-            out.values.as_mut_ptr(),
-            1,
-            out.stride as isize,
-            accumulate,
-            a.values.as_ptr(),
-            1,
-            a.stride as isize,
-            b.values.as_ptr(),
-            b_cs,
-            b_rs,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
+    unsafe { multiply([m, k, n], to, a, b, accumulate, Parallelism::None) };
 }
 
 /// Everything a task reads.

@@ -1,27 +1,25 @@
 //! Weights in the blocks of few bits in which a GGUF file keeps them. A product with few rows is bound by the bytes
-//! that it reads, so that it reads these, where there is a [`kernel`]; every product with weights that are kept in
+//! that it reads, so that it reads these, where [`kernel`] knows them; every product with weights that are kept in
 //! blocks alone makes the float32 tensor of them first. Either way the weights that it computes with are the same
 //! float32 numbers to the bit.
 
 use super::few::rows_of_columns;
-use super::tile;
+use super::isa::arch;
 use super::with_slice;
 use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
 use candle_core::{Device, Result, Tensor};
+use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
-#[cfg(target_arch = "x86_64")]
 mod kernel;
 
 /// Up to this many rows [`Blocks::product`] beats the other kernels.
-pub const MOST_ROWS: usize = tile::MOST_ROWS;
+pub const MOST_ROWS: usize = 32;
 
 /// Weights in a block, in every kind here.
 const BLOCK: usize = 32;
-/// Rows of `x` that one reading of a block serves.
-const ROWS_AT_ONCE: usize = 8;
 /// Columns of the result that one task computes.
 const COLUMNS: usize = 64;
 /// Weights that one task de-quantises: whole blocks of every type.
@@ -59,14 +57,14 @@ impl Blocks {
             GgmlDType::Q8_0 => Some(Kind::Q8_0),
             _ => None,
         };
-        let blocks = Blocks { dtype, kind: kind.filter(|_| available()), bytes: bytes.into(), inner, outer };
+        let blocks = Blocks { dtype, kind, bytes: bytes.into(), inner, outer };
         if !inner.is_multiple_of(dtype.block_size()) || bytes.len() != outer * blocks.row_bytes() {
             candle_core::bail!("{} bytes are not {outer} × {inner} weights of {dtype:?}", bytes.len());
         }
         Ok(blocks)
     }
 
-    /// Is there a kernel for this kind on this machine?
+    /// Is there a kernel for this kind?
     pub fn multiplies(&self) -> bool {
         self.kind.is_some()
     }
@@ -119,19 +117,28 @@ impl Blocks {
         let Some(kind) = self.kind else {
             candle_core::bail!("there is no kernel for blocks of {:?}", self.dtype);
         };
+        let columns = self.columns(arch(), kind, x)?;
+        rows_of_columns(columns, rows, x.device())
+    }
+
+    /// The product's entries column by column, by these vectors.
+    fn columns(&self, arch: Arch, kind: Kind, x: &Tensor) -> Result<Vec<f32>> {
+        let (rows, inner) = x.dims2()?;
         let mut columns = vec![0f32; rows * self.outer]; // [out, rows]
         with_slice(x, |x| {
             let blocks = self.bytes.par_chunks(COLUMNS * self.row_bytes());
+            let at_once = kernel::rows_at_once(arch);
             columns.par_chunks_mut(COLUMNS * rows).zip(blocks).for_each(|(out, blocks)| {
-                for first in (0..rows).step_by(ROWS_AT_ONCE) {
-                    let count = ROWS_AT_ONCE.min(rows - first);
+                for first in (0..rows).step_by(at_once) {
+                    let count = at_once.min(rows - first);
                     let x = &x[first * inner..(first + count) * inner];
-                    kernel::columns(kind, blocks, x, inner, &mut out[first..], rows);
+                    let out = &mut out[first..];
+                    kernel::Columns { kind, blocks, x, inner, out, stride: rows }.compute(arch);
                 }
             });
             Ok(())
         })?;
-        rows_of_columns(columns, rows, x.device())
+        Ok(columns)
     }
 }
 
@@ -159,27 +166,10 @@ pub fn dequantised(dtype: GgmlDType, bytes: &[u8], shape: &[usize]) -> Result<Te
     Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
-#[cfg(not(target_arch = "x86_64"))]
-fn available() -> bool {
-    false
-}
-
-#[cfg(target_arch = "x86_64")]
-fn available() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("f16c")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-mod kernel {
-    pub fn columns(_: super::Kind, _: &[u8], _: &[f32], _: usize, _: &mut [f32], _: usize) {
-        unreachable!("blocks are not multiplied on this machine")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use crate::model::cpu::isa;
     use candle_core::quantized::QTensor;
 
     const KINDS: [GgmlDType; 3] = [GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q8_0];
@@ -195,14 +185,22 @@ mod tests {
     #[test]
     fn every_kind_is_what_its_dequantised_weights_are() {
         for dtype in KINDS {
-            let (blocks, weight) = quantized(dtype, 150, 96);
-            if !blocks.multiplies() {
-                return;
-            }
+            // An odd number of columns, for those that are computed two at once.
+            let (blocks, weight) = quantized(dtype, 151, 96);
             // Rows of the identity bring out the weights themselves.
             let eye = Tensor::eye(96, candle_core::DType::F32, &Device::Cpu).unwrap();
-            let found = blocks.product(&eye).unwrap().t().unwrap().to_vec2::<f32>().unwrap();
-            assert_eq!(found, weight.to_vec2::<f32>().unwrap(), "{dtype:?}");
+            for (isa, arch) in isa::tests::all() {
+                let found = blocks.columns(arch, blocks.kind.unwrap(), &eye).unwrap();
+                assert_eq!(
+                    found,
+                    weight.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
+                    "{dtype:?}, {isa}"
+                );
+                let first = eye.narrow(0, 0, 1).unwrap();
+                let first = blocks.columns(arch, blocks.kind.unwrap(), &first).unwrap();
+                let want = weight.narrow(1, 0, 1).unwrap().flatten_all().unwrap();
+                assert_eq!(first, want.to_vec1::<f32>().unwrap(), "{dtype:?}, {isa}");
+            }
             for rows in [1, 2, 7, 8, 9, 16, 31] {
                 let x = Tensor::randn(0f32, 1.0, (rows, 96), &Device::Cpu).unwrap();
                 let diff = (blocks.product(&x).unwrap() - x.matmul(&weight.t().unwrap()).unwrap()).unwrap();
@@ -214,9 +212,6 @@ mod tests {
     #[test]
     fn selected_rows_are_the_same_columns() {
         let (blocks, weight) = quantized(GgmlDType::Q4_1, 20, 64);
-        if !blocks.multiplies() {
-            return;
-        }
         let x = Tensor::randn(0f32, 1.0, (3, 64), &Device::Cpu).unwrap();
         let order = [7u32, 0, 19, 7];
         let some = blocks.select(order.map(|i| i as usize)).unwrap().product(&x).unwrap();

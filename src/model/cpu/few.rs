@@ -1,9 +1,12 @@
 //! Products with few rows, as in decoding: every weight is read once, from where it lies, so memory sets the
 //! pace. (A general product first copies the weights into blocks, which pays only for more rows.)
 
-use super::simd::widest;
+use super::isa::arch;
+use super::simd::{mul_add, widest};
+use super::tile::scaled_sum;
 use super::with_slice;
 use candle_core::{Device, Result, Tensor};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Up to this many rows [`product_transposed`] beats a general product.
@@ -24,15 +27,7 @@ pub fn row_product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     with_slice(x, |x| {
         with_slice(weight, |weight| {
             out.par_chunks_mut(span).enumerate().for_each(|(task, out)| {
-                let columns = task * span..task * span + out.len();
-                let pieces = x.chunks(AT_ONCE).zip(weight.chunks(AT_ONCE * outer));
-                for (x, weight) in pieces {
-                    let rows = weight.chunks_exact(outer).map(|row| &row[columns.clone()]);
-                    widest(
-                        #[inline(always)]
-                        || add_rows(out, x, rows),
-                    );
-                }
+                arch().dispatch(Columns { x, weight, out, outer, from: task * span });
             });
             Ok(())
         })
@@ -40,23 +35,54 @@ pub fn row_product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(out, (1, outer), x.device())
 }
 
+/// A run of columns of `x W`, for one row `x`.
+struct Columns<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    out: &'a mut [f32],
+    outer: usize,
+    from: usize,
+}
+
+impl WithSimd for Columns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Columns { x, weight, out, outer, from } = self;
+        let columns = from..from + out.len();
+        for (x, weight) in x.chunks(AT_ONCE).zip(weight.chunks(AT_ONCE * outer)) {
+            let rows = weight.chunks_exact(outer).map(|row| &row[columns.clone()]);
+            add_rows(simd, out, x, rows);
+        }
+    }
+}
+
 /// `out += Σ x_i row_i`, for up to [`AT_ONCE`] rows.
 #[inline(always)]
-fn add_rows<'a>(out: &mut [f32], x: &[f32], mut rows: impl Iterator<Item = &'a [f32]>) {
+fn add_rows<'a, S: Simd>(simd: S, out: &mut [f32], x: &[f32], mut rows: impl Iterator<Item = &'a [f32]>) {
     let Ok(x) = <[f32; AT_ONCE]>::try_from(x) else {
         for (x, row) in x.iter().zip(rows) {
-            for (out, w) in out.iter_mut().zip(row) {
-                *out = x.mul_add(*w, *out);
-            }
+            scaled_sum(simd, out, *x, row);
         }
         return;
     };
-    let n = out.len();
-    let rows: [&[f32]; AT_ONCE] = std::array::from_fn(|_| &rows.next().unwrap_or_default()[..n]);
-    for (j, out) in out.iter_mut().enumerate() {
-        for i in 0..AT_ONCE {
-            *out = x[i].mul_add(rows[i][j], *out);
+    let (vectors, tail) = S::as_mut_simd_f32s(out);
+    let (n, left) = (vectors.len(), tail.len());
+    let rows: [(&[S::f32s], &[f32]); AT_ONCE] = std::array::from_fn(|_| {
+        let (row, last) = S::as_simd_f32s(rows.next().unwrap_or_default());
+        (&row[..n], &last[..left])
+    });
+    let splat = x.map(|x| simd.splat_f32s(x));
+    for (j, out) in vectors.iter_mut().enumerate() {
+        let mut sum = *out;
+        for (x, row) in splat.iter().zip(&rows) {
+            sum = mul_add(simd, *x, row.0[j], sum);
         }
+        *out = sum;
+    }
+    for (x, (_, last)) in x.into_iter().zip(rows) {
+        scaled_sum(simd, tail, x, last);
     }
 }
 

@@ -1,15 +1,16 @@
 //! Kernels for float32 on the CPU, on all cores and without intermediate tensors. [`super::ops`] and
 //! [`super::attention`] choose them where they apply and fall back to plain tensor operations elsewhere (a card,
 //! another dtype, a tracked gradient). [`elementwise`] holds the row-wise ones, [`attend`] attention, [`few`]
-//! and [`tile`] products with few rows, [`blocks`] those with quantised weights, [`amx`] those with many, [`simd`] the
-//! arithmetic they share.
+//! and [`tile`] products with few rows, [`blocks`] those with quantised weights, [`general`] and [`amx`] those with
+//! many, [`simd`] the arithmetic they share, [`isa`] which instructions they use.
 
-#[cfg_attr(not(all(target_arch = "x86_64", target_os = "linux")), path = "no_amx.rs")]
 pub mod amx;
 pub mod attend;
 pub mod blocks;
 pub mod elementwise;
 pub mod few;
+pub mod general;
+pub mod isa;
 mod simd;
 pub mod tile;
 pub mod transpose;

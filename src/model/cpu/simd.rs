@@ -1,9 +1,19 @@
-//! Arithmetic that compilers turn into vector instructions, run with the widest ones the machine has.
+//! Arithmetic that compilers turn into vector instructions, run with the widest ones that serve. `f32::mul_add` has no
+//! place in it: without an instruction for it, it is a call of the C library for every number.
 
-/// Runs `f`, which must be `#[inline(always)]` down to its loops, compiled for this machine's vector width.
+use super::isa;
+use pulp::Simd;
+
+/// Runs `f`, which must be `#[inline(always)]` down to its loops, compiled for the width of the vectors that serve.
 #[inline(always)]
 pub fn widest<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+    isa::arch().dispatch(f)
+}
+
+/// `a b + c`, rounded once where there is an instruction for it.
+#[inline(always)]
+pub fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    if S::IS_SCALAR { simd.add_f32s(simd.mul_f32s(a, b), c) } else { simd.mul_add_f32s(a, b, c) }
 }
 
 /// `e^x` to about 2 units in the last place for x in -87.3..88; beyond, the value at the nearer end.
@@ -68,11 +78,13 @@ mod tests {
     #[test]
     fn vectors_compute_what_scalars_do() {
         let xs: Vec<f32> = (-500..500).map(|i| i as f32 * 0.173).collect();
-        let wide: Vec<f32> = widest(
-            #[inline(always)]
-            || xs.iter().map(|&x| exp(x)).collect(),
-        );
         let narrow: Vec<f32> = xs.iter().map(|&x| exp(x)).collect();
-        assert_eq!(wide, narrow);
+        for (isa, arch) in isa::tests::all() {
+            let wide: Vec<f32> = arch.dispatch(
+                #[inline(always)]
+                || xs.iter().map(|&x| exp(x)).collect(),
+            );
+            assert_eq!(wide, narrow, "{isa}");
+        }
     }
 }

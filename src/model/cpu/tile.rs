@@ -2,16 +2,18 @@
 //! its copying of the weights, too many to be bound by memory. Tiles of sums stay in registers while the weights
 //! stream by once, in order.
 
+use super::isa::{Isa, arch, serving};
+use super::simd::mul_add;
 use super::with_slice;
 use candle_core::{Result, Tensor};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Up to this many rows [`product`] beats a general one.
-pub const MOST_ROWS: usize = 32;
+/// Up to this many rows [`product`] beats a general one, measured with weights that no cache holds.
+pub fn most_rows() -> usize {
+    if serving() > Isa::Avx2 { 32 } else { 16 }
+}
 
-/// Rows of `x` in a tile.
-const TILE_ROWS: usize = 8;
 /// Weight rows that are read at once.
 const AT_ONCE: usize = 8;
 /// Columns of the result, at least, that one task computes.
@@ -28,7 +30,7 @@ pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
             let part = |&from: &usize| {
                 let mut out = vec![0f32; rows * span.min(outer - from)];
                 let columns = Columns { x, weight, out: &mut out, rows, inner, outer, from };
-                Arch::new().dispatch(columns);
+                arch().dispatch(columns);
                 out
             };
             Ok(starts.par_iter().map(part).collect::<Vec<_>>())
@@ -66,63 +68,73 @@ impl WithSimd for Columns<'_> {
         for first in (0..inner).step_by(AT_ONCE) {
             let depth = AT_ONCE.min(inner - first);
             let weights = |k: usize| &weight[(first + k) * outer + from..][..width];
-            for row in (0..rows).step_by(TILE_ROWS) {
-                let count = TILE_ROWS.min(rows - row);
+            // Rows of a tile: two vectors of sums for each stay in registers.
+            let most = if S::REGISTER_COUNT > 16 { 8 } else { 4 };
+            for row in (0..rows).step_by(most) {
+                let count = most.min(rows - row);
                 let out = &mut out[row * width..(row + count) * width];
-                let x = |r: usize, k: usize| x[(row + r) * inner + first + k];
-                if count == TILE_ROWS && depth == AT_ONCE {
-                    tile::<S>(simd, out, width, x, weights);
-                } else {
+                let x = &x[row * inner..(row + count) * inner];
+                let x = |r: usize, k: usize| x[r * inner + first + k];
+                if depth < AT_ONCE {
                     for (r, out) in out.chunks_exact_mut(width).enumerate() {
                         for k in 0..depth {
-                            scaled_sum(out, x(r, k), weights(k));
+                            scaled_sum(simd, out, x(r, k), weights(k));
                         }
                     }
+                    continue;
+                }
+                match count {
+                    1 => tile::<S, 1>(simd, out, width, x, weights),
+                    2 => tile::<S, 2>(simd, out, width, x, weights),
+                    3 => tile::<S, 3>(simd, out, width, x, weights),
+                    4 => tile::<S, 4>(simd, out, width, x, weights),
+                    5 => tile::<S, 5>(simd, out, width, x, weights),
+                    6 => tile::<S, 6>(simd, out, width, x, weights),
+                    7 => tile::<S, 7>(simd, out, width, x, weights),
+                    _ => tile::<S, 8>(simd, out, width, x, weights),
                 }
             }
         }
     }
 }
 
-/// `out += x w` for a full tile of rows and weights, two vectors of columns at a time.
+/// `out += x w` for a tile of rows and [`AT_ONCE`] weight rows, two vectors of columns at a time.
 #[inline(always)]
 #[expect(
     clippy::needless_range_loop,
-    reason = "one column index walks eight weight rows and eight output rows"
+    reason = "one column index walks eight weight rows and as many output rows as there are"
 )]
-fn tile<'a, S: Simd>(
+fn tile<'a, S: Simd, const ROWS: usize>(
     simd: S,
     out: &mut [f32],
     width: usize,
     x: impl Fn(usize, usize) -> f32,
     weights: impl Fn(usize) -> &'a [f32],
 ) {
-    let x: [[f32; TILE_ROWS]; AT_ONCE] = std::array::from_fn(|k| std::array::from_fn(|r| x(r, k)));
+    let x: [[f32; ROWS]; AT_ONCE] = std::array::from_fn(|k| std::array::from_fn(|r| x(r, k)));
     let weights: [&[f32]; AT_ONCE] = std::array::from_fn(&weights);
     let (pairs, _) = as_pairs::<S>(weights[0]);
     let n = pairs.len();
     let w: [&[[S::f32s; 2]]; AT_ONCE] = std::array::from_fn(|k| &as_pairs::<S>(weights[k]).0[..n]);
     let mut rows = out.chunks_exact_mut(width);
-    let mut out: [&mut [f32]; TILE_ROWS] = std::array::from_fn(|_| rows.next().unwrap_or_default());
+    let mut out: [&mut [f32]; ROWS] = std::array::from_fn(|_| rows.next().unwrap_or_default());
     for j in 0..n {
-        let mut sums: [[S::f32s; 2]; TILE_ROWS] = std::array::from_fn(|r| as_pairs::<S>(&*out[r]).0[j]);
+        let mut sums: [[S::f32s; 2]; ROWS] = std::array::from_fn(|r| as_pairs::<S>(&*out[r]).0[j]);
         for k in 0..AT_ONCE {
             let [w0, w1] = w[k][j];
-            for r in 0..TILE_ROWS {
+            for r in 0..ROWS {
                 let x = simd.splat_f32s(x[k][r]);
-                sums[r] = [simd.mul_add_f32s(x, w0, sums[r][0]), simd.mul_add_f32s(x, w1, sums[r][1])];
+                sums[r] = [mul_add(simd, x, w0, sums[r][0]), mul_add(simd, x, w1, sums[r][1])];
             }
         }
-        for r in 0..TILE_ROWS {
+        for r in 0..ROWS {
             as_pairs_mut::<S>(&mut *out[r]).0[j] = sums[r];
         }
     }
     let done = n * 2 * S::F32_LANES;
     for (r, out) in out.iter_mut().enumerate() {
         for k in 0..AT_ONCE {
-            for (out, w) in out[done..].iter_mut().zip(&weights[k][done..]) {
-                *out = x[k][r].mul_add(*w, *out);
-            }
+            scaled_sum(simd, &mut out[done..], x[k][r], &weights[k][done..]);
         }
     }
 }
@@ -140,8 +152,13 @@ fn as_pairs_mut<S: Simd>(values: &mut [f32]) -> (&mut [[S::f32s; 2]], &mut [S::f
 
 /// `out += x w`
 #[inline(always)]
-fn scaled_sum(out: &mut [f32], x: f32, weights: &[f32]) {
-    for (out, w) in out.iter_mut().zip(weights) {
-        *out = x.mul_add(*w, *out);
+pub(super) fn scaled_sum<S: Simd>(simd: S, out: &mut [f32], x: f32, weights: &[f32]) {
+    let x = simd.splat_f32s(x);
+    let (vectors, tail) = S::as_mut_simd_f32s(out);
+    let (weights, last) = S::as_simd_f32s(weights);
+    for (out, w) in vectors.iter_mut().zip(weights) {
+        *out = mul_add(simd, x, *w, *out);
     }
+    let sum = mul_add(simd, x, simd.partial_load_f32s(last), simd.partial_load_f32s(tail));
+    simd.partial_store_f32s(tail, sum);
 }

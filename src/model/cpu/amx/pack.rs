@@ -1,7 +1,8 @@
 //! Operands as the matrix unit wants them: strips of 32 rows, or columns, cut into steps of 32 along `in`, every
 //! float32 split into three bfloat16.
 
-use std::arch::x86_64::*;
+use crate::model::cpu::simd::widest;
+use pulp::cast;
 
 /// Rows, and columns, of a tile of sums.
 const TILE: usize = 16;
@@ -25,6 +26,25 @@ impl Default for Step {
     }
 }
 
+#[cfg(test)]
+impl Step {
+    /// A part of an entry of packed rows.
+    pub fn of_rows(&self, part: usize, row: usize, depth: usize) -> f32 {
+        half(self.0[part][row / TILE][row % TILE][depth / 2], depth % 2)
+    }
+
+    /// A part of an entry of packed columns.
+    pub fn of_columns(&self, part: usize, column: usize, depth: usize) -> f32 {
+        half(self.0[part][column / TILE][depth / 2][column % TILE], depth % 2)
+    }
+}
+
+/// One of the two bfloat16 of a pair.
+#[cfg(test)]
+fn half(pair: u32, index: usize) -> f32 {
+    f32::from_bits(if index == 0 { pair << 16 } else { pair & HIGH })
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// `[in, out]`
@@ -41,76 +61,92 @@ pub struct Matrix<'a> {
     pub layout: Layout,
 }
 
+/// The bits of a float32 that make a bfloat16.
+const HIGH: u32 = 0xffff_0000;
+
 /// Splits 16 pairs of neighbours along `in`, part by part: the first in the low half of a word. Each part holds the
 /// leading eight significant bits of what is left, so the three together are exact.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn split(mut first: __m512, mut second: __m512, mut place: impl FnMut(usize, [u32; PAIRS])) {
-    let high = _mm512_set1_epi32(0xffff_0000u32 as i32);
+#[inline(always)]
+fn split(mut first: [f32; TILE], mut second: [f32; TILE], mut place: impl FnMut(usize, [u32; PAIRS])) {
     for part in 0..3 {
-        let low_bits = _mm512_and_si512(_mm512_castps_si512(first), high);
-        let high_bits = _mm512_and_si512(_mm512_castps_si512(second), high);
-        first = _mm512_sub_ps(first, _mm512_castsi512_ps(low_bits));
-        second = _mm512_sub_ps(second, _mm512_castsi512_ps(high_bits));
-        let words = _mm512_or_si512(_mm512_srli_epi32::<16>(low_bits), high_bits);
-        // SAFETY: both are 64 bytes of any content.
-        place(part, unsafe { std::mem::transmute::<__m512i, [u32; PAIRS]>(words) });
+        let mut words = [0; PAIRS];
+        for lane in 0..TILE {
+            let (low, high) = (first[lane].to_bits() & HIGH, second[lane].to_bits() & HIGH);
+            first[lane] -= f32::from_bits(low);
+            second[lane] -= f32::from_bits(high);
+            words[lane] = low >> 16 | high;
+        }
+        place(part, words);
     }
 }
 
-/// Sixteen entries of `values` from `start` on, zeros after its end.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load(values: &[f32], start: usize) -> __m512 {
-    let count = values.len().saturating_sub(start).min(TILE);
-    let mask = ((1u32 << count) - 1) as __mmask16;
-    // SAFETY: the mask hides what is not in `values`.
-    unsafe { _mm512_maskz_loadu_ps(mask, values.as_ptr().wrapping_add(start)) }
+/// Neighbours along `in`.
+type Pair = [f32; 2];
+
+/// The same of pairs that lie one after the other.
+#[inline(always)]
+fn split_pairs(pairs: &[Pair; PAIRS], place: impl FnMut(usize, [u32; PAIRS])) {
+    let (mut first, mut second) = ([0.0; PAIRS], [0.0; PAIRS]);
+    for i in 0..PAIRS {
+        [first[i], second[i]] = pairs[i];
+    }
+    split(first, second, place);
+}
+
+/// `N` entries of `values` from `start` on, zeros after its end.
+#[inline(always)]
+fn load<const N: usize>(values: &[f32], start: usize) -> [f32; N] {
+    let rest = values.get(start..).unwrap_or_default();
+    match rest.first_chunk() {
+        Some(whole) => *whole,
+        None => padded(rest),
+    }
+}
+
+#[cold]
+fn padded<const N: usize>(values: &[f32]) -> [f32; N] {
+    let mut padded = [0.0; N];
+    padded[..values.len()].copy_from_slice(values);
+    padded
+}
+
+#[inline(always)]
+fn load_pairs(values: &[f32], start: usize) -> [Pair; PAIRS] {
+    cast(load::<DEPTH>(values, start))
 }
 
 /// Packs 32 rows of `x`, of `inner` entries each, from `row` on as an operand on the left, from step `start` on; zeros
 /// after the last.
-///
-/// # Panics
-/// Without AVX-512, which every CPU with the matrix unit has.
 pub fn pack_rows(x: &[f32], inner: usize, row: usize, start: usize, steps: &mut [Step]) {
-    assert!(is_x86_feature_detected!("avx512f"));
-    let rows = std::array::from_fn(|r| x.get((row + r) * inner..(row + r + 1) * inner).unwrap_or_default());
-    // SAFETY: AVX-512 is there.
-    unsafe { pack_lines(&rows, start, steps) }
-}
-
-#[target_feature(enable = "avx512f")]
-fn pack_lines(rows: &[&[f32]; STRIP], start: usize, steps: &mut [Step]) {
-    let even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
-    let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    for (index, step) in (start..).zip(steps.iter_mut()) {
-        for (r, row) in rows.iter().enumerate() {
-            let [near, far] = [0, TILE].map(|offset| load(row, index * DEPTH + offset));
-            let first = _mm512_permutex2var_ps(near, even, far);
-            let second = _mm512_permutex2var_ps(near, odd, far);
-            split(first, second, |part, words| step.0[part][r / TILE][r % TILE] = words);
-        }
-    }
+    let rows: [&[f32]; STRIP] =
+        std::array::from_fn(|r| x.get((row + r) * inner..(row + r + 1) * inner).unwrap_or_default());
+    widest(
+        #[inline(always)]
+        || {
+            for (index, step) in (start..).zip(steps.iter_mut()) {
+                for (r, row) in rows.iter().enumerate() {
+                    split_pairs(&load_pairs(row, index * DEPTH), |part, words| {
+                        step.0[part][r / TILE][r % TILE] = words;
+                    });
+                }
+            }
+        },
+    );
 }
 
 impl Matrix<'_> {
     /// Packs the 32 columns from `column` on as an operand on the right, from step `start` on; zeros after the last.
-    ///
-    /// # Panics
-    /// Without AVX-512, which every CPU with the matrix unit has.
     pub fn pack_columns(&self, column: usize, start: usize, steps: &mut [Step]) {
-        assert!(is_x86_feature_detected!("avx512f"));
-        // SAFETY: AVX-512 is there.
-        unsafe {
-            match self.layout {
+        widest(
+            #[inline(always)]
+            || match self.layout {
                 Layout::InOut => self.pack_from_lines(column, start, steps),
                 Layout::OutIn => self.pack_across_lines(column, start, steps),
-            }
-        }
+            },
+        );
     }
 
-    #[target_feature(enable = "avx512f")]
+    #[inline(always)]
     fn pack_from_lines(&self, column: usize, start: usize, steps: &mut [Step]) {
         let line = |i: usize| match i < self.inner {
             true => &self.values[i * self.outer..(i + 1) * self.outer],
@@ -130,24 +166,23 @@ impl Matrix<'_> {
         }
     }
 
-    #[target_feature(enable = "avx512f")]
+    #[inline(always)]
     fn pack_across_lines(&self, column: usize, start: usize, steps: &mut [Step]) {
-        let lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-        let offsets = _mm512_mullo_epi32(lanes, _mm512_set1_epi32(self.inner as i32));
-        for tile in 0..2 {
-            let column = column + tile * TILE;
-            let count = self.outer.saturating_sub(column).min(TILE);
-            let mask = ((1u32 << count) - 1) as __mmask16;
-            let gather = |i: usize| {
-                let mask = if i < self.inner { mask } else { 0 };
-                let from = self.values.as_ptr().wrapping_add(column * self.inner + i);
-                // SAFETY: entry `i` of `count` lines from `column` on is there; the mask hides the others.
-                unsafe { _mm512_mask_i32gather_ps::<4>(_mm512_setzero_ps(), mask, offsets, from) }
-            };
-            for (index, step) in (start..).zip(steps.iter_mut()) {
-                for pair in 0..PAIRS {
-                    let i = index * DEPTH + 2 * pair;
-                    split(gather(i), gather(i + 1), |part, words| step.0[part][tile][pair] = words);
+        let line = |column: usize| match column < self.outer {
+            true => &self.values[column * self.inner..(column + 1) * self.inner],
+            false => &[],
+        };
+        let mut turned = [[Pair::default(); TILE]; PAIRS];
+        for (index, step) in (start..).zip(steps.iter_mut()) {
+            for tile in 0..2 {
+                for lane in 0..TILE {
+                    let pairs = load_pairs(line(column + tile * TILE + lane), index * DEPTH);
+                    for (row, pair) in turned.iter_mut().zip(pairs) {
+                        row[lane] = pair;
+                    }
+                }
+                for (row, pairs) in turned.iter().enumerate() {
+                    split_pairs(pairs, |part, words| step.0[part][tile][row] = words);
                 }
             }
         }

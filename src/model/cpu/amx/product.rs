@@ -3,7 +3,6 @@
 //! a time. Operands lie in the order in which they are visited, so that those of the next visit can be fetched ahead.
 
 use super::pack::{DEPTH, Matrix, STRIP, Step, pack_rows};
-use super::unit::{AHEAD, Unit};
 use rayon::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -16,6 +15,34 @@ const CHUNK: usize = 12;
 const VISIT: usize = 6;
 /// Bytes of packed weights, about, that are held at once.
 const PANEL_BYTES: usize = 8 << 20;
+
+/// Bytes that a step's work fetches ahead for later steps of the two operands.
+pub const AHEAD: [usize; 2] = [512, 768];
+
+/// What multiplies strips: the unit, set up for this thread until dropped.
+pub trait Multiplier {
+    fn new() -> Self;
+
+    /// Adds `a b`, a strip of rows by a strip of columns over some steps, to `sums`, which count as zeros without
+    /// `more`. The result goes back to `sums`, or to `out` if that is given: an address and the entries from row to
+    /// row.
+    ///
+    /// Meanwhile it fetches what will be wanted: [`AHEAD`] bytes a step from each of two places.
+    ///
+    /// Of parts 1, 2, 3 (from the most significant) it sums 1·3, 1·1, 1·2, 2·2, 2·1 and 3·1.
+    ///
+    /// # Safety
+    /// At `out` 32 rows of 32 entries may be written.
+    unsafe fn add_product(
+        &self,
+        a: &[Step],
+        b: &[Step],
+        sums: &mut [f32; STRIP * STRIP],
+        more: bool,
+        ahead: [*const u8; 2],
+        out: Option<(*mut f32, usize)>,
+    );
+}
 
 /// `x W` for each of the weights: `x` is `[rows, inner]`.
 pub struct Product<'a> {
@@ -66,7 +93,7 @@ thread_local! {
 
 impl Product<'_> {
     /// The results, `[rows, out]` each.
-    pub fn run(&self) -> Vec<Vec<f32>> {
+    pub fn run<M: Multiplier>(&self) -> Vec<Vec<f32>> {
         let mut outs: Vec<Vec<f32>> =
             self.weights.iter().map(|weight| Vec::with_capacity(self.rows * weight.outer)).collect();
         let targets: Vec<Out> = outs.iter_mut().map(|out| Out(out.as_mut_ptr())).collect();
@@ -102,7 +129,7 @@ impl Product<'_> {
                 let block = task / shares.len();
                 let rows = strips * block / blocks..strips * (block + 1) / blocks;
                 let (columns, packed) = shares[task % shares.len()];
-                self.task(rows, columns, packed, &targets);
+                self.task::<M>(rows, columns, packed, &targets);
             });
         }
         PANEL.set(panel);
@@ -114,7 +141,7 @@ impl Product<'_> {
     }
 
     /// These strips of rows by these columns, which are `packed`.
-    fn task(&self, rows: Range<usize>, columns: &[Columns], packed: &[Step], outs: &[Out]) {
+    fn task<M: Multiplier>(&self, rows: Range<usize>, columns: &[Columns], packed: &[Step], outs: &[Out]) {
         let steps = packed.len() / columns.len();
         SCRATCH.with_borrow_mut(|scratch| {
             grow(&mut scratch.rows, rows.len() * steps, Step::default());
@@ -123,7 +150,7 @@ impl Product<'_> {
             pack(&strips, steps, &mut scratch.rows, |strip, start, packed| {
                 pack_rows(self.x, self.inner, strip * STRIP, start, packed);
             });
-            let unit = Unit::new();
+            let unit = M::new();
             for (columns, packed) in columns.chunks(CHUNK).zip(packed.chunks(CHUNK * steps)) {
                 for visit in visits(steps) {
                     let last = visit.end == steps;

@@ -1,6 +1,7 @@
 //! The matrix unit's own instructions, and whether this machine has them.
 
 use super::pack::{STRIP, Step};
+use super::product::{AHEAD, Multiplier};
 use std::sync::LazyLock;
 
 /// May this process use the unit? Asks the CPU for it and the system for permission, once.
@@ -27,16 +28,13 @@ fn supported() -> bool {
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
 }
 
-/// Bytes that a step's work fetches ahead for later steps of the two operands.
-pub const AHEAD: [usize; 2] = [512, 768];
-
 /// The unit, set up for this thread until dropped.
 pub struct Unit(std::marker::PhantomData<*const ()>);
 
-impl Unit {
+impl Multiplier for Unit {
     /// # Panics
     /// Where the unit is not [`available`].
-    pub fn new() -> Unit {
+    fn new() -> Unit {
         /// What `ldtilecfg` reads: eight tiles of 16 rows of 64 bytes.
         #[repr(C, align(64))]
         struct Shapes {
@@ -56,18 +54,9 @@ impl Unit {
         Unit(std::marker::PhantomData)
     }
 
-    /// Adds `a b`, a strip of rows by a strip of columns over some steps, to `sums`, which count as zeros without
-    /// `more`. The result goes back to `sums`, or to `out` if that is given: an address and the entries from row to
-    /// row.
-    ///
-    /// Meanwhile it fetches what will be wanted: [`AHEAD`] bytes a step from each of two places.
-    ///
-    /// Of parts 1, 2, 3 (from the most significant) it sums 1·3, 1·1, 1·2, 2·2, 2·1 and 3·1. The order loads as few
-    /// tiles as possible, and visits each of the four tiles of sums in turn, as the unit takes 52 cycles for each.
-    ///
-    /// # Safety
-    /// At `out` 32 rows of 32 entries may be written.
-    pub unsafe fn add_product(
+    /// The order loads as few tiles as possible, and visits each of the four tiles of sums in turn, as the unit takes
+    /// 52 cycles for each.
+    unsafe fn add_product(
         &self,
         a: &[Step],
         b: &[Step],
