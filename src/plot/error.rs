@@ -15,7 +15,7 @@ pub enum PlotError {
     Lengths { name: &'static str, found: usize, expected: usize, of: &'static str },
     #[error("value {index} of `{name}` is {value}, which has no place on an axis")]
     NoPlace { name: &'static str, index: usize, value: f64 },
-    #[error("value {index} of `{name}` is {value}, too far out for an axis")]
+    #[error("value {index} of `{name}` is {value:e}, too far out for an axis")]
     FarOut { name: &'static str, index: usize, value: f64 },
     #[error("{what}: {found} are too many to draw")]
     TooMany { what: &'static str, found: usize },

@@ -252,7 +252,7 @@ impl Binding<'_, '_> {
                 _ => FuncRegistration::new(entry.name()),
             };
             // Callable on constants, and with one result for the same arguments as far as the engine is concerned.
-            let function = gate::guarded(function.into_rhai_function(true, false));
+            let function = gate::guarded(function.into_rhai_function(true, false), &self.api.context);
             registration.in_global_namespace().set_into_module_raw(&mut self.api.functions, types, function);
         }
         self

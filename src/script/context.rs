@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rhai::{Dynamic, EvalAltResult, Position};
 
+use super::diagnostic::Place;
 use super::error::{Failure, ScriptResult, fail};
 use super::limits::{Limits, reserve_values};
 use super::panics;
@@ -141,6 +142,8 @@ pub struct Context {
     /// Whether the interrupt is that of the time limit.
     timed_out: AtomicBool,
     stack: Stack,
+    /// Line and column of the last call of a native function in the script itself; 0 in a module.
+    called: AtomicU32,
     last_value: Arc<AtomicBool>,
 }
 
@@ -245,6 +248,24 @@ impl Context {
             fail(format!("the script took longer than {limit:?}"))
                 .help(format!("if that is meant, allow more: `--max-time {longer:?}`")),
         )
+    }
+
+    /// Notes where a native function is called.
+    pub(super) fn note_call(&self, position: Position, source: Option<&str>) {
+        let main = self.options.script.as_deref().and_then(Path::to_str);
+        let (line, column) = (position.line().unwrap_or(0), position.position().unwrap_or(0));
+        let here = source.is_none() || source == main;
+        // Both are kept in sixteen bits by the engine.
+        let place = if here { (line as u32) << 16 | (column as u32 & 0xffff) } else { 0 };
+        self.called.store(place, Ordering::Relaxed);
+    }
+
+    /// Where a native function was called last, if that was in the script itself.
+    pub(super) fn last_call(&self) -> Option<Place> {
+        let place = self.called.load(Ordering::Relaxed);
+        let (line, column) = ((place >> 16) as u16, (place & 0xffff) as u16);
+        let source = self.options.script.as_deref().and_then(Path::to_str)?.to_string();
+        (line > 0).then(|| Place { source, position: Position::new(line, column) })
     }
 
     /// The stack of the thread that runs the script.

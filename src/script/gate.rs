@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rhai::{Dynamic, NativeCallContext, RhaiFunc};
 
+use super::context::Context;
 use super::error::{Failure, ScriptResult};
 use super::panics;
 use crate::memory;
@@ -13,22 +14,26 @@ use crate::memory;
 type Native =
     Arc<dyn Fn(Option<NativeCallContext>, &mut [&mut Dynamic]) -> ScriptResult<Dynamic> + Send + Sync>;
 
-/// The same function behind the gate.
-pub fn guarded(function: RhaiFunc) -> RhaiFunc {
+/// The same function behind the gate, which notes in `run` where it is called.
+pub fn guarded(function: RhaiFunc, run: &Arc<Context>) -> RhaiFunc {
     match function {
-        RhaiFunc::Pure { func, has_context, is_pure, is_volatile } => {
-            RhaiFunc::Pure { func: behind(func), has_context, is_pure, is_volatile }
+        RhaiFunc::Pure { func, is_pure, is_volatile, .. } => {
+            RhaiFunc::Pure { func: behind(func, run.clone()), has_context: true, is_pure, is_volatile }
         }
-        RhaiFunc::Method { func, has_context, is_pure, is_volatile } => {
-            RhaiFunc::Method { func: behind(func), has_context, is_pure, is_volatile }
+        RhaiFunc::Method { func, is_pure, is_volatile, .. } => {
+            RhaiFunc::Method { func: behind(func, run.clone()), has_context: true, is_pure, is_volatile }
         }
         other => other,
     }
 }
 
-fn behind(function: Native) -> Native {
-    Arc::new(move |context, args| {
-        let value = panics::caught(|| function(context, args)).unwrap_or_else(|panic| Err(panic.into()))?;
+fn behind(function: Native, run: Arc<Context>) -> Native {
+    Arc::new(move |call, args| {
+        if let Some(call) = &call {
+            run.note_call(call.call_position(), call.call_source());
+        }
+        // Functions that want no context do not look at it.
+        let value = panics::caught(|| function(call, args)).unwrap_or_else(|panic| Err(panic.into()))?;
         match memory::limit::over() {
             Some(full) => Err(Failure::from(full).into()),
             None => Ok(value),

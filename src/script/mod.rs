@@ -8,7 +8,8 @@
 //!   [`interrupt`], [`progress`], [`resume`];
 //! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check),
 //!   [`lint`], run;
-//! - [`supervisor`] waits for a script's thread and its [`stack`], [`growth`] measures its values, [`panics`] catches what
+//! - [`supervisor`] waits for a script's thread and its [`stack`], [`growth`] measures its values, [`held`] drops those
+//!   inside native ones, [`panics`] catches what
 //!   no error foresaw;
 //! - [`session`] the REPL without a terminal, with [`help`] and [`value`] (how a value is shown);
 //! - [`format`](mod@format) and [`pattern`], Python's formats and regular expressions;
@@ -26,6 +27,7 @@ pub mod explain;
 pub mod format;
 pub mod gate;
 pub mod growth;
+pub mod held;
 pub mod help;
 pub mod host;
 pub mod interrupt;

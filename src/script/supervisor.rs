@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::diagnostic::Diagnostic;
-use super::error::Error;
+use super::error::{Error, Failure};
 use super::host::Host;
 use super::terminal;
 use crate::memory;
@@ -31,7 +31,7 @@ impl Host {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if let Some(full) = memory::limit::exhausted() {
-                self.give_up(&Error::Failed(Box::new(Diagnostic::new(full.to_string(), Some(full.help())))));
+                self.give_up(&self.at_last_call(full.into()));
             }
             if context.options.limits.time.is_some_and(|limit| started.elapsed() > limit) && stopped.is_none()
             {
@@ -44,10 +44,16 @@ impl Host {
             let late = context.timed_out();
             let patience = if late.is_some() { LONG_PATIENCE } else { PATIENCE };
             if context.options.may_exit && since.elapsed() > patience {
-                let error = late.map(|failure| Diagnostic::new(failure.message, failure.help));
-                self.give_up(&error.map_or(Error::Interrupted, |error| Error::Failed(Box::new(error))));
+                self.give_up(&late.map_or(Error::Interrupted, |failure| self.at_last_call(failure)));
             }
         }
+    }
+
+    /// A failure of the native function that the script is in.
+    fn at_last_call(&self, failure: Failure) -> Error {
+        let Failure { message, help } = failure;
+        let place = self.context().last_call();
+        Error::Failed(Box::new(Diagnostic { place, ..Diagnostic::new(message, help) }))
     }
 
     /// Ends the process with an error: the script's thread is where nothing reaches it.

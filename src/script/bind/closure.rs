@@ -18,6 +18,7 @@ use crate::run::patch::EditFn;
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
 use crate::script::error::ScriptResult;
+use crate::script::held::Held;
 
 /// What a run asks the script's thread.
 struct Question {
@@ -67,8 +68,9 @@ pub fn serve<T: Send>(
 }
 
 /// Calls a closure from the thread of a run.
-fn ask(function: &FnPtr, argument: Dynamic) -> Result<Dynamic, String> {
+fn ask(function: &Held<FnPtr>, argument: Dynamic) -> Result<Dynamic, String> {
     let failed = || "a closure of the script failed".to_string();
+    let function = function.get().ok_or_else(failed)?;
     let script = SCRIPT.with_borrow(Clone::clone).ok_or_else(failed)?;
     let (answer, received) = channel();
     let question = Question { function: function.clone(), argument, answer };
@@ -78,7 +80,7 @@ fn ask(function: &FnPtr, argument: Dynamic) -> Result<Dynamic, String> {
 
 /// `|x| …` of a patch.
 pub fn edit(context: &Arc<Context>, function: FnPtr) -> EditFn {
-    let context = context.clone();
+    let (context, function) = (context.clone(), Held::new(function));
     Arc::new(move |x| {
         let x = Tensor::new(&context, x).map_err(|error| error.to_string())?;
         let new = ask(&function, Dynamic::from(x))?;
@@ -91,7 +93,7 @@ pub fn edit(context: &Arc<Context>, function: FnPtr) -> EditFn {
 
 /// `|logits| …` of a metric; it sees the last position's logits, `[d_vocab]`.
 pub fn metric(context: &Arc<Context>, function: FnPtr) -> MetricFn {
-    let context = context.clone();
+    let (context, function) = (context.clone(), Held::new(function));
     Arc::new(move |logits| {
         let logits =
             candle_core::Tensor::new(logits, &candle_core::Device::Cpu).map_err(|e| e.to_string())?;

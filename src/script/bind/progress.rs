@@ -8,12 +8,13 @@ use super::grid;
 use crate::script::api::Api;
 use crate::script::context::Context;
 use crate::script::error::ScriptResult;
+use crate::script::held::Held;
 use crate::script::progress::Progress;
 
 /// Items to loop over under a bar.
 #[derive(Clone)]
 struct Counted {
-    items: Array,
+    items: Held<Array>,
     label: String,
     context: Arc<Context>,
 }
@@ -30,8 +31,9 @@ impl IntoIterator for Counted {
     type IntoIter = Loop;
 
     fn into_iter(self) -> Loop {
-        let bar = self.context.progress(&self.label, self.items.len() as u64, "items");
-        Loop { items: self.items.into_iter(), bar, started: false }
+        let items = self.items.get().cloned().unwrap_or_default();
+        let bar = self.context.progress(&self.label, items.len() as u64, "items");
+        Loop { items: items.into_iter(), bar, started: false }
     }
 }
 
@@ -50,7 +52,7 @@ impl Iterator for Loop {
 /// Registers the function.
 pub fn register(api: &mut Api) {
     api.ty::<Counted>("Progress", "items to loop over under a progress bar", |counted| {
-        format!("Progress {}: {} items", counted.label, counted.items.len())
+        format!("Progress {}: {} items", counted.label, counted.items.get().map_or(0, Vec::len))
     });
     api.iterable::<Counted>();
     let context = api.context();
@@ -60,6 +62,6 @@ pub fn register(api: &mut Api) {
     )
     .example("let sum = 0; for n in progress([1, 2, 3], \"adding\") { sum += n; } sum", "6")
     .native(move |items: Dynamic, label: &str| -> ScriptResult<Counted> {
-        Ok(Counted { items: grid::axis(&items)?, label: label.into(), context: context.clone() })
+        Ok(Counted { items: Held::new(grid::axis(&items)?), label: label.into(), context: context.clone() })
     });
 }
