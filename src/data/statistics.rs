@@ -239,6 +239,13 @@ fn quantile_of_sorted(x: &[f64], q: f64) -> f64 {
     let place = q * (x.len() - 1) as f64;
     let (below, above) = (x[place.floor() as usize], x[place.ceil() as usize]);
     let along = place.fract();
+    if below == above {
+        return below;
+    }
+    if below.is_infinite() || above.is_infinite() {
+        // Nothing lies between but the infinite end; NaN between both.
+        return below + above;
+    }
     // From the nearer side, as NumPy.
     if along < 0.5 { below + (above - below) * along } else { above - (above - below) * (1.0 - along) }
 }

@@ -1,17 +1,18 @@
 //! What a running script shares with its bindings.
 
 use std::cell::RefCell;
-use std::io::{self, Write};
+use std::collections::HashSet;
+use std::io::{self, Write, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rhai::{Dynamic, EvalAltResult, Position};
 
-use super::diagnostic::Place;
+use super::diagnostic::{Diagnostic, Place};
 use super::error::{Failure, ScriptResult, fail};
 use super::limits::{Limits, reserve_values};
 use super::panics;
@@ -20,6 +21,7 @@ use super::progress::Progress;
 use super::resume::Resume;
 use super::source::Sources;
 use super::stack::Stack;
+use super::terminal;
 use crate::data::Files;
 use crate::memory;
 
@@ -145,6 +147,8 @@ pub struct Context {
     /// Line and column of the last call of a native function in the script itself; 0 in a module.
     called: AtomicU32,
     last_value: Arc<AtomicBool>,
+    /// Where warnings were given.
+    warned: Mutex<HashSet<(String, Position)>>,
 }
 
 impl Context {
@@ -280,6 +284,22 @@ impl Context {
         }
         let full = || memory::limit::over().map(Failure::from);
         self.stack.low().or_else(full).map(Dynamic::from)
+    }
+
+    /// Whether no warning was given for this place yet.
+    pub fn is_news(&self, warning: &Diagnostic) -> bool {
+        let Some(place) = &warning.place else { return true };
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        warned.insert((place.source.clone(), place.position))
+    }
+
+    /// Prints a warning of a running script to standard error, once a place.
+    pub fn advise(&self, warning: &Diagnostic) {
+        if self.is_news(warning) {
+            let text = warning.render(&self.sources, terminal::has_color(&stderr()));
+            // Nothing is lost if standard error is closed.
+            let _ = write!(stderr().lock(), "{text}");
+        }
     }
 
     /// A bar on standard error, when that is a terminal. `total` counts steps, whose plural is `unit`.

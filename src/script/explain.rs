@@ -97,7 +97,12 @@ impl Explainer<'_> {
                 (format!("index {index} is out of range for a string of {len} characters"), None)
             }
             E::ErrorMismatchDataType(expected, found, _) | E::ErrorMismatchOutputType(expected, found, _) => {
-                (format!("expected `{}`, found `{}`", script_type(expected), script_type(found)), None)
+                let (expected, found) = (script_type(expected), script_type(found));
+                let help = match (expected.as_str(), found.as_str()) {
+                    ("bool", "Tensor") => Some("ask the mask: `.any()` or `.all()`".into()),
+                    _ => None,
+                };
+                (format!("expected `{expected}`, found `{found}`"), help)
             }
             E::ErrorFor(_) => (
                 "this value cannot be looped over".into(),
@@ -154,6 +159,14 @@ impl Explainer<'_> {
             P::BadInput(LexError::UnterminatedString) => ("the string is not closed".into(), None),
             P::BadInput(LexError::ImproperSymbol(word, _)) if word == "eval" => {
                 ("`eval` is switched off".into(), Some("write the code itself, or a function".into()))
+            }
+            P::BadInput(LexError::MalformedNumber(digits))
+                if digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_') =>
+            {
+                (
+                    format!("{digits} does not fit an int of 64 bits"),
+                    Some(format!("write it as a float, `{digits}.0`, or as text, `\"{digits}\"`")),
+                )
             }
             P::BadInput(LexError::MalformedChar(text)) => (
                 "single quotes hold one character".into(),

@@ -13,6 +13,7 @@ use rhai::{Array, Blob, Dynamic, Engine, EvalAltResult, FnPtr, Map, Position, Sc
 
 use super::error::{ScriptResult, fail};
 use super::limits::Limits;
+use super::turns;
 use crate::memory;
 
 /// How deep values may lie in each other.
@@ -39,7 +40,8 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Measures the variables of all that `engine` runs.
+    /// Measures the variables of all that `engine` runs. The engine asks one function for its variables, so that this one
+    /// hands out the copies of closures, too.
     #[expect(deprecated, reason = "marks a volatile interface of the engine")]
     pub fn watch(engine: &mut Engine, limits: &Limits) -> Arc<Self> {
         let growth = Arc::new(Self {
@@ -50,7 +52,7 @@ impl Growth {
             least: AtomicUsize::new(0),
         });
         let shared = growth.clone();
-        engine.on_var(move |_, _, context| {
+        engine.on_var(move |name, _, context| {
             let uses = shared.uses.load(Relaxed);
             shared.uses.store(uses.wrapping_sub(1), Relaxed);
             if uses == 0 && shared.is_due() {
@@ -58,7 +60,7 @@ impl Growth {
                     context.this_ptr().into_iter().chain(context.scope().iter_raw().map(|(.., value)| value)),
                 )?;
             }
-            Ok(None)
+            Ok(turns::copy(name, context.scope()))
         });
         growth
     }

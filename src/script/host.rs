@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use rhai::{AST, Dynamic, Engine, EvalAltResult, ModuleResolver, OptimizationLevel, Position, Scope, Token};
+use rhai::{
+    AST, Dynamic, Engine, EvalAltResult, LexError, ModuleResolver, OptimizationLevel, Position, Scope, Token,
+};
 
 use super::api::{Api, Table};
 use super::bind;
@@ -15,12 +17,14 @@ use super::check;
 use super::clock;
 use super::context::{Context, HostOptions};
 use super::diagnostic::{Diagnostic, Place};
-use super::error::{Error, fail};
+use super::error::{Error, Failure, fail};
 use super::explain::Explainer;
 use super::growth::Growth;
 use super::lint;
 use super::modules::Modules;
+use super::operators;
 use super::params::{self, Scan};
+use super::turns::{Refused, Turns};
 use super::{panics, stack, value};
 use crate::memory;
 
@@ -32,6 +36,7 @@ pub struct Host {
     builtins: Vec<String>,
     modules: Modules,
     growth: Arc<Growth>,
+    turns: Turns,
 }
 
 /// A script that was compiled and checked. `source` is its unique name.
@@ -52,16 +57,19 @@ impl Host {
         engine.set_optimization_level(OptimizationLevel::None);
         engine.disable_symbol("eval").set_strict_variables(true).set_fail_on_invalid_map_property(true);
         clock::switch_off(&mut engine);
-        let modules = Modules::new(context.clone());
+        let turns = Turns::default();
+        let modules = Modules::new(context.clone(), turns.clone());
         engine.set_module_resolver(modules.clone());
         connect_output(&mut engine, &context);
-        read_names(&mut engine, context.last_value_flag());
+        read_names(&mut engine, context.last_value_flag(), turns.clone());
         let growth = Growth::watch(&mut engine, &context.options.limits);
+        operators::read(&mut engine);
+        operators::register(&mut engine, &context);
         let mut api = Api::new(&mut engine, context.clone());
         bind::register(&mut api);
         let table = Arc::new(api.finish());
         let builtins = check::builtin_functions(&engine);
-        Self { engine, table, context, builtins, modules, growth }
+        Self { engine, table, context, builtins, modules, growth, turns }
     }
 
     pub fn context(&self) -> &Arc<Context> {
@@ -92,10 +100,15 @@ impl Host {
         let variables: Vec<_> = scope.iter_raw().map(|(name, ..)| name.to_string()).collect();
         let explainer = self.explainer(variables);
         let unusable = |diagnostic| Error::Unusable(Box::new(diagnostic));
-        let mut ast = self
-            .engine
-            .compile_with_scope(scope, text)
-            .map_err(|error| unusable(explainer.syntax(&error, source)))?;
+        let mut ast = self.turns.compile(&self.engine, scope, text).map_err(|refused| {
+            unusable(match refused {
+                Refused::Syntax(error) => explainer.syntax(&error, source),
+                Refused::Closure(Failure { message, help }, position) => {
+                    let place = Some(Place { source: source.into(), position });
+                    Diagnostic { message, help, place, ..Diagnostic::default() }
+                }
+            })
+        })?;
         ast.set_source(source);
         Ok(Script { source: source.to_string(), params: params::scan(&ast), ast })
     }
@@ -109,7 +122,8 @@ impl Host {
     /// What the script may do, but most likely does not mean.
     pub fn warnings(&self, script: &Script) -> Vec<Diagnostic> {
         let text = self.context.sources.get(&script.source).unwrap_or_default();
-        lint::warnings(&script.ast, &script.source, &text)
+        let found = lint::warnings(&script.ast, &script.source, &text);
+        found.into_iter().filter(|warning| self.context.is_news(warning)).collect()
     }
 
     /// Runs a whole script, after checking it and its parameters.
@@ -203,13 +217,20 @@ fn innermost(error: &EvalAltResult) -> &EvalAltResult {
 }
 
 /// While the flag is set, reads a lone `_` as the name of a variable: the last value of the REPL. Always
-/// reads `var`, a word that the engine reserves without using it, as a name: tensors have a variance.
+/// reads `var`, a word that the engine reserves without using it, as a name: tensors have a variance. Variables that
+/// closures take copies of have the names that [`Turns`] gives them.
 #[expect(deprecated, reason = "marks a volatile interface of the engine")]
-pub(super) fn read_names(engine: &mut Engine, flag: Arc<AtomicBool>) {
-    engine.on_parse_token(move |token, _, _| match token {
+pub(super) fn read_names(engine: &mut Engine, flag: Arc<AtomicBool>, turns: Turns) {
+    engine.on_parse_token(move |token, at, _| match token {
         Token::Underscore if flag.load(Ordering::Relaxed) => Token::Identifier(Box::new("_".into())),
         Token::Reserved(word) if word.as_str() == "var" => Token::Identifier(word),
-        token => token,
+        // A whole number that does not fit: the engine would go on with the nearest float.
+        Token::FloatConstant(number)
+            if number.1.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_') =>
+        {
+            Token::LexError(Box::new(LexError::MalformedNumber(number.1.to_string())))
+        }
+        token => turns.read(token, at),
     });
 }
 

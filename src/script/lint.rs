@@ -2,9 +2,10 @@
 //! neither what runs nor the exit code, and each says how to write what was meant, and how to write it so
 //! that it is taken as meant.
 //!
-//! One file a lint: [`backslash`].
+//! One file a lint: [`backslash`], [`division`].
 
 mod backslash;
+mod division;
 
 use rhai::{AST, Position};
 
@@ -20,7 +21,7 @@ pub struct Warning {
 /// Looks through a script and its text.
 type Lint = fn(&AST, &str) -> Vec<Warning>;
 
-const LINTS: &[Lint] = &[backslash::lint];
+const LINTS: &[Lint] = &[backslash::lint, division::lint];
 
 /// The warnings of all lints, in the order of the text.
 pub fn warnings(ast: &AST, source: &str, text: &str) -> Vec<Diagnostic> {
@@ -38,13 +39,15 @@ pub fn warnings(ast: &AST, source: &str, text: &str) -> Vec<Diagnostic> {
 
 #[cfg(test)]
 mod testing {
-    use rhai::Engine;
+    use rhai::{Engine, OptimizationLevel};
 
     /// Asserts which of these lines have a warning, and of which column.
     #[track_caller]
     pub fn check(lint: super::Lint, cases: &[(&str, Option<usize>)]) {
         for (code, column) in cases {
-            let found = lint(&Engine::new().compile(code).unwrap(), code);
+            let mut engine = Engine::new();
+            engine.set_optimization_level(OptimizationLevel::None);
+            let found = lint(&engine.compile(code).unwrap(), code);
             let columns: Vec<_> = found.iter().filter_map(|warning| warning.position.position()).collect();
             assert_eq!(columns, column.iter().copied().collect::<Vec<_>>(), "{code}");
         }

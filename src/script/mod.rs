@@ -6,6 +6,7 @@
 //!   refuse with [`error::fail`] and stand behind one [`gate`];
 //! - [`context`] what a running script shares with its bindings: options, parameters ([`params`]),
 //!   [`interrupt`], [`progress`], [`resume`];
+//! - [`operators`] and [`turns`], where the engine would be silently wrong: comparisons, division, closures in loops;
 //! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check),
 //!   [`lint`], run;
 //! - [`supervisor`] waits for a script's thread and its [`stack`], [`growth`] measures its values, [`held`] drops those
@@ -34,6 +35,7 @@ pub mod interrupt;
 pub mod limits;
 pub mod lint;
 pub mod modules;
+pub mod operators;
 pub mod panics;
 pub mod params;
 pub mod pattern;
@@ -45,6 +47,7 @@ pub mod source;
 pub mod stack;
 pub mod supervisor;
 pub mod terminal;
+pub mod turns;
 pub mod value;
 
 pub use api::Api;

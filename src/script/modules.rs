@@ -9,6 +9,7 @@ use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Share
 
 use super::context::Context;
 use super::error::{ScriptResult, fail};
+use super::turns::{Refused, Turns};
 use crate::nearest::nearest;
 
 /// The stdlib: the name that scripts import and the text.
@@ -26,6 +27,7 @@ pub fn is_embedded(name: &str) -> bool {
 #[derive(Clone)]
 pub struct Modules {
     context: Arc<Context>,
+    turns: Turns,
     state: Arc<Mutex<State>>,
 }
 
@@ -37,8 +39,8 @@ struct State {
 }
 
 impl Modules {
-    pub fn new(context: Arc<Context>) -> Self {
-        Self { context, state: Arc::default() }
+    pub fn new(context: Arc<Context>, turns: Turns) -> Self {
+        Self { context, turns, state: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -72,7 +74,14 @@ impl Modules {
 
     fn load(&self, engine: &Engine, name: &str, text: &str) -> ScriptResult<Shared<Module>> {
         self.context.sources.add(name, text);
-        let mut ast = engine.compile(text)?;
+        let mut ast = self.turns.compile(engine, &Scope::new(), text).map_err(|refused| match refused {
+            Refused::Syntax(error) => error.into(),
+            Refused::Closure(failure, position) => {
+                let mut error: Box<EvalAltResult> = failure.into();
+                error.set_position(position);
+                error
+            }
+        })?;
         ast.set_source(name);
         Ok(Module::eval_ast_as_new(Scope::new(), &ast, engine)?.into())
     }

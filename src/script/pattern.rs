@@ -33,7 +33,7 @@ impl Pattern {
     /// Every match from left to right, read by `read`: as in Python, an empty one may follow another match.
     ///
     /// # Errors
-    /// A search that takes too many steps.
+    /// A search that takes too many steps, or more matches than memory holds.
     pub fn find_all<T>(&self, text: &str, read: impl Fn(&Captures<'_, str>) -> T) -> Result<Vec<T>, Failure> {
         let (mut found, mut from, mut empty) = (Vec::new(), 0, false);
         loop {

@@ -12,6 +12,7 @@ use super::error::Error;
 use super::help;
 use super::host::{Host, read_names};
 use super::source::identifiers;
+use super::turns::Turns;
 
 /// What an input gave.
 #[derive(Debug, PartialEq, Eq)]
@@ -143,7 +144,8 @@ impl Session {
 pub fn is_complete(input: &str) -> bool {
     // Names do not matter here, so a bare engine does.
     let mut engine = Engine::new_raw();
-    read_names(&mut engine, Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch"))));
+    let flag = Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch")));
+    read_names(&mut engine, flag, Turns::default());
     let Err(error) = engine.compile(input) else { return true };
     let input = input.trim_end();
     let (line, column) = (error.position().line(), error.position().position().unwrap_or(0));

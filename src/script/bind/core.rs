@@ -150,9 +150,33 @@ fn numbers(api: &mut Api) {
         let text = format!("{:.digits$}", args::number(&x)?);
         text.parse().map_err(|_| expected("a number", &x).into())
     });
+    api.method("int", "floor_div(divisor: int) -> int", "the quotient rounded down, as Python's `//`")
+        .example("[7.floor_div(2), (-7).floor_div(2)]", "[3, -4]")
+        .native(|a: i64, b: i64| floor_div(a, b));
+    api.function("max(a: number, b: number) -> number", "the larger of two; NaN if one of them is")
+        .example("[max(2, 3), max(0.5, 0.0 / 0.0)]", "[3, NaN]")
+        .native(|a: f64, b: f64| larger(a, b))
+        .native(|a: i64, b: f64| larger(a as f64, b))
+        .native(|a: f64, b: i64| larger(a, b as f64));
+    api.function("min(a: number, b: number) -> number", "the smaller of two; NaN if one of them is")
+        .example("[min(2, 3), min(0.5, 0.0 / 0.0)]", "[2, NaN]")
+        .native(|a: f64, b: f64| -larger(-a, -b))
+        .native(|a: i64, b: f64| -larger(-(a as f64), -b))
+        .native(|a: f64, b: i64| -larger(-a, -(b as f64)));
     api.method("float", "to_int() -> int", "the number without what stands after its point; NaN is refused")
         .example("[2.7.to_int(), (-2.7).to_int()]", "[2, -2]")
         .native(|x: f64| to_int(x.trunc()));
+}
+
+fn floor_div(a: i64, b: i64) -> ScriptResult<i64> {
+    let quotient =
+        a.checked_div_euclid(b).ok_or_else(|| fail(format!("`{a}.floor_div({b})` has no value")))?;
+    // Euclid's remainder is never negative, the one that belongs to rounding down has the sign of the divisor.
+    Ok(if b < 0 && a.rem_euclid(b) != 0 { quotient - 1 } else { quotient })
+}
+
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
 }
 
 /// The int that `x` is; NaN and what is too large are refused.

@@ -168,6 +168,15 @@ mod tests {
             ("stderr([1])", "`stderr` of a single number; check what filtered the values"),
             ("std([1, \"2\"])", "element 1: expected a number, found `string`"),
             ("median([3, 1, 2])", "2.0"),
+            (
+                "let inf = 1.0 / 0.0; [median([inf, inf]), quantile([1, inf, inf], 0.75), median([1, inf])]",
+                "[inf, inf, inf]",
+            ),
+            (
+                "let nan = 0.0 / 0.0; [median([1, nan]), mean([1, nan]), quantile([-nan, 1], 0), std([1, nan])]",
+                "[NaN, NaN, NaN, NaN]",
+            ),
+            ("[quantile([5], 0.3), std([5]), median([5])]", "[5.0, 0.0, 5.0]"),
             ("quantile([3, 1, 2], 50)", "quantile 50 is not between 0 and 1; write 95 percent as `0.95`"),
             (
                 "bootstrap([0.0 / 0.0])",

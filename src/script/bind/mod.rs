@@ -1,5 +1,6 @@
 //! What scripts can call, one file a type; each fills the table through [`Api`].
 
+mod arrays;
 mod closure;
 mod core;
 mod data;
@@ -33,7 +34,7 @@ mod tensor_ops;
 mod tensor_reduce;
 mod tensor_show;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 mod tokens;
 mod trace;
 
@@ -44,6 +45,7 @@ pub fn register(api: &mut Api) {
     core::register(api);
     strings::register(api);
     order::register(api);
+    arrays::register(api);
     model::register(api);
     runs::register(api);
     tokens::register(api);

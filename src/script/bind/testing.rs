@@ -4,7 +4,7 @@ use crate::script::session::Reply;
 use crate::script::{Error, Host, HostOptions, Session};
 
 /// What the REPL prints for `code`, or `message; help` of its error. Files go to `options.out`.
-pub(super) fn run(code: &str, options: HostOptions) -> String {
+pub fn run(code: &str, options: HostOptions) -> String {
     match Session::new(Host::new(options)).submit(code) {
         Ok(Reply::Text(text)) => text,
         Ok(_) => String::new(),
@@ -17,7 +17,7 @@ pub(super) fn run(code: &str, options: HostOptions) -> String {
 }
 
 /// Checks what each line of script prints, or how it is refused.
-pub(super) fn check(cases: &[(&str, &str)]) {
+pub fn check(cases: &[(&str, &str)]) {
     for (code, expected) in cases {
         assert_eq!(run(code, HostOptions::default()), *expected, "{code}");
     }
