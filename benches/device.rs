@@ -122,7 +122,7 @@ fn tiny_checkpoints(table: &mut Table) {
         let logits = |model: &Arc<Model>| -> Vec<f32> {
             let prompts: Vec<_> = rows.iter().map(|ids| (id_tokens(model, ids), vec![])).collect();
             let runs = trace(model, &prompts, &[], &Control::default()).unwrap();
-            runs.iter().flat_map(|run| flat(run.logits())).collect()
+            runs.iter().flat_map(|run| flat(&run.logits(&Control::default()).unwrap())).collect()
         };
         let want = flat(&expected["logits"]);
         table.row(&format!("tiny {arch}, logits"), &logits(&tiny(arch)), &want);

@@ -155,7 +155,7 @@ fn what_is_watched_is_what_a_full_run_records() {
     let all: Vec<u32> = prompt.ids().iter().chain(&found[0].ids).copied().collect();
     let full =
         trace(&model, &[(id_tokens(&model, &all), vec![])], &[], &Control::default()).unwrap().remove(0);
-    let rows = |pos| full.read(&site.clone().at(pos)).unwrap();
+    let rows = |pos| read(&full, &site.clone().at(pos));
     assert!(max_diff(&found[0].watched[0].1, &rows(Pos::Range(0, prompt.len() as i64))) < 1e-5);
     for (step, row) in found[0].watched_steps[0].1.iter().enumerate() {
         assert!(max_diff(row, &rows(Pos::Index((prompt.len() + step) as i64))) < 1e-5);

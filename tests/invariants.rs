@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::Device;
 use common::*;
-use patchscript::model::{At, Axes, Point};
+use patchscript::model::{Axes, Point};
 use patchscript::run::{Control, Edit, Heads, Patch, Pos, Site, Value, trace};
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ fn patching_a_run_with_itself_changes_no_bit() {
         let (prompt, _) = pair(&model);
         let own = run(&model, &prompt, vec![], &all_sites(model.config()));
         let plain = run(&model, &prompt, vec![], &[]);
-        assert!(flat(own.logits()) == flat(plain.logits()), "{arch}: watching changes a run");
+        assert!(flat(&logits(&own)) == flat(&logits(&plain)), "{arch}: watching changes a run");
         for site in all_sites(model.config()) {
             for pos in [Pos::All, Pos::Index(3), Pos::List(vec![-1, 0, 5])] {
                 let patch = set(site.clone().at(pos.clone()), Value::Trace(own.clone()));
                 let patched = run(&model, &prompt, vec![patch], &[]);
-                assert!(flat(patched.logits()) == flat(plain.logits()), "{arch} {site} at {pos}");
+                assert!(flat(&logits(&patched)) == flat(&logits(&plain)), "{arch} {site} at {pos}");
                 assert_eq!(patched.ledger()[0].max_change, 0.0, "{arch} {site}");
                 assert_eq!(patched.ledger()[0].fired, 1, "{arch} {site}");
             }
@@ -40,7 +40,7 @@ fn patching_before_the_first_difference_changes_nothing() {
             for pos in [Pos::Index(0), Pos::Range(0, 4)] {
                 let patch = set(site.clone().at(pos), Value::Trace(donor.clone()));
                 let patched = run(&model, &prompt, vec![patch], &[]);
-                assert!(max_diff(patched.logits(), plain.logits()) < 1e-5, "{arch} {site}");
+                assert!(max_diff(&logits(&patched), &logits(&plain)) < 1e-5, "{arch} {site}");
             }
         }
     }
@@ -75,8 +75,8 @@ fn all_heads_together_are_the_whole() {
             let one_by_one = (0..n_heads).rev().map(|h| patch(Heads::One(h))).collect();
             let one_by_one = run(&model, &prompt, one_by_one, &[]);
             let many = run(&model, &prompt, vec![patch(Heads::Many((0..n_heads).rev().collect()))], &[]);
-            assert!(flat(whole.logits()) == flat(one_by_one.logits()), "{arch} z.{layer}");
-            assert!(flat(whole.logits()) == flat(many.logits()), "{arch} z.{layer}");
+            assert!(flat(&logits(&whole)) == flat(&logits(&one_by_one)), "{arch} z.{layer}");
+            assert!(flat(&logits(&whole)) == flat(&logits(&many)), "{arch} z.{layer}");
         }
     }
 }
@@ -88,18 +88,18 @@ fn the_residual_stream_adds_up() {
         let model = tiny(arch);
         let (prompt, _) = pair(&model);
         let run = run(&model, &prompt, vec![], &all_sites(model.config()));
-        let read = |point, layer| run.whole(At { point, layer }).unwrap();
+        let at = |point, layer| read(&run, &Site::new(point, layer));
         for layer in 0..model.config().n_layers {
-            let mid = (read(Point::ResidPre, layer) + read(Point::AttnOut, layer)).unwrap();
+            let mid = (at(Point::ResidPre, layer) + at(Point::AttnOut, layer)).unwrap();
             if !model.config().parallel {
-                assert!(max_diff(&mid, &read(Point::ResidMid, layer)) < 1e-5);
+                assert!(max_diff(&mid, &at(Point::ResidMid, layer)) < 1e-5);
             }
-            let post = (mid + read(Point::MlpOut, layer)).unwrap();
-            assert!(max_diff(&post, &read(Point::ResidPost, layer)) < 1e-5);
-            let rows = run.read(&Site::new(Point::Pattern, layer)).unwrap().sum(2).unwrap();
+            let post = (mid + at(Point::MlpOut, layer)).unwrap();
+            assert!(max_diff(&post, &at(Point::ResidPost, layer)) < 1e-5);
+            let rows = read(&run, &Site::new(Point::Pattern, layer)).sum(2).unwrap();
             assert!(max_diff(&rows, &rows.ones_like().unwrap()) < 1e-5, "{arch}: probabilities sum to 1");
-            let result = run.read(&Site::new(Point::Result, layer)).unwrap().sum(1).unwrap();
-            let without_bias = (read(Point::AttnOutRaw, layer) - result).unwrap();
+            let result = read(&run, &Site::new(Point::Result, layer)).sum(1).unwrap();
+            let without_bias = (at(Point::AttnOutRaw, layer) - result).unwrap();
             let first = without_bias.get(0).unwrap();
             let spread = max_diff(&without_bias, &first.broadcast_as(without_bias.dims()).unwrap());
             assert!(spread < 1e-5, "{arch}: heads' results miss the output by more than a bias: {spread}");
@@ -125,12 +125,12 @@ fn a_batch_changes_no_result() {
         let together = trace(&model, &prompts, &sites, &Control::default()).unwrap();
         for ((tokens, patches), packed) in prompts.iter().zip(&together) {
             let alone = run(&model, tokens, patches.clone(), &sites);
-            assert!(max_diff(packed.logits(), alone.logits()) < 1e-5, "{arch}");
+            assert!(max_diff(&logits(packed), &logits(&alone)) < 1e-5, "{arch}");
             for site in &sites {
-                let alone = alone.read(site).unwrap();
+                let alone = read(&alone, site);
                 let largest =
                     flat(&alone).into_iter().filter(|x| x.is_finite()).fold(1f32, |m, x| m.max(x.abs()));
-                let diff = max_diff(&packed.read(site).unwrap(), &alone) / largest;
+                let diff = max_diff(&read(packed, site), &alone) / largest;
                 assert!(diff < 1e-5, "{arch} {site}: {diff} of its largest entry");
             }
         }
@@ -146,7 +146,7 @@ fn heads_set_to_zero_leave_the_bias_alone() {
         let out = Site::new(Point::AttnOutRaw, 1).at(Pos::Range(3, 7));
         for point in [Point::Result, Point::Z, Point::Pattern] {
             let zero = Patch::new(Site::new(point, 1).at(Pos::Range(3, 7)), Edit::Zero);
-            let left = run(&model, &prompt, vec![zero], &[]).read(&out).unwrap();
+            let left = read(&run(&model, &prompt, vec![zero], &[]), &out);
             let first = left.narrow(0, 0, 1).unwrap().broadcast_as(left.shape()).unwrap();
             assert_eq!(max_diff(&left, &first), 0.0, "{arch} {point:?}");
             assert!(max_diff(&left, &left.zeros_like().unwrap()) == 0.0 || model.config().biases.attn_out);
@@ -176,7 +176,7 @@ fn the_order_of_patches_never_shows() {
     for turn in 1..patches.len() {
         let mut turned = patches.clone();
         turned.rotate_left(turn);
-        assert!(flat(first.logits()) == flat(run(&model, &prompt, turned, &[]).logits()));
+        assert!(flat(&logits(&first)) == flat(&logits(&run(&model, &prompt, turned, &[]))));
     }
 }
 
@@ -187,7 +187,7 @@ fn what_is_hidden_stays_hidden_whatever_scores_are_set() {
         let (prompt, _) = pair(&model);
         let patch = Patch::new(Site::new(Point::AttnScores, 0), Edit::Zero);
         let run = run(&model, &prompt, vec![patch], &[Site::new(Point::Pattern, 0)]);
-        let pattern = run.read(&Site::new(Point::Pattern, 0).heads(Heads::One(1))).unwrap();
+        let pattern = read(&run, &Site::new(Point::Pattern, 0).heads(Heads::One(1)));
         let window = model.config().kind(0).window.unwrap_or(usize::MAX);
         for (query, row) in pattern.to_vec2::<f32>().unwrap().iter().enumerate() {
             for (key, &p) in row.iter().enumerate() {
@@ -211,7 +211,7 @@ fn edits_do_what_they_say() {
                 continue;
             }
             let site = site.at(Pos::List(vec![6, 2]));
-            let x = plain.read(&site).unwrap().to_device(&Device::Cpu).unwrap();
+            let x = read(&plain, &site).to_device(&Device::Cpu).unwrap();
             let v = random(x.dims(), 7);
             let r = random(&x.dims()[x.rank() - 1..], 8);
             let unit = r.broadcast_div(&r.sqr().unwrap().sum_all().unwrap().sqrt().unwrap()).unwrap();
@@ -232,7 +232,7 @@ fn edits_do_what_they_say() {
             for (edit, want) in cases {
                 let name = edit.name();
                 let patched = run(&model, &prompt, vec![Patch::new(site.clone(), edit)], &[]);
-                let diff = max_diff(&patched.read(&site).unwrap(), &want);
+                let diff = max_diff(&read(&patched, &site), &want);
                 assert!(diff < 1e-5, "{arch} {name} {site}: {diff}");
             }
         }

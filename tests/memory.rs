@@ -63,7 +63,7 @@ fn a_sweep_stays_within_its_budget() {
     ];
     // The donor's activations belong to the script, as do the cells.
     for patch in cases.iter().flat_map(|(_, cells, _)| cells.iter().flatten()) {
-        donor.read(&patch.site).unwrap();
+        read(&donor, &patch.site);
     }
     let before = status("VmRSS:");
     let held = |cells: &[Vec<Patch>], metric, memory| {

@@ -3,9 +3,9 @@
 mod common;
 
 use common::*;
-use patchscript::model::{At, Model, Point};
+use patchscript::model::{Model, Point};
 use patchscript::run::generate::{GenerateOptions, generate};
-use patchscript::run::{Control, Site, trace};
+use patchscript::run::{Control, Pos, Site, trace};
 use std::sync::Arc;
 
 #[test]
@@ -39,8 +39,8 @@ fn agrees(arch: &str, model: &Arc<Model>) {
             let diff = max_diff(found, &expected[name].get(i).unwrap());
             assert!(diff < 1e-4, "{arch} prompt {i} {name}: {diff}");
         };
-        let whole = |point, layer| run.whole(At { point, layer }).unwrap();
-        close("logits", run.logits());
+        let whole = |point, layer| read(run, &Site::new(point, layer));
+        close("logits", &logits(run));
         for layer in 0..n_layers {
             close(&format!("hidden_states.{layer}"), &whole(Point::ResidPre, layer));
             close(&format!("resid_post.{layer}"), &whole(Point::ResidPost, layer));
@@ -65,7 +65,7 @@ fn windows_matter_from_their_length_on() {
     let (windowed, full) = (tiny("mistral"), tiny_with("mistral", &config));
     let prompt = pair(&windowed).0;
     let [windowed, full] = [windowed, full].map(|model| run(&model, &prompt, vec![], &[]));
-    let diff = |pos: usize| max_diff(&windowed.logits().get(pos).unwrap(), &full.logits().get(pos).unwrap());
+    let diff = |pos: usize| max_diff(&logits(&windowed).get(pos).unwrap(), &logits(&full).get(pos).unwrap());
     assert!((0..5).all(|pos| diff(pos) < 1e-5));
     assert!((5..prompt.len()).all(|pos| diff(pos) > 1e-2));
 }
@@ -102,8 +102,7 @@ fn agrees_with_golden(model: &Arc<Model>, golden: &serde_json::Value, tolerance:
         assert!(diff < tolerance, "{text:?}: top-10 logits differ by {diff}");
 
         for (layer, want) in floats(&prompt["resid_post_norm"]).into_iter().enumerate() {
-            let whole = run.whole(At { point: Point::ResidPost, layer }).unwrap();
-            let last = whole.get(whole.dim(0).unwrap() - 1).unwrap();
+            let last = read(&run, &Site::new(Point::ResidPost, layer).at(Pos::Last));
             let norm = last.sqr().unwrap().sum_all().unwrap().sqrt().unwrap().to_scalar::<f32>().unwrap();
             assert!((norm / want - 1.0).abs() < 1e-3, "{text:?} layer {layer}: norm {norm}, expected {want}");
         }
@@ -138,8 +137,7 @@ fn points_agree(run: &patchscript::run::Trace, points: &serde_json::Value) {
                 Site::new(point, layer.parse().unwrap())
             }
         };
-        let whole = run.whole(site.at).unwrap();
-        let last = flat(&whole.get(whole.dim(0).unwrap() - 1).unwrap());
+        let last = flat(&read(run, &site.at(Pos::Last)));
         let norm = last.iter().map(|x| x * x).sum::<f32>().sqrt();
         let want_norm = want["norm"].as_f64().unwrap() as f32;
         assert!((norm / want_norm - 1.0).abs() < 1e-3, "{name}: norm {norm}, expected {want_norm}");

@@ -22,7 +22,7 @@ fn logits(path: &Path, quantized: bool) -> (Vec<f32>, usize, usize) {
         // Kernels for few rows and for more.
         for len in [40, 3] {
             let ids: Vec<u32> = (0..len).map(|i| i * i + 5).collect();
-            found.extend(flat(run(&model, &id_tokens(&model, &ids), vec![], &[]).logits()));
+            found.extend(flat(&common::logits(&run(&model, &id_tokens(&model, &ids), vec![], &[]))));
         }
     });
     (found, peak.saturating_sub(before), dense)

@@ -116,3 +116,65 @@ fn decoding_keeps_pace_with_a_plain_product() {
     // Bound by memory, and at 190 with scalar code.
     assert!(ratio < 40.0, "{ratio}");
 }
+
+/// What a script took that prints one number: time, the most memory, and the number.
+#[cfg(target_os = "linux")]
+fn watched(code: &str, args: &[&str]) -> (Duration, usize, usize) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = folder.path().join("watched.rhai");
+    std::fs::write(&script, code).expect("the script");
+    let start = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_patchscript"))
+        .arg("run")
+        .arg(&script)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let result = loop {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+        peak = peak.max(kib.unwrap_or(0) * 1024);
+        if let Some(result) = child.try_wait().expect("a result") {
+            break result;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let time = start.elapsed();
+    assert!(result.success());
+    let mut printed = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().expect("piped"), &mut printed).expect("a number");
+    (time, peak, printed.trim().parse().expect("a number"))
+}
+
+/// What traces keep is what they recorded, and what a pass holds beside it fits `--memory`, however many prompts there
+/// are. At once they take no longer than in batches.
+#[cfg(target_os = "linux")]
+#[test]
+fn two_thousand_prompts_are_traced_within_the_memory_limit() {
+    let Some(model) = smollm2_path() else { return };
+    let model = model.display().to_string();
+    let args = ["--offline", "--memory", "1GiB", "--model", &model];
+    let prompts = "let m = load(); let names = [\"Anna\", \"Ben\", \"Carla\", \"Dan\", \"Eve\"];
+        let prompts = []; for i in 0..2000 { prompts.push(`${names[i % 5]} has ${i} apples.`); }";
+    let tokens = "let n = 0; for run in runs { n += run.tokens.len; } print(n);";
+    // The weights, as few rows unfold them.
+    let (_, loaded, _) = watched("let m = load(); m.trace(\"Anna has\"); print(1);", &args);
+    let at_once = format!("{prompts} let runs = m.trace(prompts); {tokens}");
+    let (time, peak, n) = watched(&at_once, &args);
+    let results = n * (30 + 1) * 576 * size_of::<f32>();
+    let allowed = loaded + results + (1 << 30);
+    println!("{n} tokens, {} of {} MiB, {time:?}", peak >> 20, allowed >> 20);
+    assert!(peak <= allowed, "{peak} bytes held, {allowed} allowed");
+    let batches = format!(
+        "{prompts} let runs = []; for i in 0..10 {{ runs.append(m.trace(prompts.extract(i * 200, 200))); }} {tokens}"
+    );
+    let (in_batches, _, _) = watched(&batches, &args);
+    println!("in ten batches {in_batches:?}");
+    assert!(time < in_batches.mul_f64(1.15), "{time:?}, in batches {in_batches:?}");
+}

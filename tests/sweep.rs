@@ -54,7 +54,7 @@ fn every_metric(clean: Arc<Trace>, prompt: &Tokens) -> Vec<Metric> {
 /// The metric of a full run, as a range: ranks of nearly equal logits may go either way.
 fn reference(metric: &Metric, run: &Trace) -> (f64, f64) {
     let Kind::Rank(TokenSet::Ids(ids)) = &metric.kind else {
-        let value = metric.of(run).unwrap();
+        let value = metric.of(run, &Control::default()).unwrap();
         return (value, value);
     };
     let logits = flat(&run.last().unwrap());
@@ -278,7 +278,7 @@ fn a_loss_sees_what_comes_before_its_tokens() {
     assert_eq!(found.fates, fates);
     let runs: Vec<_> = cells.iter().map(|cell| run(&model, &prompt, cell.clone(), &[])).collect();
     check("loss", &cells, &runs, &metric, &found);
-    let logits = flat(&run(&model, &prompt, vec![], &[]).logits().narrow(0, 7, 3).unwrap());
+    let logits = flat(&logits(&run(&model, &prompt, vec![], &[])).narrow(0, 7, 3).unwrap());
     let nll = |(row, &id): (&[f32], &u32)| -log_softmax(row)[id as usize];
     let expected: f64 = logits.chunks(320).zip(&prompt.ids()[8..]).map(nll).sum::<f64>() / 3.0;
     assert!((found.base - expected).abs() < 1e-5, "{} instead of {expected}", found.base);

@@ -36,7 +36,7 @@ fn with(arch: &str, tensors: &Tensors) -> TempDir {
 
 fn logits(folder: &Path) -> Vec<f32> {
     let model = load(folder.to_str().unwrap());
-    flat(run(&model, &pair(&model).0, vec![], &[]).logits())
+    flat(&common::logits(&run(&model, &pair(&model).0, vec![], &[])))
 }
 
 fn error(folder: &Path) -> String {

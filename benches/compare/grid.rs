@@ -46,7 +46,10 @@ impl Pair {
     pub fn predicted(&self, model: &Arc<Model>, cells: &[(usize, usize)]) -> f64 {
         let seconds = |cells: &[(usize, usize)]| {
             let patches = self.patches(model, cells);
-            explain(model, &self.base, &patches, &self.metric, &Control::default()).unwrap().seconds
+            explain(model, &self.base, &patches, &self.metric, &Control::default())
+                .unwrap()
+                .measured_seconds(model)
+                .unwrap()
         };
         // The donor's first run is not the plan's. A patch after the last layer costs no more than base run and donor.
         let run = seconds(&[(model.config().n_layers - 1, self.base.len() - 1)]) / 2.0;

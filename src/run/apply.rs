@@ -23,7 +23,7 @@ impl Placed<'_> {
         self.write.selection.rows.iter().map(|&row| row - self.first)
     }
 
-    fn packed_rows(&self) -> impl Iterator<Item = usize> {
+    pub fn packed_rows(&self) -> impl Iterator<Item = usize> {
         self.own_rows().map(|row| row + self.start)
     }
 }

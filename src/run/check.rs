@@ -98,7 +98,7 @@ pub fn speed(model: &Arc<Model>, control: &Control) -> Result<Speed> {
 /// Every site takes part: set to its own value it changes no bit, set to zero it changes.
 fn sites(model: &Arc<Model>, prompt: &Tokens, plain: &Trace, control: &Control) -> Result<[Finding; 2]> {
     let config = model.config();
-    let want = values(plain.logits())?;
+    let want = values(&plain.logits(control)?)?;
     let (mut broken, mut silent, mut checked) = (Vec::new(), Vec::new(), 0);
     for point in Point::ALL {
         let layers = if point.in_layer() { config.n_layers } else { 1 };
@@ -114,7 +114,7 @@ fn sites(model: &Arc<Model>, prompt: &Tokens, plain: &Trace, control: &Control) 
         };
         let patched = run(model, prompt, sites.iter().map(set).collect(), &[], control)?;
         let fired = patched.ledger().iter().all(|entry| entry.fired == 1 && entry.max_change == 0.0);
-        if !fired || values(own.logits())? != want || values(patched.logits())? != want {
+        if !fired || values(&own.logits(control)?)? != want || values(&patched.logits(control)?)? != want {
             broken.push(point.name());
         }
         let middle = Patch { allow_noop: true, ..Patch::new(sites[layers / 2].clone(), Edit::Zero) };
@@ -138,7 +138,7 @@ fn packed(model: &Arc<Model>, prompts: &[Tokens], control: &Control) -> Result<F
     let inputs: Vec<_> = prompts.iter().map(|prompt| (prompt.clone(), vec![])).collect();
     let mut differ = Difference::default();
     for (packed, prompt) in trace(model, &inputs, &[], control)?.iter().zip(prompts) {
-        differ.add(packed.logits(), run(model, prompt, vec![], &[], control)?.logits())?;
+        differ.add(&packed.logits(control)?, &run(model, prompt, vec![], &[], control)?.logits(control)?)?;
     }
     Ok(differ.finding("prompts run together as they run alone", model))
 }
@@ -147,7 +147,7 @@ fn prefix(model: &Arc<Model>, whole: &Trace, control: &Control) -> Result<Findin
     let len = whole.tokens().len() / 2;
     let part = run(model, &whole.tokens().slice(0..len), vec![], &[], control)?;
     let mut differ = Difference::default();
-    differ.add(part.logits(), &whole.logits().narrow(0, 0, len)?)?;
+    differ.add(&part.logits(control)?, &whole.logits(control)?.narrow(0, 0, len)?)?;
     Ok(differ.finding("later tokens never show in earlier ones", model))
 }
 
@@ -157,7 +157,7 @@ fn continued(model: &Arc<Model>, prompt: &Tokens, control: &Control) -> Result<F
     let made = generate(model, &[(prompt.clone(), vec![])], &options, control)?.swap_remove(0);
     let all = tokens(model, [prompt.ids(), made.ids.as_slice()].concat());
     let whole = run(model, &all, vec![], &[], control)?;
-    let rows = whole.logits().narrow(0, prompt.len() - 1, made.ids.len())?.to_dtype(DType::F32)?;
+    let rows = whole.logits(control)?.narrow(0, prompt.len() - 1, made.ids.len())?.to_dtype(DType::F32)?;
     let index = Tensor::new(made.ids.as_slice(), rows.device())?.unsqueeze(1)?;
     let logprobs = candle_nn::ops::log_softmax(&rows, 1)?.gather(&index, 1)?.flatten_all()?;
     let mut differ = Difference::default();

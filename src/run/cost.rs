@@ -1,4 +1,5 @@
-//! What a sweep costs: its arithmetic, the weights that it brings in, and how long both take on this machine.
+//! What a sweep costs: its arithmetic, the weights that it brings in, and how long both take, nominally and on this
+//! machine.
 
 use super::error::Result;
 use crate::model::family::MlpKind;
@@ -63,8 +64,16 @@ impl Speed {
         flops * self.per_flop + weights * self.per_weight
     }
 
+    /// A round figure, the same on every machine: of two cores, or of a card.
+    pub fn nominal(device: &Device) -> Speed {
+        match device.is_cpu() {
+            true => Speed { per_flop: 1.0 / 100e9, per_weight: 1.0 / 2e9 },
+            false => Speed { per_flop: 1.0 / 50e12, per_weight: 1.0 / 500e9 },
+        }
+    }
+
     /// Measured once a process, on a product of few rows and one of many.
-    pub fn of(device: &Device, dtype: DType) -> Result<Speed> {
+    pub fn measured(device: &Device, dtype: DType) -> Result<Speed> {
         static SPEEDS: Mutex<Option<HashMap<(DeviceLocation, DType), Speed>>> = Mutex::new(None);
         let mut speeds = SPEEDS.lock().unwrap_or_else(PoisonError::into_inner);
         let speeds = speeds.get_or_insert_default();

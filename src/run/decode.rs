@@ -4,9 +4,10 @@ use super::apply::{Placed, larger};
 use super::control::Control;
 use super::error::{Result, RunError};
 use super::generate::{GenerateOptions, Sequence};
-use super::memory::PASS_ROWS;
+use super::memory;
 use super::patch::{self, Patch, Write};
 use super::recorder::Recorder;
+use super::rows::own_rows;
 use super::select::Selection;
 use super::site::{Pos, Site};
 use crate::model::{At, Axes, Batch, Hook, Kv, Model, ModelError, Point, Segment};
@@ -61,16 +62,14 @@ impl<'a> Wave<'a> {
         let shared = if all_rows { 0 } else { shared_prefix(sequences, &writes) };
         let prefix = wave.run_prefix(sequences, shared)?;
         let mut logits = Vec::new();
-        let mut from = 0;
-        while from < sequences.len() {
-            let mut rows = 0;
-            let fits = sequences[from..].iter().take_while(|s| {
-                rows += s.prompt.len() - shared;
-                rows <= PASS_ROWS
-            });
-            let to = from + fits.count().max(1);
-            logits.push(wave.prefill_some(&mut sequences[from..to], &writes[from..to], &prefix)?);
-            from = to;
+        let looked_at = writes.iter().flatten().map(|write| write.selection.at).chain(wave.watched());
+        let looked_at: BTreeSet<At> = looked_at.collect();
+        let looked_at: Vec<At> = looked_at.into_iter().collect();
+        let lens = sequences.iter().map(|s| s.prompt.len() - shared);
+        let budget = memory::budget(control, &model.transformer.device);
+        for range in memory::prefills(model, lens, shared, &looked_at, budget) {
+            control.check()?;
+            logits.push(wave.prefill_some(&mut sequences[range.clone()], &writes[range], &prefix)?);
         }
         for (s, writes) in sequences.iter().zip(&writes) {
             if let Some(write) = writes.iter().find(|w| s.changes[w.index].1 == 0.0 && !w.allow_noop) {
@@ -242,7 +241,7 @@ impl Pass {
         }
         let rows = self.batch.rows_of(segment);
         let missing = || ModelError::Tensor("a pass did not reach a watched site".into());
-        Ok(self.kept.get(&at).ok_or_else(missing)?.narrow(0, rows.start, rows.len())?.copy()?)
+        own_rows(self.kept.get(&at).ok_or_else(missing)?, &rows)
     }
 }
 

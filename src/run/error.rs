@@ -15,6 +15,8 @@ pub enum RunError {
     /// Sites, each with a family on which the text means it.
     #[error("`{text}` is {}", .meanings.iter().map(|(site, arch)| format!("`{site}` on {arch}")).collect::<Vec<_>>().join(", "))]
     AmbiguousSite { text: String, meanings: Vec<(String, &'static str)> },
+    #[error("`{text}` names several sites, where one is read")]
+    ManySites { text: String },
     #[error("`{site}` needs a layer")]
     NeedsLayer { site: &'static str },
     #[error("`{site}` stands once in the model and takes no layer")]
@@ -120,6 +122,9 @@ impl RunError {
                 let sites: Vec<_> = meanings.iter().map(|(site, _)| format!("`{site}`")).collect();
                 Some(format!("write the one that is meant: {}", sites.join(" or ")))
             }
+            RunError::ManySites { text } => Some(format!(
+                "write one, like `resid_post.0`; several are recorded by `m.trace(prompt, \"{text}\")`"
+            )),
             RunError::NeedsLayer { site } => Some(format!("write `{site}.0`, or call `{site}(0)`")),
             RunError::TakesNoLayer { site } => Some(format!("write `{site}`")),
             RunError::LayerRange { n_layers, .. } => Some(format!("layers count from 0 to {}", n_layers - 1)),

@@ -1,5 +1,6 @@
 //! What a sweep would take, before it runs: cells, rows, arithmetic, memory and time.
 
+use super::again;
 use super::control::Control;
 use super::cost::{Speed, layer_weights, run_flops, unembed_flops, write_flops};
 use super::error::Result;
@@ -9,7 +10,6 @@ use super::patch::Patch;
 use super::plan::{Fate, Plan, plan};
 use super::sweep;
 use super::tokens::Tokens;
-use super::trace;
 use crate::model::Model;
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +33,9 @@ pub struct Explanation {
     pub flops: f64,
     /// The most bytes held at once beyond weights and what the script holds.
     pub peak_bytes: usize,
-    /// At the speed of matrix products on this device.
+    /// Weights that all passes bring in, however many rows these meet.
+    pub weights: f64,
+    /// At a nominal speed, so that it tells nothing of the machine.
     pub seconds: f64,
 }
 
@@ -102,13 +104,12 @@ pub fn explain(
     }
     let mut weights = (passes * layer_weights(config)) as f64;
     let mut donors = 0;
-    for (trace, ats) in plan.donors(cells) {
-        let missing = trace.missing(&ats);
+    for (trace, missing) in again::lacking(&plan.donors(cells), control) {
         let config = trace.model().config();
-        let layers = trace::depth(&missing, config.n_layers);
+        let layers = again::depth(&missing, config.n_layers);
         flops += run_flops(config, trace.tokens().len(), 0) * layers as f64;
         weights += (layers * layer_weights(config)) as f64;
-        donors += usize::from(!missing.is_empty());
+        donors += 1;
     }
 
     let mut entering = vec![0; config.n_layers + 1];
@@ -116,7 +117,7 @@ pub fn explain(
         entering[work.entry] += 1;
     }
     let walk = chunks.iter().map(|chunk| chunk.bytes).max().unwrap_or(0);
-    let speed = Speed::of(&model.transformer.device, model.transformer.dtype)?;
+    let speed = Speed::nominal(&model.transformer.device);
     let Plan { fates, .. } = &plan;
     Ok(Explanation {
         tokens: len,
@@ -127,6 +128,7 @@ pub fn explain(
         chunks: chunks.len(),
         flops,
         peak_bytes: memory::base_run(model, len) + walk,
+        weights,
         seconds: speed.seconds(flops, weights),
     })
 }
@@ -149,12 +151,20 @@ impl fmt::Display for Explanation {
         writeln!(f, "  donors       {} to run", self.donors)?;
         writeln!(f, "  arithmetic   {}FLOP", scaled(self.flops, 1000.0, ["", "k", "M", "G", "T", "P"]))?;
         let bytes = scaled(self.peak_bytes as f64, 1024.0, ["", "Ki", "Mi", "Gi", "Ti", "Pi"]);
-        writeln!(f, "  memory       {bytes}B beyond the weights")?;
-        write!(f, "  time         {:.2} s or more", self.seconds)
+        write!(f, "  memory       {bytes}B beyond the weights")
     }
 }
 
 impl Explanation {
+    /// The time that it takes at the speed of matrix products here. No script may learn it: that would be a clock.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn measured_seconds(&self, model: &Model) -> Result<f64> {
+        let speed = Speed::measured(&model.transformer.device, model.transformer.dtype)?;
+        Ok(speed.seconds(self.flops, self.weights))
+    }
+
     /// "entered at 12 of 30: 1..12", the layers as ranges.
     fn layers_entered(&self) -> String {
         let n_layers = self.rows.len();

@@ -2,6 +2,7 @@
 //! prefill together (what all of them share at the front, once); then every growing sequence adds one row to each
 //! step, and finished ones leave. [`super::decode`] holds the passes, [`super::choose`] picks the tokens.
 
+use super::again;
 use super::choose::{self, Sampler};
 use super::control::Control;
 use super::decode::Wave;
@@ -113,6 +114,9 @@ pub fn generate(
     control: &Control,
 ) -> Result<Vec<Generation>> {
     check(model, prompts, options)?;
+    let patches = prompts.iter().flat_map(|(_, patches)| patches);
+    let reads = patches.flat_map(|patch| patch.edit.donors().iter().map(|donor| (&**donor, patch.site.at)));
+    control.note_unrecorded(again::record(&again::wanted(reads), control)?);
     let wanted: Vec<(&Tokens, &[Patch], usize)> = prompts
         .iter()
         .flat_map(|(prompt, patches)| (0..options.n).map(move |k| (prompt, patches.as_slice(), k)))

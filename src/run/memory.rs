@@ -1,12 +1,15 @@
-//! How much memory a run may take, and how much a sweep takes: its cells are split so that it stays within.
+//! How much memory a run may take, and how much it takes: prompts and cells are split so that it stays within.
 
 use super::control::Control;
+use super::patch::Patch;
 use super::plan::Work;
 use super::select::Cols;
+use super::tokens::Tokens;
 use crate::memory;
 use crate::model::family::MlpKind;
-use crate::model::{Axes, Config, Model, Point, ops};
+use crate::model::{At, Axes, Config, Model, Point, ops};
 use candle_core::{DType, Device};
+use std::ops::Range;
 
 /// Rows of one pass: enough for products at full speed, few enough that memory once touched is used again.
 pub const PASS_ROWS: usize = 2048;
@@ -60,6 +63,74 @@ pub fn chunks(model: &Model, len: usize, columns: usize, work: &[Work], budget: 
         }
     }
     chunks
+}
+
+/// Splits prompts, in their order, so that the rows of one pass fit `budget` bytes beyond what it records; a single
+/// prompt is never split. The pass records `ats`.
+pub fn passes(
+    model: &Model,
+    prompts: &[(Tokens, Vec<Patch>)],
+    ats: &[At],
+    budget: usize,
+) -> Vec<Range<usize>> {
+    let of_prompt = |(tokens, patches): &(Tokens, Vec<Patch>)| {
+        let brought = patches.iter().map(|patch| patch.site.at).collect::<Vec<_>>();
+        (tokens.len(), [ats, &brought].concat())
+    };
+    split(prompts.iter().map(of_prompt), |len, ats| Sizes::new(model, len, 1).whole(ats), budget)
+}
+
+/// The same for prompts of a generation, whose pass keeps the keys and values of all layers until they have a place.
+/// `lens`: rows of each, `past`: tokens before them.
+pub fn prefills(
+    model: &Model,
+    lens: impl Iterator<Item = usize>,
+    past: usize,
+    ats: &[At],
+    budget: usize,
+) -> Vec<Range<usize>> {
+    let Config { n_layers, n_kv_heads, d_head, .. } = *model.config();
+    let row = |len: usize, ats: &[At]| {
+        let sizes = Sizes::new(model, past + len, 1);
+        sizes.whole(ats) + 2 * n_layers * n_kv_heads * d_head * sizes.element
+    };
+    split(lens.map(|len| (len, ats.to_vec())), row, budget)
+}
+
+/// Splits prompts of so many rows, in their order. `row`: the bytes of one row where the longest prompt has so many and
+/// the places are looked at.
+fn split(
+    prompts: impl Iterator<Item = (usize, Vec<At>)>,
+    row: impl Fn(usize, &[At]) -> usize,
+    budget: usize,
+) -> Vec<Range<usize>> {
+    let mut passes: Vec<Range<usize>> = Vec::new();
+    let (mut rows, mut longest, mut bytes) = (0, 0, 0);
+    for (i, (len, ats)) in prompts.enumerate() {
+        let longer = longest.max(len);
+        let widest = bytes.max(row(longer, &ats));
+        match passes.last_mut() {
+            Some(pass) if rows + len <= PASS_ROWS && (rows + len).saturating_mul(widest) <= budget => {
+                pass.end = i + 1;
+                (rows, longest, bytes) = (rows + len, longer, widest);
+            }
+            _ => {
+                passes.push(i..i + 1);
+                (rows, longest, bytes) = (len, len, row(len, &ats));
+            }
+        }
+    }
+    passes
+}
+
+/// Bytes of what a run of `len` tokens records at `ats`.
+pub fn recorded(model: &Model, len: usize, ats: &[At]) -> usize {
+    let numbers = |at: &At| match at.point.axes(model.config()) {
+        Axes::Row { width } => len * width,
+        Axes::Heads { heads, width } => len * heads * width,
+        Axes::Scores { heads } => heads * len * len,
+    };
+    ats.iter().map(numbers).sum::<usize>() * model.transformer.dtype.size_in_bytes()
 }
 
 /// Bytes of the base run: what it keeps, and one layer's work beyond that.
@@ -127,6 +198,13 @@ impl Sizes<'_> {
             columns,
             unpacked: if transformer.quantized { unpacked } else { 0 },
         }
+    }
+
+    /// Bytes a row of whole prompts, in a pass that looks at `ats`: the widest moment of a layer, what enters and leaves
+    /// it, and the row once more of what is recorded, while each prompt takes its own.
+    fn whole(&self, ats: &[At]) -> usize {
+        let widest = ats.iter().map(|at| self.patch(at.point, false)).max().unwrap_or(0);
+        (self.layer().max(widest) + 3 * self.config.d_model) * self.element
     }
 
     /// What a row holds all the way through a layer: the stream before and after attention, norms, what attention

@@ -1,11 +1,12 @@
 //! Metrics: one number from the logits, for all but the loss those at the last position.
 
+use super::control::Control;
 use super::error::{Result, RunError};
+use super::logits;
 use super::tokens::Tokens;
 use super::trace::Trace;
 use crate::model::tokenizer::Bos;
 use crate::model::{Model, ModelError};
-use candle_core::DType;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -181,11 +182,9 @@ impl Metric {
     }
 
     /// The metric of a traced run.
-    pub fn of(&self, trace: &Trace) -> Result<f64> {
+    pub fn of(&self, trace: &Trace, control: &Control) -> Result<f64> {
         let resolved = self.resolve(trace.model(), trace.tokens())?;
-        let rows = resolved.rows();
-        let read = trace.logits().narrow(0, rows.start, rows.len())?;
-        let read = read.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let read = logits::numbers(&trace.logits_at(resolved.rows(), control)?)?;
         match resolved.columns() {
             Some(ids) => resolved.eval(&ids.iter().map(|&id| read[id as usize]).collect::<Vec<_>>()),
             None => resolved.eval(&read),

@@ -74,8 +74,63 @@ fn paths(family: &Family) -> Vec<(String, Point)> {
     paths
 }
 
+/// What stands for every site in the sites of a run.
+const ALL: &str = "all";
+
+/// The sites that a text names where several may stand: one by any spelling; with `*` in the place of its layer that of
+/// every layer (`z.*`, `z.*.3`, `blocks.*.hook_resid_post`); all that this architecture has with `all`, except logits,
+/// which every run can tell.
+pub fn parse_many(text: &str, config: &Config) -> Result<Vec<Site>> {
+    let text = text.trim();
+    let layers = |point: Point| if point.in_layer() { config.n_layers } else { 1 };
+    if text == ALL {
+        let points = Point::ALL.into_iter().filter(|&point| point != Point::Logits);
+        let points = points.filter(|point| point.absent(config).is_none());
+        return Ok(points
+            .flat_map(|point| (0..layers(point)).map(move |layer| Site::new(point, layer)))
+            .collect());
+    }
+    if !text.contains('*') {
+        return parse(text).map(|site| vec![site]);
+    }
+    // All heads or neurons, which a site without them is anyway.
+    let numbered = match text.strip_suffix(".*") {
+        Some(site) if site.contains('.') => site,
+        _ => text,
+    };
+    let at = |layer: &str| {
+        parse(&numbered.replace('*', layer)).map_err(|error| match error {
+            RunError::UnknownSite { .. } => {
+                RunError::UnknownSite { text: text.into(), nearest: nearest(text) }
+            }
+            RunError::AmbiguousSite { meanings, .. } => RunError::AmbiguousSite {
+                text: text.into(),
+                meanings: meanings.into_iter().map(|(site, arch)| (site.replace(".0", ".*"), arch)).collect(),
+            },
+            error => error,
+        })
+    };
+    let first = at("0")?;
+    if !numbered.contains('*') {
+        return Ok(vec![first]);
+    }
+    let every_layer = (0..config.n_layers).map(|layer| {
+        let mut site = first.clone();
+        site.at.layer = layer;
+        site
+    });
+    match at("1")?.at.layer {
+        1 => Ok(every_layer.collect()),
+        // The star stands for something else.
+        _ => Err(RunError::UnknownSite { text: text.into(), nearest: None }),
+    }
+}
+
 pub fn parse(text: &str) -> Result<Site> {
     let text = text.trim();
+    if text.contains('*') || text == ALL {
+        return Err(RunError::ManySites { text: text.into() });
+    }
     let hook = HOOKS.iter().find_map(|&(hook, point)| Some((point, matches(hook, text)?)));
     if let Some((point, layer)) = hook {
         return Ok(Site::new(point, layer));
@@ -133,7 +188,8 @@ fn nearest(text: &str) -> Option<String> {
     if let Some(near) = crate::nearest::nearest(name, Point::ALL.map(Point::name)) {
         return Some(format!("{near}{rest}"));
     }
-    let layer = text.split('.').find(|part| part.parse::<usize>().is_ok()).unwrap_or("0");
+    let is_layer = |part: &&str| *part == "*" || part.parse::<usize>().is_ok();
+    let layer = text.split('.').find(is_layer).unwrap_or("0");
     let hooks = HOOKS.iter().map(|(hook, _)| hook.to_string());
     let patterns = hooks.chain(FAMILIES.iter().flat_map(|family| paths(family)).map(|(path, _)| path));
     let spellings: Vec<_> = patterns.map(|pattern| pattern.replace("{}", layer)).collect();
@@ -221,6 +277,40 @@ mod tests {
             "`model.layers.3.post_attention_layernorm.output` is `ln2.3` on llama, `attn_out.3` on gemma2"
         );
         assert_eq!(error.help().unwrap(), "write the one that is meant: `ln2.3` or `attn_out.3`");
+    }
+
+    #[test]
+    fn a_star_is_every_layer() {
+        let json = std::fs::read_to_string("tests/golden/tiny/llama/config.json").unwrap();
+        let config = Config::from_json(serde_json::from_str(&json).unwrap()).unwrap();
+        let names = |text| -> Vec<String> {
+            parse_many(text, &config).unwrap().iter().map(ToString::to_string).collect()
+        };
+        let layers = |site: &str| -> Vec<String> {
+            (0..config.n_layers).map(|layer| site.replace('*', &layer.to_string())).collect()
+        };
+        for text in ["z.*", "z.*.*", "blocks.*.attn.hook_z", "model.layers.*.self_attn.o_proj.input"] {
+            assert_eq!(names(text), layers("z.*"), "{text}");
+        }
+        assert_eq!(names("z.*.1"), layers("z.*.1"));
+        assert_eq!(names("mlp_post.*.7"), layers("mlp_post.*.7"));
+        assert_eq!(names("z.1.*"), ["z.1"]);
+        assert_eq!(names("resid_post.1"), ["resid_post.1"]);
+        let all = names("all");
+        assert!(all.contains(&"pattern.2".into()) && all.contains(&"ln_final".into()));
+        assert!(!all.contains(&"logits".into()) && !all.contains(&"pos_embed".into()));
+        for (slip, meant) in [
+            ("rezult.*", Some("did you mean `result.*`?")),
+            ("resid_pots.*", Some("did you mean `resid_post.*`?")),
+            ("blocks.*.hook_resid_pots", Some("did you mean `blocks.*.hook_resid_post`?")),
+            ("embed.*", Some("write `embed`")),
+        ] {
+            let error = parse_many(slip, &config).unwrap_err();
+            assert_eq!(error.help().as_deref(), meant, "{slip}: {error}");
+        }
+        assert!(parse_many("*.3", &config).is_err() && parse_many("*", &config).is_err());
+        let error = parse("z.*").unwrap_err();
+        assert_eq!(error.to_string(), "`z.*` names several sites, where one is read");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A patch: a site and what to do there. For a prompt it is first checked, by shapes alone, and then resolved, which
-//! reads its values (and so runs donors that have not recorded them yet).
+//! reads its values from what donors have recorded.
 
+use super::control::Control;
 use super::error::{Result, RunError};
 use super::select::Selection;
 use super::site::Site;
@@ -223,7 +224,7 @@ impl Patch {
 
     /// Reads the values for a selection that [`check`](Self::check) gave.
     pub fn write(&self, selection: Selection, keys: usize) -> Result<Write> {
-        let read = |trace: &Trace| selection.pack(&trace.read(&self.site)?, keys);
+        let read = |trace: &Trace| selection.pack(&trace.recorded(&self.site, &Control::default())?, keys);
         let pack = |value: &Value| match value {
             Value::Tensor(tensor) => selection.pack(tensor, keys),
             Value::Trace(trace) => read(trace),

@@ -1,13 +1,13 @@
 //! What a sweep has to compute: every cell checked, cells whose value is known or equal to another's left out,
 //! the rest given the layer and the row at which they leave the base run.
 
+use super::again::{self, Wanted};
 use super::error::{Result, RunError};
 use super::patch::{self, Edit, Patch, Steps, Value, Write};
 use super::select::{Cols, Selection};
 use super::tokens::Tokens;
-use super::trace::Trace;
 use crate::model::{At, Config, Model, ModelError, Point};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -116,23 +116,11 @@ impl Plan {
     }
 
     /// Which sites the cells to compute read from which runs.
-    pub fn donors(&self, cells: &[Vec<Patch>]) -> Vec<(Arc<Trace>, BTreeSet<At>)> {
-        // In the order of the cells, so that the same script packs them the same way.
-        let mut wanted: Vec<(Arc<Trace>, BTreeSet<At>)> = Vec::new();
-        let mut places: HashMap<*const Trace, usize> = HashMap::new();
-        for work in &self.work {
-            for act in &work.acts {
-                let patch = &cells[work.cell][act.patch];
-                for trace in patch.edit.donors() {
-                    let place = *places.entry(Arc::as_ptr(trace)).or_insert(wanted.len());
-                    if place == wanted.len() {
-                        wanted.push((trace.clone(), BTreeSet::new()));
-                    }
-                    wanted[place].1.insert(patch.site.at);
-                }
-            }
-        }
-        wanted
+    pub fn donors<'a>(&self, cells: &'a [Vec<Patch>]) -> Wanted<'a> {
+        let acts = self.work.iter().flat_map(|work| work.acts.iter().map(|act| &cells[work.cell][act.patch]));
+        again::wanted(
+            acts.flat_map(|patch| patch.edit.donors().iter().map(|donor| (&**donor, patch.site.at))),
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use super::apply::{self, Change, Placed};
 use super::control::Control;
 use super::error::RunError;
+use super::rows::own;
 use crate::model::{At, Hook, ModelError, Result};
 use candle_core::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +71,7 @@ impl Hook for Recorder<'_> {
             x = patched;
         }
         if self.keep.contains(&at) {
-            self.kept_scores.insert((at, segment), x.clone());
+            self.kept_scores.insert((at, segment), own(&x).map_err(refused)?);
         }
         Ok(x)
     }

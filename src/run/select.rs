@@ -1,6 +1,7 @@
 //! A site resolved for one prompt: which rows and columns of which tensor.
 
 use super::error::{Result, RunError};
+use super::rows::own;
 use super::site::{Heads, Site};
 use super::tokens::Tokens;
 use crate::model::{At, Axes, Config};
@@ -138,8 +139,10 @@ impl Selection {
             return Ok(rows);
         }
         let parts = self.column_ranges().into_iter().map(|(start, len)| rows.narrow(1, start, len));
-        let parts = parts.collect::<candle_core::Result<Vec<_>>>()?;
-        Ok(Tensor::cat(&parts, 1)?.contiguous()?)
+        match parts.collect::<candle_core::Result<Vec<_>>>()?.as_slice() {
+            [part] => own(part),
+            parts => Ok(Tensor::cat(parts, 1)?),
+        }
     }
 
     /// Is a value of shape `dims` the selection's own, or one position's for all of them?

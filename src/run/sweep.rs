@@ -1,6 +1,7 @@
 //! The sweep: one walk down the layers for all cells. A cell enters at the layer of its patch with the base run's
 //! rows from the patched position on; earlier positions are read from the base run's keys and values.
 
+use super::again;
 use super::apply::{Change, Placed, larger};
 use super::control::Control;
 use super::error::Result;
@@ -10,7 +11,6 @@ use super::patch::{Patch, Write};
 use super::plan::{Fate, Plan, Work, acts_on_tail, plan};
 use super::recorder::Recorder;
 use super::tokens::Tokens;
-use super::trace;
 use crate::model::{At, Batch, Config, Hook, Kv, Model, Point, Prepared, Segment};
 use candle_core::{DType, Device, Tensor};
 use std::cell::Cell as Counter;
@@ -66,7 +66,7 @@ pub fn sweep(
     let metric = metric.resolve(model, prompt)?;
     let plan = plan(model, prompt, cells, &metric.rows(), options.shortcuts)?;
     let chunks = chunks(model, prompt, &plan, &metric, control);
-    trace::record(&plan.donors(cells))?;
+    again::record(&plan.donors(cells), control)?;
     let base = Base::run(model, prompt, control)?;
     let base_value = base.metric(model, &metric)?;
     let Plan { work, fates } = &plan;

@@ -1,20 +1,25 @@
-//! A traced run: its tokens, its patches, its logits, and any activation on request.
+//! A traced run: its tokens, its patches, its logits, and any activation on request. What it keeps is its own:
+//! [`Trace::held_bytes`] says how much.
 
-use super::apply::{Placed, larger};
+use super::again::{self, Wanted};
 use super::control::Control;
 use super::error::{Result, RunError};
-use super::memory::PASS_ROWS;
-use super::patch::{self, Patch, Write};
-use super::recorder::Recorder;
+use super::logits::{LastRead, Logits};
+use super::memory;
+use super::pass::{Pass, resolve};
+use super::patch::{self, Patch};
+use super::rows;
 use super::select::Selection;
 use super::site::Site;
 use super::tokens::Tokens;
 use crate::count::count;
-use crate::model::{At, Batch, Model, ModelError, Point};
+use crate::model::{At, Config, Model, ModelError, Point};
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const LOGITS: At = At { point: Point::Logits, layer: 0 };
 
 /// What one patch did.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,15 +30,13 @@ pub struct LedgerEntry {
 }
 
 /// What a run recorded. A site that was not asked for at first is recorded when it is read, by running the same
-/// prompt with the same patches again.
+/// prompt with the same patches again: once for all layers of its point.
 pub struct Trace {
     model: Arc<Model>,
-    control: Control,
     tokens: Tokens,
     patches: Vec<Patch>,
     record: Mutex<BTreeMap<At, Tensor>>,
-    /// `[pos, d_vocab]`
-    logits: Tensor,
+    logits: Logits,
     ledger: Vec<LedgerEntry>,
 }
 
@@ -56,13 +59,19 @@ impl Trace {
         &self.patches
     }
 
-    pub fn logits(&self) -> &Tensor {
-        &self.logits
+    /// Logits at every position, `[pos, d_vocab]`, computed now.
+    pub fn logits(&self, control: &Control) -> Result<Tensor> {
+        self.logits.all(&self.model.transformer, control)
+    }
+
+    /// Logits at some positions, `[rows, d_vocab]`, computed now.
+    pub fn logits_at(&self, rows: Range<usize>, control: &Control) -> Result<Tensor> {
+        self.logits.rows(&self.model.transformer, control, rows)
     }
 
     /// Logits at the last position, `[d_vocab]`, float32.
     pub fn last(&self) -> Result<Tensor> {
-        Ok(self.logits.get(self.tokens.len() - 1)?.to_dtype(DType::F32)?)
+        Ok(self.logits.last(&self.model.transformer)?.get(0)?.to_dtype(DType::F32)?)
     }
 
     pub fn ledger(&self) -> &[LedgerEntry] {
@@ -76,32 +85,43 @@ impl Trace {
         ats.into_iter().map(|at| Site::new(at.point, at.layer)).collect()
     }
 
-    /// The activation at `site`, in the site's shape.
-    pub fn read(&self, site: &Site) -> Result<Tensor> {
+    /// Bytes of all activations and logits that it keeps.
+    pub fn held_bytes(&self) -> usize {
+        self.record().values().map(rows::bytes).sum::<usize>() + self.logits.held_bytes()
+    }
+
+    /// The activation at `site`, in the site's shape. One that is not recorded is recorded now, and
+    /// [`Control::note`] hears of it.
+    pub fn read(&self, site: &Site, control: &Control) -> Result<Tensor> {
+        // A site that does not exist is refused before anything runs.
+        Selection::new(site, self.model.config(), &self.tokens)?;
+        let lacked = again::record(&vec![(self, BTreeSet::from([site.at]))], control)?;
+        control.note_unrecorded(lacked);
+        self.recorded(site, control)
+    }
+
+    /// The activation at a site that is recorded, in the site's shape.
+    pub(super) fn recorded(&self, site: &Site, control: &Control) -> Result<Tensor> {
         let selection = Selection::new(site, self.model.config(), &self.tokens)?;
-        selection.read(&self.whole(site.at)?)
+        let found = self.record().get(&site.at).cloned();
+        let whole = match (found, site.at.point) {
+            (Some(whole), _) => whole,
+            (None, Point::Logits) => self.logits(control)?,
+            (None, Point::LnFinal) => self.logits.normed().clone(),
+            (None, _) => return Err(ModelError::Tensor(format!("`{site}` was not recorded")).into()),
+        };
+        selection.read(&whole)
     }
 
-    /// The whole activation: `[pos, width]`, or `[head, query, key]`.
-    pub fn whole(&self, at: At) -> Result<Tensor> {
-        if at.point == Point::Logits {
-            return Ok(self.logits.clone());
-        }
-        if let Some(found) = self.record().get(&at) {
-            return Ok(found.clone());
-        }
-        repeat(&[self], &[at])?;
-        let record = self.record();
-        record
-            .get(&at)
-            .cloned()
-            .ok_or_else(|| ModelError::Tensor("a pass did not reach a site".into()).into())
-    }
-
-    /// Which of `ats` it has not recorded.
+    /// Which of `ats` it can only tell by running again.
     pub fn missing(&self, ats: &BTreeSet<At>) -> Vec<At> {
         let record = self.record();
-        ats.iter().copied().filter(|at| at.point != Point::Logits && !record.contains_key(at)).collect()
+        let known = |at: &At| matches!(at.point, Point::LnFinal | Point::Logits) || record.contains_key(at);
+        ats.iter().copied().filter(|at| !known(at)).collect()
+    }
+
+    pub(super) fn add(&self, mut record: BTreeMap<At, Tensor>) {
+        self.record().append(&mut record);
     }
 
     fn record(&self) -> MutexGuard<'_, BTreeMap<At, Tensor>> {
@@ -109,58 +129,11 @@ impl Trace {
     }
 }
 
-/// Records sites of traces where they are missing. Traces of one model that miss the same sites are run packed.
-pub fn record(wanted: &[(Arc<Trace>, BTreeSet<At>)]) -> Result<()> {
-    let mut groups: BTreeMap<(*const Model, Vec<At>), Vec<&Trace>> = BTreeMap::new();
-    for (trace, ats) in wanted {
-        let missing = trace.missing(ats);
-        if !missing.is_empty() {
-            groups.entry((Arc::as_ptr(&trace.model), missing)).or_default().push(trace);
-        }
-    }
-    for ((_, missing), mut traces) in groups {
-        while !traces.is_empty() {
-            let mut rows = 0;
-            let fits = |trace: &&&Trace| {
-                rows += trace.tokens.len();
-                rows <= PASS_ROWS
-            };
-            let together = traces.iter().take_while(fits).count().max(1);
-            let rest = traces.split_off(together);
-            repeat(&traces, &missing)?;
-            traces = rest;
-        }
-    }
-    Ok(())
-}
-
-/// The layers that a pass needs to reach `ats`.
-pub fn depth(ats: &[At], n_layers: usize) -> usize {
-    let depth = |at: &At| match at.point {
-        Point::Embed | Point::PosEmbed => 0,
-        Point::LnFinal | Point::Logits => n_layers,
-        _ => at.layer + 1,
-    };
-    ats.iter().map(depth).max().unwrap_or(0)
-}
-
-/// Runs traces of one model again, as far as it takes to record `ats`.
-fn repeat(traces: &[&Trace], ats: &[At]) -> Result<()> {
-    let Some(Trace { model, control, .. }) = traces.first() else { return Ok(()) };
-    let prompts: Vec<(Tokens, Vec<Patch>)> =
-        traces.iter().map(|trace| (trace.tokens.clone(), trace.patches.clone())).collect();
-    let writes = resolve(model, &prompts)?;
-    let pass = Pass::run(model, &prompts, &writes, ats, depth(ats, model.config().n_layers), control)?;
-    for (segment, trace) in traces.iter().enumerate() {
-        trace.record().append(&mut pass.record_of(segment)?);
-    }
-    Ok(())
-}
-
-/// Runs prompts, each with its patches, in one packed pass, and records `sites` (all positions and heads).
+/// Runs prompts, each with its patches, and records `sites` (all positions and heads): packed, in as few passes as fit
+/// the memory budget.
 ///
 /// # Errors
-/// Everything about sites, patches and positions is checked before computing; after it, a patch that changed
+/// Everything about sites, patches and positions is checked before computing; after a pass, a patch that changed
 /// nothing and was not marked `allow_noop`.
 pub fn trace(
     model: &Arc<Model>,
@@ -171,123 +144,60 @@ pub fn trace(
     if prompts.is_empty() || prompts.iter().any(|(tokens, _)| tokens.is_empty()) {
         return Err(ModelError::EmptyPrompt.into());
     }
+    let config = model.config();
     for site in sites {
-        site.validate(model.config())?;
+        site.validate(config)?;
+    }
+    for (tokens, patches) in prompts {
+        control.check()?;
+        check(config, tokens, patches)?;
+    }
+    control.note_unrecorded(again::record(&donors(prompts), control)?);
+    let ats: BTreeSet<At> = sites.iter().map(|site| site.at).collect();
+    let ats: Vec<At> = ats.into_iter().collect();
+    let budget = memory::budget(control, &model.transformer.device);
+    let last_read = LastRead::default();
+    let mut traces = Vec::with_capacity(prompts.len());
+    for range in memory::passes(model, prompts, &ats, budget) {
+        control.check()?;
+        let first = range.start;
+        let prompts = &prompts[range];
+        let writes = resolve(model, prompts)?;
+        let mut pass = Pass::run(model, prompts, &writes, &ats, config.n_layers, control)?;
+        let logits = pass.logits(&last_read, first)?;
+        let ledgers = pass.ledgers()?;
+        let records = pass.records()?;
+        for ((((tokens, patches), ledger), record), logits) in
+            prompts.iter().zip(ledgers).zip(records).zip(logits)
+        {
+            let (tokens, patches, record) = (tokens.clone(), patches.clone(), Mutex::new(record));
+            let trace = Trace { model: model.clone(), tokens, patches, record, logits, ledger };
+            if ats.contains(&LOGITS) {
+                trace.add(BTreeMap::from([(LOGITS, trace.logits(control)?)]));
+            }
+            traces.push(trace);
+        }
+    }
+    Ok(traces)
+}
+
+/// All that can be said of a prompt and its patches before anything is computed.
+fn check(config: &Config, tokens: &Tokens, patches: &[Patch]) -> Result<()> {
+    let (len, n_ctx) = (tokens.len(), config.n_ctx);
+    if len > n_ctx {
+        return Err(ModelError::TooLong { len, n_ctx }.into());
     }
     // A trace reads no new token.
-    let idle = |p: &&Patch| !p.steps.in_prompt() && !p.allow_noop;
-    if let Some(patch) = prompts.iter().flat_map(|(_, patches)| patches).find(idle) {
+    if let Some(patch) = patches.iter().find(|p| !p.steps.in_prompt() && !p.allow_noop) {
         return Err(RunError::NeverFired { site: patch.site.to_string() });
     }
-    let ats: Vec<At> = sites.iter().map(|site| site.at).collect();
-    let writes = resolve(model, prompts)?;
-    let mut pass = Pass::run(model, prompts, &writes, &ats, model.config().n_layers, control)?;
-    let normed =
-        pass.normed.take().ok_or_else(|| ModelError::Tensor("a pass did not reach its end".into()))?;
-    let logits = model.transformer.unembed(&normed, &mut pass.recorder)?;
-    let ledgers = pass.ledgers()?;
-    let trace = |(segment, ((tokens, patches), ledger)): (usize, (&(Tokens, Vec<Patch>), _))| {
-        Ok(Trace {
-            model: model.clone(),
-            control: control.clone(),
-            tokens: tokens.clone(),
-            patches: patches.clone(),
-            record: Mutex::new(pass.record_of(segment)?),
-            logits: own_rows(&logits, &pass.batch.rows_of(segment))?,
-            ledger,
-        })
-    };
-    prompts.iter().zip(ledgers).enumerate().map(trace).collect()
+    let patches: Vec<Patch> = patches.iter().filter(|p| p.steps.in_prompt()).cloned().collect();
+    let selections = patches.iter().map(|p| p.check(config, tokens)).collect::<Result<Vec<_>>>()?;
+    patch::check_overlaps(&patches, selections.iter())
 }
 
-/// Every prompt's writes, in their canonical order.
-fn resolve(model: &Model, prompts: &[(Tokens, Vec<Patch>)]) -> Result<Vec<Vec<Write>>> {
-    let of_prompt = |(tokens, patches): &(Tokens, Vec<Patch>)| {
-        let patches: Vec<Patch> = patches.iter().filter(|p| p.steps.in_prompt()).cloned().collect();
-        let writes = patches.iter().map(|p| p.resolve(model.config(), tokens)).collect::<Result<_>>()?;
-        patch::order(&patches, writes)
-    };
-    prompts.iter().map(of_prompt).collect()
-}
-
-/// A packed pass of whole prompts.
-struct Pass<'a> {
-    batch: Batch,
-    recorder: Recorder<'a>,
-    /// Segment and write of each entry of the ledgers.
-    entries: Vec<(usize, &'a Write)>,
-    /// `ln_final` of all rows, if the pass went so far, `[rows, d_model]`.
-    normed: Option<Tensor>,
-}
-
-impl<'a> Pass<'a> {
-    /// Runs the first `depth` layers, and the final norm after the last one.
-    fn run(
-        model: &Model,
-        prompts: &[(Tokens, Vec<Patch>)],
-        writes: &'a [Vec<Write>],
-        ats: &[At],
-        depth: usize,
-        control: &'a Control,
-    ) -> Result<Pass<'a>> {
-        let batch = Batch::prompts(&prompts.iter().map(|(tokens, _)| tokens.len()).collect::<Vec<_>>());
-        let mut recorder = Recorder::new(control, ats.iter().copied().collect());
-        let mut entries: Vec<(usize, &Write)> = Vec::new();
-        for (segment, writes) in writes.iter().enumerate() {
-            let start = batch.rows_of(segment).start;
-            for write in writes {
-                recorder.write(Placed { write, entry: entries.len(), segment, start, first: 0 });
-                entries.push((segment, write));
-            }
-        }
-        let ids: Vec<u32> = prompts.iter().flat_map(|(tokens, _)| tokens.ids().iter().copied()).collect();
-        let transformer = &model.transformer;
-        let prepared = transformer.prepare(batch)?;
-        let mut x = transformer.embed(&ids, &prepared, &mut recorder)?;
-        for layer in 0..depth {
-            (x, _) = transformer.layer(layer, x, &prepared, &[], &mut recorder)?;
-        }
-        let all = depth == model.config().n_layers;
-        let normed = if all { Some(transformer.final_norm(&x, &mut recorder)?) } else { None };
-        Ok(Pass { batch: prepared.batch, recorder, entries, normed })
-    }
-
-    fn record_of(&self, segment: usize) -> Result<BTreeMap<At, Tensor>> {
-        let rows = self.batch.rows_of(segment);
-        let mut record = BTreeMap::new();
-        for (at, x) in &self.recorder.kept {
-            record.insert(*at, own_rows(x, &rows)?);
-        }
-        for ((at, of), x) in &self.recorder.kept_scores {
-            if *of == segment {
-                record.insert(*at, x.clone());
-            }
-        }
-        Ok(record)
-    }
-
-    /// What each prompt's patches did.
-    fn ledgers(&self) -> Result<Vec<Vec<LedgerEntry>>> {
-        let mut ledgers = vec![Vec::new(); self.batch.segments().len()];
-        for (entry, (segment, write)) in self.entries.iter().enumerate() {
-            let changes = self.recorder.changes.iter().filter(|(of, _)| *of == entry);
-            let mut max_change = 0f32;
-            let mut fired = 0;
-            for (_, change) in changes {
-                max_change = larger(max_change, change.to_dtype(DType::F32)?.to_scalar::<f32>()?);
-                fired += 1;
-            }
-            let site = write.selection.site.clone();
-            if max_change == 0.0 && !write.allow_noop {
-                return Err(RunError::Noop { site });
-            }
-            ledgers[*segment].push(LedgerEntry { patch: site, fired, max_change });
-        }
-        Ok(ledgers)
-    }
-}
-
-/// The rows of one prompt; a copy unless they are all, so that a kept slice does not keep the whole batch.
-fn own_rows(x: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
-    if rows.len() == x.dim(0)? { Ok(x.clone()) } else { Ok(x.narrow(0, rows.start, rows.len())?.copy()?) }
+/// Which runs the patches read, and where.
+fn donors(prompts: &[(Tokens, Vec<Patch>)]) -> Wanted<'_> {
+    let patches = prompts.iter().flat_map(|(_, patches)| patches).filter(|patch| patch.steps.in_prompt());
+    again::wanted(patches.flat_map(|patch| patch.edit.donors().iter().map(|donor| (&**donor, patch.site.at))))
 }

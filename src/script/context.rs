@@ -1,7 +1,7 @@
 //! What a running script shares with its bindings.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -146,6 +146,7 @@ pub struct Context {
     stack: Stack,
     /// Line and column of the last call of a native function in the script itself; 0 in a module.
     called: AtomicU32,
+    notes: Mutex<BTreeSet<String>>,
     last_value: Arc<AtomicBool>,
     /// Where warnings were given.
     warned: Mutex<HashSet<(String, Position)>>,
@@ -305,6 +306,15 @@ impl Context {
     /// A bar on standard error, when that is a terminal. `total` counts steps, whose plural is `unit`.
     pub fn progress(&self, label: &str, total: u64, unit: &str) -> Progress {
         Progress::new(label, total, unit)
+    }
+
+    /// Says once on standard error what a user should know of a run that goes well.
+    pub fn note(&self, text: &str) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.insert(text.into()) {
+            // Nothing is lost when standard error is closed.
+            let _ = writeln!(io::stderr().lock(), "note: {text}");
+        }
     }
 
     /// Whether `_` is the last value of the REPL.

@@ -152,6 +152,15 @@ pub fn run(model: &Arc<Model>, prompt: &Tokens, patches: Vec<Patch>, sites: &[Si
     Arc::new(runs.unwrap_or_else(|e| panic!("{e}: {:?}", e.help())).remove(0))
 }
 
+pub fn logits(run: &Trace) -> Tensor {
+    run.logits(&Control::default()).unwrap()
+}
+
+/// What a run has at a site, recorded or not.
+pub fn read(run: &Trace, site: &Site) -> Tensor {
+    run.read(site, &Control::default()).unwrap()
+}
+
 /// A patch that may change nothing.
 pub fn set(site: Site, value: Value) -> Patch {
     Patch { allow_noop: true, ..Patch::new(site, Edit::Set(value)) }

@@ -1,23 +1,27 @@
-//! A script's closures inside a run.
+//! Runs, and a script's closures inside them.
 //!
 //! Only the script's thread has the engine, so a run works on a thread of its own. Where it needs a closure it
-//! asks the script's thread, which waits for such questions until the run is over.
+//! asks the script's thread, which waits for such questions until the run is over, and looks meanwhile whether the
+//! script has to stop. Work that does not stop at once is then left behind: it ends at its next layer, or with the
+//! process.
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use rhai::{Dynamic, EvalAltResult, FnPtr, NativeCallContext};
 
 use super::refusal;
 use super::tensor::Tensor;
-use crate::run;
 use crate::run::metric::MetricFn;
 use crate::run::patch::EditFn;
+use crate::run::{self, Control};
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
-use crate::script::error::ScriptResult;
+use crate::script::error::{ScriptResult, fail};
 use crate::script::held::Held;
 
 /// What a run asks the script's thread.
@@ -32,35 +36,50 @@ thread_local! {
     static SCRIPT: RefCell<Option<Sender<Question>>> = const { RefCell::new(None) };
 }
 
+/// How often the script's thread looks whether it has to stop.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long work that has to stop is waited for.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// Does the work of a run, and meanwhile calls the closures that it needs. An error inside a closure ends the
 /// run and comes out with its own position.
-pub fn serve<T: Send>(
+pub fn serve<T: Send + 'static>(
     call: &NativeCallContext,
-    work: impl FnOnce() -> run::Result<T> + Send,
+    context: &Context,
+    control: Control,
+    work: impl FnOnce(&Control) -> run::Result<T> + Send + 'static,
 ) -> ScriptResult<T> {
-    let (ask, questions) = channel::<Question>();
     let mut refused: Option<Box<EvalAltResult>> = None;
-    let result = thread::scope(|threads| {
-        let worker = threads.spawn(move || {
-            SCRIPT.set(Some(ask));
-            let result = work();
-            SCRIPT.take();
-            result
-        });
-        // Ends when the worker drops its sender.
-        for question in questions {
-            let answer = match question.function.call_within_context(call, (question.argument,)) {
-                Ok(value) => Some(value),
-                Err(error) => {
-                    refused.get_or_insert(error);
-                    None
-                }
-            };
-            // A worker that gave up needs no answer.
-            let _ = question.answer.send(answer);
-        }
-        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    let mut answer = |function: FnPtr, argument: Dynamic| {
+        function.call_within_context(call, (argument,)).map_err(|error| refused.get_or_insert(error)).ok()
+    };
+    let stop = control.interrupted.clone();
+    let (ask, questions) = channel::<Question>();
+    let worker = thread::Builder::new().spawn(move || {
+        SCRIPT.set(Some(ask));
+        let result = work(&control);
+        SCRIPT.take();
+        result
     });
+    let worker = worker.map_err(|error| fail(format!("cannot start a thread: {error}")))?;
+    loop {
+        match questions.recv_timeout(LOOK) {
+            // A worker that gave up needs no answer.
+            Ok(question) => drop(question.answer.send(answer(question.function, question.argument))),
+            Err(RecvTimeoutError::Timeout) => {
+                if let Err(stopped) = context.check_interrupt() {
+                    stop.store(true, Ordering::Relaxed);
+                    // Whatever it asks now is not answered.
+                    while questions.recv_timeout(GRACE).is_ok() {}
+                    return Err(stopped);
+                }
+            }
+            // The worker has dropped its end.
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    let result = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     match refused {
         Some(error) => Err(error),
         None => result.map_err(refusal::run),

@@ -75,7 +75,7 @@ pub fn register(api: &mut Api) {
     api.getter("Explanation", "flops -> float", "floating-point operations of the whole sweep")
         .example(example!(".flops > 1e5"), "true")
         .native(|explanation: &mut Explanation| explanation.flops);
-    api.getter("Explanation", "seconds -> float", "the time that takes at the rate of a matrix product here")
+    api.getter("Explanation", "seconds -> float", "the time that takes at a nominal speed, the same on every machine; `--explain` prints what is measured on this one")
         .example(example!(".seconds > 0.0"), "true")
         .native(|explanation: &mut Explanation| explanation.seconds);
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use rhai::{Dynamic, FnPtr, NativeCallContext};
 
-use super::closure;
 use super::tokens::Tokens;
 use super::trace::Trace;
+use super::{closure, runs};
 use crate::run::Metric;
 use crate::run::metric::{Ending, Kind, TokenSet};
 use crate::script::api::Api;
@@ -115,7 +115,10 @@ fn methods(api: &mut Api) {
     api.method("Metric", "of(trace: Trace) -> float", "the metric of a run")
         .example("let t = load().trace(\" John gave\"); rank(t.top(1)[0].id).of(t)", "0.0")
         .native(|call: NativeCallContext, metric: &mut Metric, trace: Trace| {
-            closure::serve(&call, || metric.of(&trace.inner))
+            let (metric, context) = (metric.clone(), trace.context);
+            closure::serve(&call, &context, runs::control(&context), move |control| {
+                metric.of(&trace.inner, control)
+            })
         });
     api.method(
         "Metric",

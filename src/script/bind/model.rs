@@ -8,14 +8,14 @@ use rhai::{Array, Dynamic, Map};
 
 use super::data::refused_data;
 use super::data_json::{from_json, to_json};
-use super::tensor::{self, Tensor};
+use super::tensor::Tensor;
 use super::tokens::Tokens;
 use super::{prompt, refusal};
 use crate::data::files::FileError;
 use crate::memory;
 use crate::model::chat::{ChatOptions, Message};
 use crate::model::tokenizer::Bos;
-use crate::model::{self, LoadOptions, ModelError, NoHook, embedded};
+use crate::model::{self, LoadOptions, NoHook, embedded};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
 use crate::script::context::Context;
@@ -31,6 +31,43 @@ pub struct Model {
 impl Model {
     pub fn tokens(&self, inner: crate::run::Tokens) -> Tokens {
         Tokens { inner, model: self.inner.clone() }
+    }
+
+    /// Tokens, an array of ids, or one id.
+    fn ids(&self, value: &Dynamic) -> ScriptResult<Vec<u32>> {
+        match value.read_lock::<Tokens>() {
+            Some(tokens) => Ok(tokens.inner.ids().to_vec()),
+            None => prompt::ids(&self.inner, value),
+        }
+    }
+
+    /// What the model computes outside a run.
+    fn computed(
+        &self,
+        work: impl FnOnce(&model::Model) -> model::Result<candle_core::Tensor> + Send + 'static,
+    ) -> ScriptResult<Tensor> {
+        let inner = self.inner.clone();
+        let tensor = self.context.apart(move || work(&inner))?;
+        Tensor::new(&self.context, tensor.map_err(refusal::model)?)
+    }
+
+    fn unembed(&self, resid: &Tensor) -> ScriptResult<Tensor> {
+        let d_model = self.inner.config().d_model;
+        let dims = resid.dims().to_vec();
+        if !(dims.len() == 1 || dims.len() == 2) || dims.last() != Some(&d_model) {
+            return Err(fail(format!(
+                "expected a tensor of shape [{d_model}] or [rows, {d_model}], found {dims:?}"
+            ))
+            .help("read one with `trace[resid_post(l)]`")
+            .into());
+        }
+        let resid = resid.inner().clone();
+        self.computed(move |model| {
+            let t = &model.transformer;
+            let rows = resid.reshape(((), d_model))?.to_device(&t.device)?.to_dtype(t.dtype)?;
+            let logits = t.unembed(&t.final_norm(&rows, &mut NoHook)?, &mut NoHook)?;
+            Ok(if dims.len() == 1 { logits.get(0)? } else { logits })
+        })
     }
 }
 
@@ -203,23 +240,20 @@ fn tokenizer(api: &mut Api) {
     )
     .example("load().tokens(\" John gave\", #{bos: true})", "Tokens[\"<bos>\", \" John\", \" gave\"]")
     .native(|model: &mut Model, value: Dynamic| -> ScriptResult<Tokens> {
-        Ok(model.tokens(prompt::one(&model.inner, &value)?))
+        Ok(model.tokens(prompt::one(model, &value)?))
     })
     .native(|model: &mut Model, text: &str, options: Map| -> ScriptResult<Tokens> {
         let mut options = Options::new(options, "tokens");
         let bos = options.get_with("bos", bos)?.unwrap_or_default();
         let special = options.get_bool("special")?.unwrap_or(true);
         options.finish()?;
-        Ok(model.tokens(prompt::text(&model.inner, text, bos, special)?))
+        Ok(model.tokens(prompt::text(model, text.into(), bos, special)?))
     });
     api.method("Model", "decode(ids: any) -> string", "the text of ids, of one id or of Tokens")
         .example("let m = load(); m.decode(m.tokens(\" John gave\").ids)", "\" John gave\"")
         .native(|model: &mut Model, ids: Dynamic| -> ScriptResult<String> {
-            let ids = match ids.read_lock::<Tokens>() {
-                Some(tokens) => tokens.inner.ids().to_vec(),
-                None => prompt::ids(&model.inner, &ids)?,
-            };
-            Ok(model.inner.tokenizer().map_err(refusal::model)?.decode(&ids))
+            let ids = model.ids(&ids)?;
+            prompt::long(model, ids.len(), move |model| Ok(model.tokenizer()?.decode(&ids)))
         });
     api.method("Model", "token(text: string) -> int", "the id of a text that is exactly one token")
         .example("load().token(\" John\")", "265")
@@ -303,8 +337,9 @@ fn weights(api: &mut Api) {
         "a weight by its TransformerLens name and in its shape",
     )
     .example("load().weight(\"blocks.1.attn.W_O\").shape", "[4, 16, 64]")
-    .native(|model: &mut Model, name: &str| -> ScriptResult<Tensor> {
-        Tensor::new(&model.context, model.inner.weight(name).map_err(refusal::model)?)
+    .native(|model: &mut Model, name: &str| {
+        let name = name.to_string();
+        model.computed(move |model| model.weight(&name))
     });
     api.method(
         "Model",
@@ -312,9 +347,7 @@ fn weights(api: &mut Api) {
         "the logit lens: final norm and unembedding of one residual vector, or of one a row",
     )
     .example("let m = load(); m.unembed(m.trace(\" John gave\")[resid_post(2)]).shape", "[2, 320]")
-    .native(|model: &mut Model, resid: Tensor| -> ScriptResult<Tensor> {
-        Tensor::new(&model.context, unembed(&model.inner, resid.inner())?)
-    });
+    .native(|model: &mut Model, resid: Tensor| model.unembed(&resid));
     api.method(
         "Model",
         "embed(ids: any) -> Tensor",
@@ -322,33 +355,10 @@ fn weights(api: &mut Api) {
     )
     .example("let m = load(); m.embed(m.tokens(\" John gave\")).shape", "[2, 64]")
     .native(|model: &mut Model, ids: Dynamic| -> ScriptResult<Tensor> {
-        let ids = match ids.read_lock::<Tokens>() {
-            Some(tokens) => tokens.inner.ids().to_vec(),
-            None => prompt::ids(&model.inner, &ids)?,
-        };
-        let table = model.inner.weight("embed.W_E").map_err(refusal::model)?;
-        let index = candle_core::Tensor::new(ids.as_slice(), table.device());
-        let rows = index.and_then(|index| table.index_select(&index, 0));
-        Tensor::new(&model.context, rows.map_err(tensor::refused)?)
+        let ids = model.ids(&ids)?;
+        model.computed(move |model| {
+            let table = model.weight("embed.W_E")?;
+            Ok(table.index_select(&candle_core::Tensor::new(ids.as_slice(), table.device())?, 0)?)
+        })
     });
-}
-
-fn unembed(model: &model::Model, resid: &candle_core::Tensor) -> ScriptResult<candle_core::Tensor> {
-    let d_model = model.config().d_model;
-    let dims = resid.dims();
-    if !(dims.len() == 1 || dims.len() == 2) || dims.last() != Some(&d_model) {
-        return Err(fail(format!(
-            "expected a tensor of shape [{d_model}] or [rows, {d_model}], found {dims:?}"
-        ))
-        .help("read one with `trace[resid_post(l)]`")
-        .into());
-    }
-    let transformer = &model.transformer;
-    let logits = || -> model::Result<candle_core::Tensor> {
-        let rows =
-            resid.reshape(((), d_model))?.to_device(&transformer.device)?.to_dtype(transformer.dtype)?;
-        let logits = transformer.unembed(&transformer.final_norm(&rows, &mut NoHook)?, &mut NoHook)?;
-        Ok(if dims.len() == 1 { logits.get(0)? } else { logits })
-    };
-    logits().map_err(|error: ModelError| refusal::model(error))
 }

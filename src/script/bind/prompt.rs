@@ -1,13 +1,12 @@
 //! What counts as a prompt: a string, Tokens or an array of ids; an array of these is many prompts.
 
-use std::sync::Arc;
-
 use rhai::Dynamic;
 
+use super::model::Model;
 use super::refusal;
 use super::tokens::Tokens;
 use crate::model::tokenizer::Bos;
-use crate::model::{Model, ModelError};
+use crate::model::{self, ModelError};
 use crate::run;
 use crate::script::args::{self, expected};
 use crate::script::error::{ScriptResult, fail};
@@ -19,10 +18,13 @@ pub struct Prompts {
 }
 
 impl Prompts {
-    pub fn read(model: &Arc<Model>, value: &Dynamic) -> ScriptResult<Self> {
+    pub fn read(model: &Model, value: &Dynamic) -> ScriptResult<Self> {
         let many = value.read_lock::<rhai::Array>().is_some_and(|items| !items.iter().all(Dynamic::is_int));
         let tokens = match many {
-            true => args::each(value, |item| one(model, item))?,
+            true => args::each(value, |item| {
+                model.context.check_interrupt()?;
+                one(model, item)
+            })?,
             false => vec![one(model, value)?],
         };
         Ok(Self { tokens, many })
@@ -62,41 +64,57 @@ impl Prompts {
 }
 
 /// Exactly one prompt.
-pub fn one(model: &Arc<Model>, value: &Dynamic) -> ScriptResult<run::Tokens> {
+pub fn one(model: &Model, value: &Dynamic) -> ScriptResult<run::Tokens> {
     if let Some(tokens) = value.read_lock::<Tokens>() {
         return Ok(tokens.inner.clone());
     }
     if value.is_string() {
-        return text(model, &args::string(value)?, Bos::Auto, true);
+        return text(model, args::string(value)?, Bos::Auto, true);
     }
     if value.read_lock::<rhai::Array>().is_some_and(|items| items.iter().all(Dynamic::is_int)) {
-        return Ok(from_ids(model, ids(model, value)?));
+        let ids = ids(&model.inner, value)?;
+        return long(model, ids.len(), move |model| Ok(from_ids(model, ids)));
     }
     Err(expected("a prompt: a string, Tokens or an array of ids", value).into())
 }
 
 /// Encodes a text.
-pub fn text(model: &Arc<Model>, text: &str, bos: Bos, special: bool) -> ScriptResult<run::Tokens> {
-    let tokenizer = model.tokenizer().map_err(refusal::model)?;
-    let ids = tokenizer.encode(text, bos, special).map_err(refusal::model)?;
-    Ok(from_ids(model, ids))
+pub fn text(model: &Model, text: String, bos: Bos, special: bool) -> ScriptResult<run::Tokens> {
+    long(model, text.len(), move |model| {
+        let ids = model.tokenizer()?.encode(&text, bos, special)?;
+        Ok(from_ids(model, ids))
+    })
+}
+
+/// Bytes of a text, or tokens, that are dealt with while the script waits.
+const SHORT: usize = 1 << 14;
+
+/// What may take long where `len` is large.
+pub fn long<T: Send + 'static>(
+    model: &Model,
+    len: usize,
+    work: impl FnOnce(&model::Model) -> model::Result<T> + Send + 'static,
+) -> ScriptResult<T> {
+    let inner = model.inner.clone();
+    let result = if len <= SHORT { work(&inner) } else { model.context.apart(move || work(&inner))? };
+    result.map_err(refusal::model)
 }
 
 /// Ids with each one's text.
-pub fn from_ids(model: &Arc<Model>, ids: Vec<u32>) -> run::Tokens {
+fn from_ids(model: &model::Model, ids: Vec<u32>) -> run::Tokens {
     let texts = model.texts(&ids);
     run::Tokens::new(ids, texts)
 }
 
 /// An id, or an array of ids, of the model's vocabulary.
-pub fn ids(model: &Model, value: &Dynamic) -> ScriptResult<Vec<u32>> {
+pub fn ids(model: &model::Model, value: &Dynamic) -> ScriptResult<Vec<u32>> {
     match value.is_array() {
         true => args::each(value, |item| id(model, item)),
         false => Ok(vec![id(model, value)?]),
     }
 }
 
-pub fn id(model: &Model, value: &Dynamic) -> ScriptResult<u32> {
+pub fn id(model: &model::Model, value: &Dynamic) -> ScriptResult<u32> {
     let int = args::int(value)?;
     let d_vocab = model.config().d_vocab;
     match u32::try_from(int) {

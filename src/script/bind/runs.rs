@@ -20,6 +20,7 @@ use crate::run::sweep::{self, Sweep, SweepOptions};
 use crate::run::{self, Control, Explanation, Patch, Site};
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
+use crate::script::context::Context;
 use crate::script::error::ScriptResult;
 
 /// Bytes of a cell of a sweep, at least.
@@ -29,10 +30,8 @@ const GENERATION: usize = 512;
 const TOKEN: usize = 16;
 
 impl Model {
-    /// Stops a run on Ctrl-C and bounds its memory.
-    fn control(&self) -> Control {
-        let memory = self.context.options.memory;
-        Control { interrupted: self.context.interrupt_flag(), memory, ..Control::default() }
+    pub fn control(&self) -> Control {
+        control(&self.context)
     }
 
     /// The same, with a bar that appears with the first report.
@@ -49,14 +48,20 @@ impl Model {
         call: &NativeCallContext,
         prompt: &Dynamic,
         patches: &Dynamic,
-        sites: &[Site],
+        sites: Vec<Site>,
     ) -> ScriptResult<Dynamic> {
-        let prompts = Prompts::read(&self.inner, prompt)?;
+        let prompts = Prompts::read(self, prompt)?;
         let runs = prompts.with_lists(patches, patch::list)?;
-        let control = self.control();
-        let traces = closure::serve(call, || run::trace(&self.inner, &runs, sites, &control))?;
+        let (model, control) = (self.inner.clone(), self.control_with_progress("trace"));
+        let traces = closure::serve(call, &self.context, control, move |control| {
+            run::trace(&model, &runs, &sites, control)
+        })?;
         let value = |trace| Dynamic::from(Trace { inner: Arc::new(trace), context: self.context.clone() });
         Ok(prompts.wrap(traces.into_iter().map(value).collect()))
+    }
+
+    fn sites(&self, value: &Dynamic) -> ScriptResult<Vec<Site>> {
+        site::list(value, self.inner.config())
     }
 
     fn every_resid_post(&self) -> Vec<Site> {
@@ -64,18 +69,20 @@ impl Model {
     }
 
     fn generate(&self, call: &NativeCallContext, prompt: &Dynamic, options: Map) -> ScriptResult<Dynamic> {
-        let prompts = Prompts::read(&self.inner, prompt)?;
+        let prompts = Prompts::read(self, prompt)?;
         let mut options = Options::new(options, "generate");
         let patches = options.get("patches").unwrap_or_else(|| Array::new().into());
         let n = options.get_usize("n")?;
-        let settings = settings(&mut options, n.unwrap_or(1), self.context.options.seed)?;
+        let settings = self.settings(&mut options, n.unwrap_or(1))?;
         options.finish()?;
         let runs: Vec<_> = prompts.with_lists(&patches, patch::list)?;
         let tokens = settings.max_new_tokens.min(self.inner.config().n_ctx);
         let each = tokens.saturating_mul(TOKEN).saturating_add(GENERATION);
         memory::reserve_many(runs.len().saturating_mul(settings.n), each)?;
-        let control = self.control_with_progress("generate");
-        let made = closure::serve(call, || generate::generate(&self.inner, &runs, &settings, &control))?;
+        let (model, control) = (self.inner.clone(), self.control_with_progress("generate"));
+        let made = closure::serve(call, &self.context, control, move |control| {
+            generate::generate(&model, &runs, &settings, control)
+        })?;
         let mut made = made.into_iter().map(|generation| {
             let (model, context) = (self.inner.clone(), self.context.clone());
             Dynamic::from(Generation { inner: Arc::new(generation), model, context })
@@ -87,30 +94,58 @@ impl Model {
         Ok(prompts.wrap(prompts.tokens.iter().map(of_prompt).collect()))
     }
 
-    fn sweep(&self, call: &NativeCallContext, question: &Question) -> ScriptResult<Sweep> {
-        let Question { prompt, cells, metric } = question;
+    fn settings(&self, options: &mut Options, n: usize) -> ScriptResult<GenerateOptions> {
+        let default = GenerateOptions::default();
+        let stop = options.get_with("stop", |value| match value.is_array() {
+            true => args::each(value, args::string),
+            false => Ok(vec![args::string(value)?]),
+        })?;
+        // The run's, for calls that name none.
+        let seed = self.context.options.seed.unwrap_or(default.seed);
+        Ok(GenerateOptions {
+            max_new_tokens: options.get_usize("max_new_tokens")?.unwrap_or(default.max_new_tokens),
+            temperature: options.get_f64("temperature")?.unwrap_or(default.temperature),
+            top_k: options.get_usize("top_k")?,
+            top_p: options.get_f64("top_p")?,
+            seed: options.get_usize("seed")?.map_or(seed, |seed| seed as u64),
+            n,
+            stop: stop.unwrap_or_default(),
+            watch: options.get_with("watch", |value| self.sites(value))?.unwrap_or_default(),
+        })
+    }
+
+    fn sweep(&self, call: &NativeCallContext, question: Question) -> ScriptResult<Sweep> {
+        let question = Arc::new(question);
         if self.context.options.explain {
+            let explanation = self.explain(call, question.clone())?;
+            let (model, plan) = (self.inner.clone(), explanation.clone());
+            let seconds = self.context.apart(move || plan.measured_seconds(&model));
+            let seconds = seconds?.map_err(refusal::run)?;
             // Nothing is lost when standard error is closed.
-            let _ = writeln!(io::stderr().lock(), "{}", self.explain(question)?);
+            let _ = writeln!(io::stderr().lock(), "{explanation}\n  time         {seconds:.2} s or more");
         }
-        let control = self.control_with_progress("sweep");
-        let options = SweepOptions::default();
+        let (model, asked) = (self.inner.clone(), question.clone());
         let sweep =
-            closure::serve(call, || sweep::sweep(&self.inner, prompt, cells, metric, options, &control))?;
-        drop(control);
-        report_noops(&sweep, cells);
+            closure::serve(call, &self.context, self.control_with_progress("sweep"), move |control| {
+                let Question { prompt, cells, metric } = &*asked;
+                sweep::sweep(&model, prompt, cells, metric, SweepOptions::default(), control)
+            })?;
+        report_noops(&sweep, &question.cells);
         Ok(sweep)
     }
 
-    fn explain(&self, question: &Question) -> ScriptResult<Explanation> {
-        let Question { prompt, cells, metric } = question;
-        run::explain(&self.inner, prompt, cells, metric, &self.control()).map_err(refusal::run)
+    fn explain(&self, call: &NativeCallContext, question: Arc<Question>) -> ScriptResult<Explanation> {
+        let model = self.inner.clone();
+        closure::serve(call, &self.context, self.control(), move |control| {
+            let Question { prompt, cells, metric } = &*question;
+            run::explain(&model, prompt, cells, metric, control)
+        })
     }
 
     /// A sweep over an array of cells.
     fn cells(&self, prompt: &Dynamic, cells: Array, metric: &Dynamic) -> ScriptResult<Question> {
         Ok(Question {
-            prompt: prompt::one(&self.inner, prompt)?,
+            prompt: prompt::one(self, prompt)?,
             cells: args::each(&cells.into(), patch::list)?,
             metric: metric::read(&self.context, metric)?,
         })
@@ -136,7 +171,7 @@ impl Model {
                 })?);
             }
         }
-        let prompt = prompt::one(&self.inner, prompt)?;
+        let prompt = prompt::one(self, prompt)?;
         Ok(Question { prompt, cells, metric: metric::read(&self.context, metric)? })
     }
 }
@@ -148,23 +183,10 @@ struct Question {
     metric: run::Metric,
 }
 
-/// `seed` is the run's, for calls that name none.
-fn settings(options: &mut Options, n: usize, seed: Option<u64>) -> ScriptResult<GenerateOptions> {
-    let default = GenerateOptions::default();
-    let stop = options.get_with("stop", |value| match value.is_array() {
-        true => args::each(value, args::string),
-        false => Ok(vec![args::string(value)?]),
-    })?;
-    Ok(GenerateOptions {
-        max_new_tokens: options.get_usize("max_new_tokens")?.unwrap_or(default.max_new_tokens),
-        temperature: options.get_f64("temperature")?.unwrap_or(default.temperature),
-        top_k: options.get_usize("top_k")?,
-        top_p: options.get_f64("top_p")?,
-        seed: options.get_usize("seed")?.map_or(seed.unwrap_or(default.seed), |seed| seed as u64),
-        n,
-        stop: stop.unwrap_or_default(),
-        watch: options.get_with("watch", site::list)?.unwrap_or_default(),
-    })
+/// Bounds a run's memory and says what a user should know of it. Who runs it stops it.
+pub fn control(context: &Arc<Context>) -> Control {
+    let (memory, told) = (context.options.memory, context.clone());
+    Control { memory, note: Some(Arc::new(move |text: &str| told.note(text))), ..Control::default() }
 }
 
 /// Says how many cells put there what the run has anyway, unless their patches may.
@@ -189,19 +211,21 @@ pub fn register(api: &mut Api) {
 fn traces(api: &mut Api) {
     api.method(
         "Model",
-        "trace(prompt: any, sites?: array) -> Trace",
-        "runs a prompt and records sites, every `resid_post` by default; an array of prompts gives an array of traces",
+        "trace(prompt: any, sites?: any) -> Trace",
+        "runs a prompt and records sites, every `resid_post` by default: a site or an array of sites, in texts also of all \
+         layers (`\"z.*\"`) or `\"all\"`; an array of prompts gives an array of traces",
     )
     .example("load().trace(\" John gave Mary\")", "Trace(3 tokens, 3 sites)")
+    .example("load().trace(\" John gave Mary\", \"z.*\").sites", "[z.0, z.1, z.2]")
     .native(|call: NativeCallContext, model: &mut Model, prompt: Dynamic| {
-        model.trace(&call, &prompt, &Array::new().into(), &model.every_resid_post())
+        model.trace(&call, &prompt, &Array::new().into(), model.every_resid_post())
     })
     .native(|call: NativeCallContext, model: &mut Model, prompt: Dynamic, sites: Dynamic| {
-        model.trace(&call, &prompt, &Array::new().into(), &site::list(&sites)?)
+        model.trace(&call, &prompt, &Array::new().into(), model.sites(&sites)?)
     });
     api.method(
         "Model",
-        "run(prompt: any, patches: any, sites?: array) -> Trace",
+        "run(prompt: any, patches: any, sites?: any) -> Trace",
         "runs a prompt with a patch or an array of patches; several prompts may have a list each",
     )
     .example(
@@ -210,11 +234,11 @@ fn traces(api: &mut Api) {
         "1",
     )
     .native(|call: NativeCallContext, model: &mut Model, prompt: Dynamic, patches: Dynamic| {
-        model.trace(&call, &prompt, &patches, &[])
+        model.trace(&call, &prompt, &patches, Vec::new())
     })
     .native(
         |call: NativeCallContext, model: &mut Model, prompt: Dynamic, patches: Dynamic, sites: Dynamic| {
-            model.trace(&call, &prompt, &patches, &site::list(&sites)?)
+            model.trace(&call, &prompt, &patches, model.sites(&sites)?)
         },
     );
 }
@@ -247,7 +271,7 @@ fn sweeps(api: &mut Api) {
     )
     .native(
         |call: NativeCallContext, model: &mut Model, prompt: Dynamic, cells: Array, metric: Dynamic| {
-            let values = model.sweep(&call, &model.cells(&prompt, cells, &metric)?)?.values;
+            let values = model.sweep(&call, model.cells(&prompt, cells, &metric)?)?.values;
             let values = candle_core::Tensor::from_iter(values.into_iter().map(|x| x as f32), &Device::Cpu);
             Tensor::new(&model.context, values.map_err(tensor::refused)?)
         },
@@ -273,7 +297,7 @@ fn sweeps(api: &mut Api) {
          -> ScriptResult<Grid> {
             let (rows, cols) = (grid::axis(&rows)?, grid::axis(&cols)?);
             let question = model.grid(&call, &prompt, [&rows, &cols], &cell, &metric)?;
-            let sweep = model.sweep(&call, &question)?;
+            let sweep = model.sweep(&call, question)?;
             Ok(Grid { rows, cols, sweep, context: model.context.clone() })
         },
     );
@@ -290,8 +314,13 @@ fn explanations(api: &mut Api) {
         "[0, 4, 4]",
     )
     .native(
-        |model: &mut Model, prompt: Dynamic, cells: Array, metric: Dynamic| -> ScriptResult<Explanation> {
-            model.explain(&model.cells(&prompt, cells, &metric)?)
+        |call: NativeCallContext,
+         model: &mut Model,
+         prompt: Dynamic,
+         cells: Array,
+         metric: Dynamic|
+         -> ScriptResult<Explanation> {
+            model.explain(&call, model.cells(&prompt, cells, &metric)?.into())
         },
     );
     api.method(
@@ -314,7 +343,7 @@ fn explanations(api: &mut Api) {
          metric: Dynamic|
          -> ScriptResult<Explanation> {
             let (rows, cols) = (grid::axis(&rows)?, grid::axis(&cols)?);
-            model.explain(&model.grid(&call, &prompt, [&rows, &cols], &cell, &metric)?)
+            model.explain(&call, model.grid(&call, &prompt, [&rows, &cols], &cell, &metric)?.into())
         },
     );
 }

@@ -6,7 +6,7 @@ use rhai::{Array, Dynamic};
 
 use super::model::Model;
 use super::refusal;
-use crate::model::Point;
+use crate::model::{Config, Point};
 use crate::run::{Heads, Pos, Site, names};
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
@@ -78,9 +78,20 @@ pub fn read(value: &Dynamic) -> ScriptResult<Site> {
     }
 }
 
-/// One site or an array of sites.
-pub fn list(value: &Dynamic) -> ScriptResult<Vec<Site>> {
-    if value.is_array() { args::each(value, read) } else { Ok(vec![read(value)?]) }
+/// One site or an array of sites, in which a text may name several: `"z.*"`, `"all"`. Each is listed once.
+pub fn list(value: &Dynamic, config: &Config) -> ScriptResult<Vec<Site>> {
+    let some = |value: &Dynamic| match value.is_string() {
+        true => names::parse_many(&args::string(value)?, config).map_err(refusal::run),
+        false => Ok(vec![read(value)?]),
+    };
+    let all = if value.is_array() { args::each(value, some)? } else { vec![some(value)?] };
+    let mut sites: Vec<Site> = Vec::new();
+    for site in all.into_iter().flatten() {
+        if !sites.contains(&site) {
+            sites.push(site);
+        }
+    }
+    Ok(sites)
 }
 
 /// A half-open range of ints, if it is one.

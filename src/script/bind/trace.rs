@@ -6,8 +6,8 @@ use rhai::{Array, Dynamic, Map, NativeCallContext};
 
 use super::tensor::Tensor;
 use super::tokens::Tokens;
-use super::{closure, refusal, site};
-use crate::run::{self, LedgerEntry, Site};
+use super::{closure, refusal, runs, site};
+use crate::run::{self, Control, LedgerEntry, Site};
 use crate::script::api::Api;
 use crate::script::args;
 use crate::script::context::Context;
@@ -22,7 +22,16 @@ pub struct Trace {
 
 impl Trace {
     fn read(&self, call: &NativeCallContext, site: &Site) -> ScriptResult<Tensor> {
-        let value = closure::serve(call, || self.inner.read(site))?;
+        let (trace, site) = (self.inner.clone(), site.clone());
+        self.tensor(call, move |control| trace.read(&site, control))
+    }
+
+    fn tensor(
+        &self,
+        call: &NativeCallContext,
+        read: impl FnOnce(&Control) -> run::Result<candle_core::Tensor> + Send + 'static,
+    ) -> ScriptResult<Tensor> {
+        let value = closure::serve(call, &self.context, runs::control(&self.context), read)?;
         Tensor::new(&self.context, value)
     }
 
@@ -70,7 +79,10 @@ pub fn register(api: &mut Api) {
         });
     api.getter("Trace", "logits -> Tensor", "logits at every position, [pos, d_vocab]")
         .example("load().trace(\" John gave Mary\").logits.shape", "[3, 320]")
-        .native(|trace: &mut Trace| Tensor::new(&trace.context, trace.inner.logits().clone()));
+        .native(|call: NativeCallContext, trace: &mut Trace| {
+            let inner = trace.inner.clone();
+            trace.tensor(&call, move |control| inner.logits(control))
+        });
     api.getter("Trace", "last -> Tensor", "logits at the last position, [d_vocab]")
         .example("load().trace(\" John gave Mary\").last.shape", "[320]")
         .native(|trace: &mut Trace| -> ScriptResult<Tensor> {

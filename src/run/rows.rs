@@ -1,0 +1,47 @@
+//! Rows that hold nothing but themselves. A view keeps all of the storage that it looks into, and so a whole batch for
+//! the sake of one prompt; candle's `Tensor::copy` clones that storage, and `contiguous` copies nothing where the
+//! view happens to lie in order.
+
+use super::error::Result;
+use candle_core::Tensor;
+use std::ops::Range;
+
+/// These rows of `x`, which may be all that is kept of it: a copy unless they are all.
+pub fn own_rows(x: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
+    match rows.len() == x.dim(0)? {
+        true => Ok(x.clone()),
+        false => own(&x.narrow(0, rows.start, rows.len())?),
+    }
+}
+
+/// A copy of what a view shows.
+pub fn own(view: &Tensor) -> Result<Tensor> {
+    Ok(view.force_contiguous()?)
+}
+
+/// The bytes of a tensor's own numbers.
+pub fn bytes(x: &Tensor) -> usize {
+    x.elem_count() * x.dtype().size_in_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{CpuStorage, Device, Storage};
+
+    fn stored(x: &Tensor) -> usize {
+        match &*x.storage_and_layout().0 {
+            Storage::Cpu(CpuStorage::F32(numbers)) => numbers.len(),
+            _ => panic!("float32 on the CPU"),
+        }
+    }
+
+    #[test]
+    fn rows_keep_no_others() {
+        let all = Tensor::randn(0f32, 1.0, (100, 7), &Device::Cpu).unwrap();
+        let some = own_rows(&all, &(40..43)).unwrap();
+        assert_eq!(some.to_vec2::<f32>().unwrap(), all.to_vec2::<f32>().unwrap()[40..43]);
+        assert_eq!((stored(&some), bytes(&some)), (21, 84));
+        assert_eq!(stored(&own_rows(&all, &(0..100)).unwrap()), 700);
+    }
+}
