@@ -374,7 +374,61 @@ fn normalized(t: &Tensor, name: &str, with: fn(f64, f64) -> f64) -> ScriptResult
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use rhai::Scope;
+    use serde_json::Value as Json;
+
+    use super::*;
     use crate::script::bind::testing::check;
+    use crate::script::{Context, Host, HostOptions, args};
+
+    /// Every number with its digits; `"nan"` and infinities are texts in the file.
+    fn numbers(json: &Json) -> Vec<f64> {
+        let number = |json: &Json| json.as_f64().or_else(|| json.as_str()?.parse().ok());
+        json.as_array().unwrap().iter().map(|json| number(json).unwrap()).collect()
+    }
+
+    /// What an expression makes of a tensor `t`, in row-major order.
+    fn asked(host: &Host, t: &Tensor, code: &str) -> Vec<f64> {
+        let mut scope = Scope::new();
+        scope.push("t", t.clone());
+        let script = host.compile("test", code, &scope).unwrap();
+        let value = host.eval(&mut scope, &script.ast, "test").unwrap();
+        match value.read_lock::<Tensor>() {
+            Some(t) => t.host().unwrap().into_iter().map(f64::from).collect(),
+            None => vec![args::number(&value).unwrap()],
+        }
+    }
+
+    /// `tests/fixtures/make_reductions.py` asked NumPy and SciPy, in float64 as here.
+    #[test]
+    fn numbers_nan_and_infinity_go_through_as_in_numpy() {
+        let cases: Json =
+            serde_json::from_str(include_str!("../../../tests/fixtures/reductions.json")).unwrap();
+        let context = Arc::new(Context::default());
+        let host = Host::new(HostOptions::default());
+        let mut compared = 0;
+        for case in cases.as_array().unwrap() {
+            let shape: Vec<usize> = serde_json::from_value(case["shape"].clone()).unwrap();
+            let values: Vec<f32> = numbers(&case["values"]).into_iter().map(|x| x as f32).collect();
+            let made = Numbers::from_vec(values, shape, &Device::Cpu).unwrap();
+            let tensor = Tensor::new(&context, made).unwrap();
+            for (call, expected) in case["results"].as_object().unwrap() {
+                let (name, axis) = call.split_once(' ').unwrap_or((call, ""));
+                let found = asked(&host, &tensor, &format!("t.{name}({axis})"));
+                let expected = numbers(expected);
+                assert_eq!(found.len(), expected.len(), "{call} of {}", case["name"]);
+                for (found, expected) in found.into_iter().zip(expected) {
+                    let near = (found - expected).abs() <= 2e-7 * expected.abs().max(1e-30);
+                    let same = found == expected || found.is_nan() && expected.is_nan();
+                    assert!(near || same, "{call} of {}: {found}, not {expected}", case["name"]);
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 400, "{compared}");
+    }
 
     #[test]
     fn an_axis_counts_from_either_end() {
