@@ -18,3 +18,4 @@ mod nearest;
 pub mod plot;
 pub mod run;
 pub mod script;
+mod utf8;

@@ -722,3 +722,127 @@ fn one_variable_limits_the_instructions() {
     let start = "error: `PATCHSCRIPT_CPU` is `sse9`, which names no instructions of this architecture\n = help: it may be `scalar`, ";
     assert!(ran.err.starts_with(start), "{}", ran.err);
 }
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_script() {
+    let files = folder(&[
+        ("a.rhai", "\u{feff}import \"b\" as b;\nprint(b::two() + read_json(\"c.json\").one);"),
+        ("b.rhai", "\u{feff}fn two() { 2 }"),
+        ("c.json", "\u{feff}{\"one\": 1}"),
+    ]);
+    prints(&patchscript(files.path(), &["run", "a.rhai"]), "3\n");
+    let utf16: Vec<u8> = "\u{feff}print(1);".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(files.path().join("a.rhai"), &utf16).expect("a file");
+    fails(
+        &patchscript(files.path(), &["run", "a.rhai"]),
+        2,
+        "error: script `a.rhai` is UTF-16 text, by its byte order mark\n = help: save it as UTF-8 in your editor\n",
+    );
+    fs::write(files.path().join("a.rhai"), "read_text(\"c.json\")").expect("a file");
+    fs::write(files.path().join("c.json"), &utf16).expect("a file");
+    let ran = patchscript(files.path(), &["run", "a.rhai"]);
+    assert!(
+        ran.err.contains("`c.json` is UTF-16 text") && ran.err.contains("-f utf-16 -t utf-8"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn texts_are_found_though_their_characters_are_split() {
+    let ran = run(
+        "let t = load().tokens(\"The city of 東京 is far from Köln 🙂.\");\n\
+         for text in [\"東京\", \"京\", \"Köln\", \"🙂\", \" is\"] {\n\
+             let tokens = t[t.span(text)];\n\
+             print(text + \" \" + load().decode(tokens).contains(text) + \" \" + (t.find(text) == t.span(text).start));\n\
+         }\n\
+         try { t.span(\"京東\") } catch (e) { print(e.message); }",
+        &[],
+    );
+    prints(
+        &ran,
+        "東京 true true\n京 true true\nKöln true true\n🙂 true true\n is true true\nthe prompt does not contain `京東`\n",
+    );
+}
+
+/// A model folder with this chat template.
+fn chatting(template: &str) -> TempDir {
+    let folder = folder(&[("model/chat_template.jinja", template)]);
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(format!("tests/fixtures/tiny/{file}"), folder.path().join("model").join(file))
+            .expect("a copy");
+    }
+    folder
+}
+
+#[test]
+fn a_chat_template_gets_the_keys_of_tools_in_their_order() {
+    let files =
+        chatting("{% for tool in tools %}{{ tool | tojson }}\r\n{% endfor %}{{ messages[0].content }}");
+    let said = |tools: &str| {
+        let text = format!(
+            "print(load(\"model\").chat([#{{role: \"user\", content: \"hi\"}}], #{{tools: {tools}}}));"
+        );
+        fs::write(files.path().join("a.rhai"), text).expect("a file");
+        patchscript(files.path(), &["run", "a.rhai"])
+    };
+    let json = r#"[{"type": "function", "function": {"name": "look_up", "description": "é"}}]"#;
+    fs::write(files.path().join("tools.json"), json).expect("a file");
+    let line = &json[1..json.len() - 1];
+    prints(&said("read_json(\"tools.json\")"), &format!("{line}\nhi\n"));
+    prints(
+        &said("[#{type: \"function\", function: #{name: \"look_up\", description: \"é\"}}]"),
+        &format!("{line}\nhi\n"),
+    );
+    let ran = said("{ let tool = #{}; tool.type = 1; tool.name = 2; [tool] }");
+    assert!(
+        ran.err.contains("the order of the keys of `tools[0]` is not known: `name`, `type`")
+            && ran.err.contains("help:"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_folder_says_why_it_is_no_model() {
+    let files = chatting("hi");
+    let model = files.path().join("model");
+    let told = || {
+        fs::write(files.path().join("a.rhai"), "load(\"model\")").expect("a file");
+        patchscript(files.path(), &["run", "a.rhai"]).err
+    };
+    assert_eq!(told(), "");
+    fs::write(model.join("adapter_config.json"), "{}").expect("a file");
+    assert!(told().contains("holds an adapter, `adapter_config.json`"), "{}", told());
+    fs::remove_file(model.join("adapter_config.json")).expect("removed");
+    fs::rename(model.join("model.safetensors"), model.join("pytorch_model.bin")).expect("renamed");
+    assert!(told().contains("`pytorch_model.bin`, whose weights are pickled"), "{}", told());
+}
+
+#[test]
+fn characters_without_a_font_are_told_once() {
+    let text = "let map = heatmap([[1, 2]], #{x: [\"東京\", \"é\"], title: \"南\"});\n\
+                map.save(\"a.png\"); map.save(\"b.png\"); map.save(\"c.svg\");";
+    let drawn = |fonts: &str| {
+        let folder = folder(&[("a.rhai", text)]);
+        let mut command = command(folder.path(), &["run", "a.rhai", "--out", "."]);
+        let ran: Ran = command.env("PATCHSCRIPT_FONTS", fonts).output().expect("the binary starts").into();
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        (
+            ran.err,
+            ["a.png", "b.png", "c.svg"].map(|file| fs::read(folder.path().join(file)).expect("a picture")),
+        )
+    };
+    let (err, [first, second, svg]) = drawn("");
+    assert_eq!(
+        err,
+        "note: no font of this machine draws `京`, `南`, `東`: `a.png` has boxes with their numbers\n = help: save it as \
+         `.svg` or `.html`, which have the text; or install a font, such as Noto Sans CJK, or name a font file in \
+         PATCHSCRIPT_FONTS\n"
+    );
+    assert!(first == second && String::from_utf8_lossy(&svg).contains("東京"));
+    let blocks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/blocks.ttf");
+    let (err, [with_font, _, same]) = drawn(&blocks.display().to_string());
+    assert!(err.starts_with("note: no font of this machine draws `南`: "), "{err}");
+    assert!(with_font != first && same == svg);
+}

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{DType, Device, Tensor};
 use common::*;
+use patchscript::model::gguf::Gguf;
+use patchscript::model::tokenizer::{Bos, Tokenizer};
 use patchscript::model::{Config, LoadOptions, Model, ModelError, Point};
 use patchscript::run::{Control, Site, trace};
 use serde_json::Value as Json;
@@ -112,6 +114,40 @@ fn a_gguf_file_is_the_checkpoint_that_it_was_made_from() {
         let logits_of = |model| logits(&trace(model, &prompt, &[], &Control::default()).unwrap()[0]);
         let diff = max_diff(&logits_of(&from_gguf), &logits_of(&from_folder));
         assert!(diff < 1e-5, "{arch}: {diff}");
+    }
+}
+
+/// `fixtures/make_sentencepiece.py` wrote the file.
+#[test]
+fn sentencepiece_vocabularies_are_sentencepieces() {
+    for vocabulary in golden("sentencepiece.json")["vocabularies"].as_array().unwrap() {
+        use gguf_file::Value;
+        let list = |key: &str, value: fn(&Json) -> Value| {
+            Value::Array(vocabulary[key].as_array().unwrap().iter().map(value).collect())
+        };
+        let text = |value: &str| Value::String(value.into());
+        let prefix = vocabulary["add_space_prefix"].as_bool().unwrap();
+        let metadata = [
+            ("general.architecture", text("llama")),
+            ("tokenizer.ggml.model", text("llama")),
+            ("tokenizer.ggml.tokens", list("tokens", |token| Value::String(token.as_str().unwrap().into()))),
+            ("tokenizer.ggml.scores", list("scores", |score| Value::F32(score.as_f64().unwrap() as f32))),
+            ("tokenizer.ggml.token_type", list("types", |kind| Value::I32(kind.as_i64().unwrap() as i32))),
+            ("tokenizer.ggml.unknown_token_id", Value::U32(0)),
+            ("tokenizer.ggml.bos_token_id", Value::U32(1)),
+            ("tokenizer.ggml.add_space_prefix", Value::Bool(prefix)),
+        ];
+        let metadata: Vec<_> = metadata.iter().map(|(key, value)| (*key, value)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        gguf_file::write(&mut std::fs::File::create(&path).unwrap(), &metadata, &[]).unwrap();
+        let tokenizer = Tokenizer::from_gguf(&Gguf::open(&path).unwrap()).unwrap().unwrap();
+        for case in vocabulary["texts"].as_array().unwrap() {
+            let text = case[0].as_str().unwrap();
+            let found = tokenizer.encode(text, Bos::No, false).unwrap();
+            assert_eq!(found, ids(&case[1]), "{prefix} {text:?}");
+            assert_eq!(tokenizer.decode(&found), case[2].as_str().unwrap(), "{prefix} {text:?}");
+        }
     }
 }
 

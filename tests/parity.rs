@@ -56,6 +56,38 @@ fn agrees(arch: &str, model: &Arc<Model>) {
     assert_eq!(found[0].ids, greedy[len..], "{arch}");
 }
 
+/// Yarn and dynamic scaling, within the original context and beyond it; `fixtures/make_rope.py` wrote the file.
+#[test]
+fn stretched_contexts_agree_with_transformers() {
+    let golden = golden("rope.json");
+    let all: Vec<u32> =
+        golden["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    let cases = golden["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 8);
+    for case in cases {
+        let mut config = common::golden("tiny/llama/config.json");
+        let settings = config.as_object_mut().unwrap();
+        settings.remove("rope_parameters");
+        settings.extend(case["config"].as_object().unwrap().clone());
+        let model = tiny_with("llama", &config);
+        // Both lengths in one packed batch: each turns by its own.
+        let prompts = [100, 40].map(|len| (id_tokens(&model, &all[..len]), vec![]));
+        let runs = trace(&model, &prompts, &[], &Control::default()).unwrap();
+        for (run, len) in runs.iter().zip([100, 40]) {
+            let expected: Vec<f32> = serde_json::from_value(case["logits"][len.to_string()].clone()).unwrap();
+            let logits = run.logits(&Control::default()).unwrap();
+            let expected = candle_core::Tensor::new(expected, logits.device()).unwrap();
+            let diff = max_diff(&logits.get(len - 1).unwrap(), &expected);
+            assert!(diff < 1e-4, "{} {len}: {diff}", case["config"]);
+        }
+        let options = GenerateOptions { max_new_tokens: 26, ..GenerateOptions::default() };
+        let long =
+            generate(&model, &[(id_tokens(&model, &all[..40]), vec![])], &options, &Control::default());
+        let dynamic = case["config"].to_string().contains("dynamic");
+        assert_eq!(long.is_err(), dynamic, "{}", case["config"]);
+    }
+}
+
 /// A window shorter than the prompt hides keys, and nothing else.
 #[test]
 fn windows_matter_from_their_length_on() {

@@ -77,7 +77,7 @@ pub fn print(model: &Model, matmul_rate: f64) {
         }
     }
     if let Some(rotary) = &config.kinds[0].rotary {
-        let table = RotaryTable::new(rotary, &batch.positions(), x.dtype(), x.device()).unwrap();
+        let table = RotaryTable::new(rotary, &batch, x.dtype(), x.device()).unwrap();
         let rotate = |x: &Tensor| ops::rotary(x, &table.cos, &table.sin, d_head).unwrap();
         line("rotary query", 1, 0.0, bytes(2, q_width), &mut || rotate(&q));
         line("rotary key", 1, 0.0, bytes(2, kv_width), &mut || rotate(&own.k));

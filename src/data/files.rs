@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::nearest::nearest;
+use crate::utf8::{self, NotUtf8};
 
 /// A script's view of the file system.
 #[derive(Debug)]
@@ -41,8 +42,8 @@ pub enum FileError {
     WriteParent { path: String, out_dir: PathBuf },
     #[error("`{path}` is not a regular file")]
     NotAFile { path: String },
-    #[error("`{path}` is not utf-8 text: the first bad byte is at offset {offset}")]
-    NotUtf8 { path: String, offset: usize },
+    #[error("`{path}` is {reason}")]
+    NotUtf8 { path: String, reason: NotUtf8 },
     #[error("cannot read `{path}`: {reason}")]
     Read { path: String, reason: io::Error },
     #[error("cannot write `{path}`: {reason}")]
@@ -76,9 +77,10 @@ impl FileError {
                 out_dir.display()
             )),
             FileError::NotAFile { .. } => Some("name a file, not a folder or a pipe".into()),
-            FileError::NotUtf8 { path, .. } => {
-                Some(format!("convert it first, for example with `iconv -f latin1 -t utf-8 {path}`"))
-            }
+            FileError::NotUtf8 { path, reason } => Some(format!(
+                "convert it first, for example with `iconv -f {} -t utf-8 {path}`",
+                reason.encoding()
+            )),
             FileError::Read { .. } | FileError::Write { .. } => None,
         }
     }
@@ -183,14 +185,8 @@ impl Files {
 
     /// The text of `path`, which must be UTF-8; a byte order mark is dropped.
     pub fn read_text(&self, path: &str) -> Result<String, FileError> {
-        let mut text = String::from_utf8(self.read(path)?).map_err(|error| FileError::NotUtf8 {
-            path: path.into(),
-            offset: error.utf8_error().valid_up_to(),
-        })?;
-        if text.starts_with('\u{feff}') {
-            text.drain(..'\u{feff}'.len_utf8());
-        }
-        Ok(text)
+        let bytes = self.read(path)?;
+        utf8::text(bytes).map_err(|reason| FileError::NotUtf8 { path: path.into(), reason })
     }
 
     /// The real path that writing to `path` would fill, if that is allowed. Creates nothing.

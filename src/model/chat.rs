@@ -1,8 +1,8 @@
 //! Chat templates: a conversation as the text that the model was trained on.
 //!
 //! Renders as transformers' `apply_chat_template` does, with its additions to Jinja: `raise_exception`,
-//! `strftime_now`, a [`json`] filter that is Python's, `{% generation %}`, Python's string methods. [`source`] finds
-//! the template among a model's files.
+//! `strftime_now`, a [`json`] filter that is Python's, `{% generation %}`, [`python`]'s methods (with its [`letters`] and its [`percent`] sign), [`filters`] as Jinja2 has them.
+//! [`source`] finds the template among a model's files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
@@ -14,7 +14,11 @@ use minijinja::{Environment, ErrorKind, Value, context};
 use super::gguf::GgufError;
 use super::tokenizer::TokenizerError;
 
+mod filters;
 mod json;
+mod letters;
+mod percent;
+mod python;
 mod source;
 mod strftime;
 
@@ -130,8 +134,10 @@ impl ChatTemplate {
     pub fn from_source(source: &str, special: SpecialTokens) -> Result<Self> {
         let mut environment = Environment::new();
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(python::call);
         environment.add_filter("tojson", json::tojson);
+        environment.add_filter(percent::NAME, percent::percent);
+        filters::register(&mut environment);
         // Jinja's own: text and maps are sequences, and `none` cannot be iterated.
         environment.add_test("sequence", |value: &Value| {
             matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
@@ -140,7 +146,7 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, "refused").with_source(Refusal(message)))
         });
-        environment.add_template_owned(NAME, source::without_generation_tags(source))?;
+        environment.add_template_owned(NAME, source::as_minijinja_reads_it(source))?;
         Ok(Self { environment, special })
     }
 

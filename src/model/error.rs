@@ -8,6 +8,10 @@ pub type Result<T> = std::result::Result<T, ModelError>;
 pub enum ModelError {
     #[error("no model at `{0}`")]
     NotFound(String),
+    #[error("`{}` holds no weights that can be read, but {}", folder.display(), what.found)]
+    OtherWeights { folder: PathBuf, what: super::folder::Other },
+    #[error("`{}` holds an adapter, `{file}`, which would change the weights and is not applied", folder.display())]
+    Adapter { folder: PathBuf, file: String },
     #[error("cannot read `{}`: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     #[error("`{}` is not valid JSON: {source}", path.display())]
@@ -42,6 +46,10 @@ pub enum ModelError {
     EmptyPrompt,
     #[error("{len} tokens are more than this model's context of {n_ctx}")]
     TooLong { len: usize, n_ctx: usize },
+    #[error(
+        "a generation of {len} tokens is beyond the model's first context, where `rope_type` is `dynamic`"
+    )]
+    TurnsWithLength { len: usize },
     #[error("token id {id} is outside the vocabulary of {d_vocab}")]
     BadToken { id: u32, d_vocab: usize },
     #[error("device `{0}` is not available: {1}")]
@@ -78,6 +86,8 @@ impl ModelError {
             ModelError::NotFound(_) => Some(
                 "give a folder in Hugging Face layout, a `.gguf` file, or `org/name` on the Hub, like `openai-community/gpt2`".into(),
             ),
+            ModelError::OtherWeights { what, .. } => Some(what.cure.clone()),
+            ModelError::Adapter { file, .. } => Some(super::folder::adapter_cure(file)),
             ModelError::EmptyPrompt => Some("give a text that is not empty, or ids: `m.tokens([1, 2, 3])`".into()),
             ModelError::UnknownFamily(_) => {
                 let names: Vec<_> = super::family::FAMILIES.iter().map(|f| format!("`{}`", f.arch)).collect();
@@ -101,6 +111,11 @@ impl ModelError {
             ModelError::NoTokenizer(_) => {
                 Some("pass token ids: `m.tokens([1, 2, 3])`, or put a `tokenizer.json` beside the weights".into())
             }
+            ModelError::TurnsWithLength { .. } => Some(
+                "there every new token changes the keys of all others, which are kept: generate fewer tokens, or `trace` \
+                 one text after the other"
+                    .into(),
+            ),
             ModelError::TooLong { .. } => Some("shorten the prompt or generate fewer tokens".into()),
             ModelError::Dtype(..) => Some("use `f32`".into()),
             ModelError::NotQuantized(_) => {

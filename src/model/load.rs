@@ -9,7 +9,8 @@ use super::hub::{self, Need};
 use super::loader::{self, Target};
 use super::tokenizer::{Tokenizer, TokenizerError};
 use super::weights::Files;
-use super::{Model, embedded};
+use super::{Model, embedded, folder};
+use crate::utf8::without_mark;
 use candle_core::{DType, Device};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -81,13 +82,14 @@ pub fn load_config(id: &str, offline: bool) -> Result<Config> {
 fn folder_config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.json");
     if !path.is_file() {
-        return Err(ModelError::NotFound(path.display().to_string()));
+        return Err(folder::missing(folder, "config.json"));
     }
     Config::from_json(read_json(&path)?)
 }
 
 fn load_folder(id: &str, folder: &Path, target: &Target) -> Result<Model> {
     let config = folder_config(folder)?;
+    folder::refuse_adapter(folder)?;
     let tokenizer = match Tokenizer::from_folder(folder) {
         Err(TokenizerError::Missing { .. }) => None,
         found => Some(found?),
@@ -127,7 +129,7 @@ fn from_hub(id: &str, need: Need, offline: bool) -> Result<PathBuf> {
 pub fn read_json(path: &Path) -> Result<Value> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ModelError::Io { path: path.into(), source })?;
-    serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.into(), source })
+    serde_json::from_str(without_mark(&text)).map_err(|source| ModelError::Json { path: path.into(), source })
 }
 
 /// `cpu`, `cuda`, `cuda:1`, or `auto`: the first card if there is one.

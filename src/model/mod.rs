@@ -3,7 +3,7 @@
 //! Read in this order: [`family`] (what differs between architectures, as data), [`config`], [`weights`],
 //! [`loader`], [`weight`] and [`layer`] (how a checkpoint becomes tensors), [`info`] (what it holds, without reading it), [`point`] and [`hook`] (where a run can stand), [`batch`],
 //! [`attention`], [`transformer`] (the pass itself, cut at layer boundaries). Beside them: [`gguf`], [`hub`],
-//! [`tokenizer`], [`chat`]. What to run, and what to change on the way, is the business of [`crate::run`].
+//! [`tokenizer`], [`chat`], `folder` (what is there where no model is). What to run, and what to change on the way, is the business of [`crate::run`].
 
 pub mod attention;
 pub mod batch;
@@ -13,6 +13,7 @@ pub mod cpu;
 pub mod embedded;
 pub mod error;
 pub mod family;
+mod folder;
 pub mod gguf;
 pub mod hook;
 pub mod hub;
@@ -38,7 +39,7 @@ pub use transformer::{Prepared, Transformer};
 
 use candle_core::Tensor;
 use chat::ChatTemplate;
-use tokenizer::Tokenizer;
+use tokenizer::{Piece, Tokenizer};
 
 /// A loaded model. Immutable: runs borrow it and keep their own state.
 pub struct Model {
@@ -84,6 +85,14 @@ impl Model {
         match &self.tokenizer {
             Some(tokenizer) => tokenizer.decode_each(ids),
             None => ids.iter().map(|id| format!("<{id}>")).collect(),
+        }
+    }
+
+    /// Each id's own text and bytes, as [`Model::texts`].
+    pub fn pieces(&self, ids: &[u32]) -> Vec<Piece> {
+        match &self.tokenizer {
+            Some(tokenizer) => tokenizer.pieces(ids),
+            None => self.texts(ids).into_iter().map(Piece::from).collect(),
         }
     }
 

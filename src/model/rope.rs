@@ -1,18 +1,34 @@
 //! Rotary position tables.
 
+use super::batch::Batch;
 use super::config::{Rotary, RotaryScaling};
 use super::error::Result;
 use candle_core::{DType, Device, Tensor};
 use std::f64::consts::PI;
 
-/// Angular frequencies, one a pair of dimensions.
+/// Angular frequencies of a sequence of `len` positions, one a pair of dimensions.
 ///
-/// `theta^(-2i/d)` for d rotated dimensions, scaled as the config says; Llama 3.1's ramp follows transformers' `modeling_rope_utils`.
-fn frequencies(rotary: &Rotary) -> Vec<f32> {
+/// `theta^(-2i/d)` for d rotated dimensions, scaled as the config says; ramps follow transformers' `modeling_rope_utils`.
+fn frequencies(rotary: &Rotary, len: usize) -> Vec<f32> {
     let dims = rotary.dims;
-    let plain = (0..dims / 2).map(|i| 1.0 / rotary.theta.powf(2.0 * i as f64 / dims as f64));
+    let theta = match rotary.scaling {
+        RotaryScaling::Dynamic { factor, original } if len > original => {
+            let stretch = factor * len as f64 / original as f64 - (factor - 1.0);
+            rotary.theta * stretch.powf(dims as f64 / (dims as f64 - 2.0))
+        }
+        _ => rotary.theta,
+    };
+    let plain = (0..dims / 2).map(|i| 1.0 / theta.powf(2.0 * i as f64 / dims as f64));
     let scaled: Vec<f64> = match &rotary.scaling {
-        RotaryScaling::None => plain.collect(),
+        RotaryScaling::None | RotaryScaling::Dynamic { .. } => plain.collect(),
+        RotaryScaling::Yarn { factor, low, high } => {
+            let width = if low == high { 0.001 } else { high - low };
+            let divided = |pair: usize| ((pair as f64 - low) / width).clamp(0.0, 1.0);
+            plain
+                .enumerate()
+                .map(|(pair, f)| f / factor * divided(pair) + f * (1.0 - divided(pair)))
+                .collect()
+        }
         RotaryScaling::Linear { factor } => plain.map(|f| f / factor).collect(),
         RotaryScaling::Factors(factors) => plain.zip(factors).map(|(f, &by)| f / f64::from(by)).collect(),
         RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_n_ctx } => plain
@@ -41,13 +57,19 @@ pub struct RotaryTable {
 }
 
 impl RotaryTable {
-    /// Tables for rows at `positions`. Angles are float32 products, as in the reference implementations.
-    pub fn new(rotary: &Rotary, positions: &[u32], dtype: DType, device: &Device) -> Result<Self> {
-        let frequencies = frequencies(rotary);
+    /// Tables for the rows of a batch. Angles are float32 products, as in the reference implementations.
+    pub fn new(rotary: &Rotary, batch: &Batch, dtype: DType, device: &Device) -> Result<Self> {
+        let usual = frequencies(rotary, 0);
         let magnitude = rotary.magnitude as f32;
-        let angles: Vec<f32> =
-            positions.iter().flat_map(|&p| frequencies.iter().map(move |f| p as f32 * f)).collect();
-        let shape = (positions.len(), frequencies.len());
+        let mut angles = Vec::with_capacity(batch.rows() * usual.len());
+        for segment in batch.segments() {
+            let len = segment.past_len + segment.len;
+            let own = rotary.turns_with_length(len).then(|| frequencies(rotary, len));
+            let frequencies = own.as_ref().unwrap_or(&usual);
+            angles
+                .extend((segment.past_len..len).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f)));
+        }
+        let shape = (batch.rows(), usual.len());
         let table = |f: fn(f32) -> f32| -> Result<Tensor> {
             let values = angles.iter().map(|&a| f(a) * magnitude).collect::<Vec<f32>>();
             Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)

@@ -195,6 +195,26 @@ impl Tokenizer {
         ids.iter().map(|id| self.decode_one(*id)).collect()
     }
 
+    /// What each id is alone.
+    pub fn pieces(&self, ids: &[u32]) -> Vec<Piece> {
+        let piece = |id: &u32| {
+            let text = self.decode_one(*id);
+            let broken = text.contains(char::REPLACEMENT_CHARACTER);
+            Piece { part: if broken { self.bytes(*id) } else { None }, text }
+        };
+        ids.iter().map(piece).collect()
+    }
+
+    /// The bytes that a token of the vocabulary stands for, in either spelling: `<0xE6>` (SentencePiece), or a letter for
+    /// each byte (byte-level encoding).
+    fn bytes(&self, id: u32) -> Option<Vec<u8>> {
+        let token = self.pipeline.id_to_token(id)?;
+        if let Some(hex) = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')) {
+            return u8::from_str_radix(hex, 16).ok().map(|byte| vec![byte]);
+        }
+        token.chars().map(byte_of).collect()
+    }
+
     /// The space that a token begins with is a part of its text, though not at the start of a whole text.
     fn decode_one(&self, id: u32) -> String {
         match self.stripped {
@@ -259,6 +279,29 @@ impl Tokenizer {
     }
 }
 
+/// One token's text, and its bytes where they are no whole characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    pub text: String,
+    pub part: Option<Vec<u8>>,
+}
+
+impl From<String> for Piece {
+    fn from(text: String) -> Piece {
+        Piece { text, part: None }
+    }
+}
+
+/// The byte that a letter stands for in a byte-level vocabulary (`bytes_to_unicode` of GPT-2): printable ones for themselves,
+/// the others from U+0100 on.
+fn byte_of(letter: char) -> Option<u8> {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    match u32::from(letter) {
+        code @ 0..0x100 => u8::try_from(code).ok().filter(|byte| printable(*byte)),
+        code => (0..=0xff).filter(|byte| !printable(*byte)).nth(usize::try_from(code - 0x100).ok()?),
+    }
+}
+
 fn encode(pipeline: &Pipeline, text: &str, add_specials: bool) -> Result<Encoding> {
     let encoding = guarded(|| pipeline.encode_fast(text, add_specials)).map_err(TokenizerError::Encode)?;
     encoding.map_err(|error| TokenizerError::Encode(error.to_string()))
@@ -277,7 +320,10 @@ fn spellings(word: &str) -> Vec<String> {
 pub(super) fn read_json(path: &Path) -> Result<Json> {
     let file_error = |reason: String| TokenizerError::File { path: path.into(), reason };
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| file_error(error.to_string())),
+        Ok(bytes) => {
+            let json = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+            serde_json::from_slice(json).map_err(|error| file_error(error.to_string()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Json::Null),
         Err(error) => Err(file_error(error.to_string())),
     }
@@ -373,6 +419,27 @@ mod tests {
         assert_eq!((plain.len(), tokenizer.decode(&plain)), (5, "<eos>".into()));
         assert_eq!(tokenizer.decode(&[2, plain[0]]), "<eos><");
         assert_eq!(tokenizer.decode_skip_special(&[2, plain[0]]), "<");
+    }
+
+    #[test]
+    fn letters_stand_for_bytes() {
+        let alphabet = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet();
+        let mut bytes: Vec<u8> = alphabet.into_iter().map(|letter| byte_of(letter).unwrap()).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        // As GPT-2 spells a space, a line feed and 0xad.
+        assert_eq!(['Ġ', 'Ċ', 'Ń'].map(byte_of), [Some(b' '), Some(b'\n'), Some(0xad)]);
+        assert_eq!(byte_of('日'), None);
+    }
+
+    #[test]
+    fn pieces_keep_the_bytes_of_parts_of_a_character() {
+        let tokenizer = tiny();
+        let text = "<eos>東京 🙂é John";
+        let pieces = tokenizer.pieces(&tokenizer.encode(text, Bos::No, true).unwrap());
+        let bytes = pieces.iter().flat_map(|piece| piece.part.clone().unwrap_or(piece.text.clone().into()));
+        assert_eq!(String::from_utf8(bytes.collect()).unwrap(), text);
+        assert!(pieces.iter().all(|piece| piece.part.is_none() || piece.text.contains('\u{fffd}')));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Transformer {
         if len > self.config.n_ctx {
             return Err(ModelError::TooLong { len, n_ctx: self.config.n_ctx });
         }
-        let table = |rotary: &Rotary| RotaryTable::new(rotary, &positions, self.dtype, &self.device);
+        let table = |rotary: &Rotary| RotaryTable::new(rotary, &batch, self.dtype, &self.device);
         let kinds = self.config.kinds.iter();
         let rotary = kinds.map(|kind| kind.rotary.as_ref().map(table).transpose()).collect::<Result<_>>()?;
         Ok(Prepared { batch, rotary })

@@ -119,7 +119,7 @@ fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     let index = folder.join("model.safetensors.index.json");
     if !index.is_file() {
-        return Err(ModelError::NotFound(single.display().to_string()));
+        return Err(super::folder::missing(folder, "model.safetensors"));
     }
     let json = super::load::read_json(&index)?;
     let Some(map) = json.get("weight_map").and_then(|m| m.as_object()) else {

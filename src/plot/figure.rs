@@ -143,17 +143,17 @@ impl Figure {
         titles.title.as_deref().and_then(|title| title.lines().next())
     }
 
-    /// The same figure with every piece of its text replaced.
-    pub(super) fn map_text(&self, change: impl Fn(&str) -> String) -> Self {
-        let mut figure = self.clone();
-        let change = &mut |text: &mut String| *text = change(text);
-        match &mut figure {
-            Self::Heatmap(map) => map.each_text(change),
-            Self::Chart(chart) => chart.each_text(change),
-            Self::Scatter(scatter) => scatter.each_text(change),
-            Self::Tokens(map) => map.each_text(change),
+    /// Every piece of its text.
+    pub(super) fn texts(&self) -> Vec<String> {
+        let mut texts = Vec::new();
+        let keep = &mut |text: &mut String| texts.push(std::mem::take(text));
+        match &mut self.clone() {
+            Self::Heatmap(map) => map.each_text(keep),
+            Self::Chart(chart) => chart.each_text(keep),
+            Self::Scatter(scatter) => scatter.each_text(keep),
+            Self::Tokens(map) => map.each_text(keep),
         }
-        figure
+        texts
     }
 }
 

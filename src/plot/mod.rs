@@ -8,13 +8,15 @@
 //! In reading order: `figure` says what kinds there are and what they share; `heatmap`, `chart`, `scatter` and
 //! `tokens` describe one each. `colormap` (with `color`) and `scale` turn a value into a colour; `layout` places
 //! everything, using `number` and `text`; `scene` is what it produces. `svg`, `png` and `html` draw that, and
-//! `terminal` draws in letters.
+//! `terminal` draws in letters. What the embedded font lacks, `png` takes as `glyphs` from the machine's `fonts`.
 
 mod chart;
 mod color;
 mod colormap;
 mod error;
 mod figure;
+mod fonts;
+mod glyphs;
 mod heatmap;
 mod html;
 mod layout;
@@ -30,11 +32,14 @@ mod tokens;
 
 use std::path::Path;
 
+use fonts::Fonts;
+
 pub use chart::{Axis, Chart, Series, Style};
 pub use color::Rgb;
 pub use colormap::Colormap;
 pub use error::PlotError;
 pub use figure::{Colors, Figure, Records, Titles};
+pub use fonts::VARIABLE as FONTS_VARIABLE;
 pub use heatmap::{Heatmap, Origin};
 pub use scatter::{PointColor, Scatter};
 pub use terminal::{Terminal, show};
@@ -44,7 +49,8 @@ pub use tokens::TokenMap;
 /// What a figure is rendered to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A bitmap at two device pixels per CSS pixel, drawn with the embedded DejaVu Sans.
+    /// A bitmap at two device pixels per CSS pixel, drawn with the embedded DejaVu Sans and, for what that lacks, fonts of
+    /// the machine.
     Png,
     /// A vector picture with real `<text>`, drawn by the viewer's fonts.
     Svg,
@@ -79,10 +85,15 @@ pub fn render(figure: &Figure, format: Format) -> Result<Vec<u8>, PlotError> {
     match format {
         Format::Svg => Ok(svg::draw(&figure.lay_out()?).into_bytes()),
         Format::Html => Ok(html::draw(figure, &figure.lay_out()?).into_bytes()),
-        // A bitmap has only the embedded font, so what that lacks is spelt out before anything is measured.
-        Format::Png => png::draw(&figure.map_text(text::spell_out_uncovered).lay_out()?),
+        Format::Png => png::draw(&figure.lay_out()?, Fonts::of_this_machine()),
         Format::Csv => figure.check().and_then(|()| figure.records().csv()),
     }
+}
+
+/// The characters that a bitmap of `figure` shows as boxes with their numbers, since no font of this machine has them.
+pub fn undrawn(figure: &Figure) -> Vec<char> {
+    let texts = figure.texts();
+    glyphs::undrawn(texts.iter().map(String::as_str), Fonts::of_this_machine())
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use zeno::{Cap, Command, Join, Mask, PathBuilder, Stroke};
 
-use super::scene::{Mark, Path, Rect, Scene, Text};
-use super::text::{self, MIDDLE_TO_BASELINE};
+use super::fonts::Fonts;
+use super::glyphs::Line;
+use super::scene::{Anchor, Mark, Path, Rect, Scene, Text};
+use super::text::MIDDLE_TO_BASELINE;
 use super::{PlotError, Rgb};
 
 /// Device pixels per CSS pixel.
@@ -15,8 +17,8 @@ const MOST_PIXELS: u64 = 100_000_000;
 ///
 /// # Errors
 /// [`PlotError::TooLarge`], [`PlotError::Encode`].
-pub(super) fn draw(scene: &Scene) -> Result<Vec<u8>, PlotError> {
-    let canvas = rasterize(scene)?;
+pub(super) fn draw(scene: &Scene, fonts: &Fonts) -> Result<Vec<u8>, PlotError> {
+    let canvas = rasterize(scene, fonts)?;
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, canvas.width as u32, canvas.height as u32);
     encoder.set_color(png::ColorType::Rgb);
@@ -31,7 +33,7 @@ fn cannot_encode(error: png::EncodingError) -> PlotError {
     PlotError::Encode(error.to_string())
 }
 
-fn rasterize(scene: &Scene) -> Result<Canvas, PlotError> {
+fn rasterize(scene: &Scene, fonts: &Fonts) -> Result<Canvas, PlotError> {
     let (width, height) = ((scene.width * SCALE) as u64, (scene.height * SCALE) as u64);
     if width.saturating_mul(height) > MOST_PIXELS {
         return Err(PlotError::TooLarge { width, height });
@@ -52,7 +54,7 @@ fn rasterize(scene: &Scene) -> Result<Canvas, PlotError> {
             Mark::Area(path) => {
                 canvas.cover(&Mask::new(&polygon(path, true)[..]).render(), path.color, path.opacity);
             }
-            Mark::Text(text) => canvas.cover(&Mask::new(&letters(text)[..]).render(), text.color, 1.0),
+            Mark::Text(text) => canvas.cover(&Mask::new(&letters(text, fonts)[..]).render(), text.color, 1.0),
         }
     }
     Ok(canvas)
@@ -127,29 +129,31 @@ fn polygon(path: &Path, closed: bool) -> Vec<Command> {
 }
 
 /// The outlines of a line of text.
-fn letters(text: &Text) -> Vec<Command> {
-    let (_, before) = text.extent();
-    let mut pen = Pen { text, along: -before, commands: Vec::new() };
-    for c in text.content.chars() {
-        pen.along += text::outline(c, &mut pen) * text.size;
-    }
+fn letters(text: &Text, fonts: &Fonts) -> Vec<Command> {
+    let line = Line::new(&text.content, fonts);
+    // Text of other fonts may be shorter than what the layout reserves for it.
+    let before = match text.anchor {
+        Anchor::Start => 0.0,
+        Anchor::Middle => line.width / 2.0,
+        Anchor::End => line.width,
+    };
+    let mut pen = Pen { text, before, commands: Vec::new() };
+    line.glyphs.iter().for_each(|glyph| glyph.draw(&mut pen));
     pen.commands
 }
 
-/// Collects the letters of a line, each from `along` on.
+/// Collects the letters of a line, of which so much, in em, is before the anchor.
 struct Pen<'t> {
     text: &'t Text,
-    /// In CSS pixels from the anchor.
-    along: f64,
+    before: f64,
     commands: Vec<Command>,
 }
 
 impl Pen<'_> {
-    /// Letters come in font units with y upwards from the baseline.
+    /// Letters come in em from the beginning of the line, with y upwards from the baseline.
     fn at(&self, x: f32, y: f32) -> (f32, f32) {
-        let unit = self.text.size / text::units_per_em();
-        let along = self.along + f64::from(x) * unit;
-        let down = self.text.size * MIDDLE_TO_BASELINE - f64::from(y) * unit;
+        let along = (f64::from(x) - self.before) * self.text.size;
+        let down = (MIDDLE_TO_BASELINE - f64::from(y)) * self.text.size;
         let (sin, cos) = self.text.angle.to_radians().sin_cos();
         device((self.text.x + along * cos - down * sin, self.text.y + along * sin + down * cos))
     }
@@ -183,9 +187,12 @@ impl ttf_parser::OutlineBuilder for Pen<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::Anchor;
     use super::super::{Colormap, Figure, Format, Heatmap, render};
     use super::*;
+
+    fn none() -> Fonts {
+        Fonts::new([])
+    }
 
     fn heatmap() -> Heatmap {
         let mut map = Heatmap::new(vec![vec![0.0, 1.0]]).expect("cells");
@@ -202,7 +209,7 @@ mod tests {
     #[test]
     fn pixels_are_the_scenes() {
         let scene = Figure::Heatmap(heatmap()).lay_out().expect("a layout");
-        let canvas = rasterize(&scene).expect("pixels");
+        let canvas = rasterize(&scene, &none()).expect("pixels");
         assert_eq!((canvas.width, canvas.height), (scene.width as usize * 2, scene.height as usize * 2));
         for (mark, color) in scene.marks.iter().zip([Rgb(255, 0, 0), Rgb(0, 0, 255)]) {
             let (x, y) = mark.bounds().center();
@@ -220,7 +227,8 @@ mod tests {
             Mark::disc((40.0, 10.0), 10.0, red, 1.0),
             Mark::Area(path(&[(5.0, 25.0), (20.0, 45.0), (5.0, 45.0)], 0.2)),
         ];
-        let canvas = rasterize(&Scene { width: 50.0, height: 50.0, marks, spots: vec![] }).expect("pixels");
+        let canvas =
+            rasterize(&Scene { width: 50.0, height: 50.0, marks, spots: vec![] }, &none()).expect("pixels");
         for (x, y) in [(25.0, 25.0), (40.0, 10.0), (36.5, 10.0)] {
             assert_eq!(pixel(&canvas, x, y), red, "{x} {y}");
         }
@@ -237,7 +245,7 @@ mod tests {
             let text = Text::new("|Hello jolly|", 60.0, 60.0, Anchor::End, 11.0).rotated(angle);
             let bounds = text.bounds();
             let scene = Scene { width: 120.0, height: 140.0, marks: vec![Mark::Text(text)], spots: vec![] };
-            let canvas = rasterize(&scene).expect("pixels");
+            let canvas = rasterize(&scene, &none()).expect("pixels");
             let dark = canvas.pixels.iter().enumerate().filter(|(_, p)| p[0] < 128).map(|(i, _)| {
                 let (x, y) = (i % canvas.width, i / canvas.width);
                 (x as f64 / SCALE, y as f64 / SCALE)
@@ -252,6 +260,56 @@ mod tests {
             };
             assert!(dark.iter().all(inside), "{angle}");
         }
+    }
+
+    /// Where a text's ink is, in em from its left end and from the middle of its capitals downwards.
+    fn ink(content: &str, anchor: Anchor, fonts: &Fonts) -> (Vec<(f64, f64)>, f64) {
+        let x = if anchor == Anchor::End { 190.0 } else { 10.0 };
+        let text = Text::new(content, x, 50.0, anchor, 40.0);
+        let measured = text.extent().0 / 40.0;
+        let scene = Scene { width: 200.0, height: 100.0, marks: vec![Mark::Text(text)], spots: vec![] };
+        let canvas = rasterize(&scene, fonts).expect("pixels");
+        let dark = canvas.pixels.iter().enumerate().filter(|(_, pixel)| pixel[0] < 128);
+        let place = |(i, _): (usize, _)| {
+            let (x, y) = ((i % canvas.width) as f64 / SCALE, (i / canvas.width) as f64 / SCALE);
+            ((x - 10.0) / 40.0, (y - 50.0) / 40.0)
+        };
+        (dark.map(place).collect(), measured)
+    }
+
+    fn reach(ink: &[(f64, f64)]) -> (f64, f64) {
+        ink.iter().fold((f64::MAX, f64::MIN), |(low, high), (x, _)| (low.min(*x), high.max(*x)))
+    }
+
+    /// 東 is a block from 0.1 to 0.9 em there, 京 one from 0.3 to 0.7.
+    #[test]
+    fn what_the_embedded_font_lacks_comes_from_another() {
+        let blocks = Fonts::new(["tests/fixtures/blocks.ttf".into()]);
+        let near =
+            |(low, high): (f64, f64), (a, b): (f64, f64)| (low - a).abs() < 0.03 && (high - b).abs() < 0.03;
+        let (dark, measured) = ink("東京", Anchor::Start, &blocks);
+        assert_eq!(measured, 2.0);
+        assert!(near(reach(&dark), (0.1, 1.7)), "{:?}", reach(&dark));
+        assert!(!dark.iter().any(|(x, _)| (0.93..1.27).contains(x)));
+        // The text ends at its anchor, and may be shorter than it was measured: these letters are half an em wide, and the
+        // mark in between takes no room.
+        let (dark, measured) = ink("न्म", Anchor::End, &blocks);
+        assert_eq!(measured, 3.0);
+        assert!(near(reach(&dark), (4.5 - 1.0 + 0.05, 4.5 - 0.05)), "{:?}", reach(&dark));
+    }
+
+    /// A hollow box an em wide, with the number in it.
+    #[test]
+    fn what_no_font_has_is_a_box_with_its_number() {
+        let (dark, measured) = ink("東", Anchor::Start, &none());
+        let (low, high) = reach(&dark);
+        assert!(measured == 1.0 && (low - 0.06).abs() < 0.03 && (high - 0.94).abs() < 0.03, "{low} {high}");
+        let other = ink("南", Anchor::Start, &none()).0;
+        assert_ne!(dark, other);
+        let inside = |ink: &[(f64, f64)]| ink.iter().filter(|(x, _)| (0.15..0.85).contains(x)).count();
+        assert!(inside(&dark) > 200 && inside(&dark) < 3_000, "{}", inside(&dark));
+        // What joins letters is no letter.
+        assert_eq!(ink("a\u{fe0f}b", Anchor::Start, &none()).0, ink("ab", Anchor::Start, &none()).0);
     }
 
     #[test]

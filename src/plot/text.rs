@@ -3,49 +3,34 @@
 
 use std::sync::LazyLock;
 
-use ttf_parser::{Face, GlyphId, OutlineBuilder};
+use ttf_parser::Face;
 
 /// How far the box of a line reaches above and below its middle, in em: half of ascent and descent in DejaVu
 /// Sans' `hhea` table.
 pub(super) const HALF_LINE: f64 = (1901.0 + 483.0) / 2048.0 / 2.0;
 /// From the middle of a capital letter down to the baseline, in em. Texts are placed by that middle.
 pub(super) const MIDDLE_TO_BASELINE: f64 = 0.36;
-/// In em. Where an SVG needs a character that DejaVu lacks, the viewer's own fonts fill in, mostly with
-/// characters a full em wide.
-const UNCOVERED_ADVANCE: f64 = 1.0;
+/// In em. What DejaVu lacks comes from the viewer's own fonts in an SVG, from the machine's in a PNG, mostly with
+/// characters a full em wide. So the arrangement is the same on every machine.
+pub(super) const UNCOVERED_ADVANCE: f64 = 1.0;
 
-fn face() -> &'static Face<'static> {
+/// The embedded font.
+pub(super) fn face() -> &'static Face<'static> {
     static FACE: LazyLock<Face<'static>> = LazyLock::new(|| {
         Face::parse(dejavu::sans::regular(), 0).expect("the embedded font is part of the program")
     });
     &FACE
 }
 
-/// Font units in an em.
-pub(super) fn units_per_em() -> f64 {
-    f64::from(face().units_per_em())
-}
-
-/// The glyph of `c`, if the embedded font has one, and its advance in em.
-fn glyph(c: char) -> (Option<GlyphId>, f64) {
-    let glyph = face().glyph_index(c);
-    let advance = glyph.and_then(|glyph| face().glyph_hor_advance(glyph));
-    (glyph, advance.map_or(UNCOVERED_ADVANCE, |units| f64::from(units) / units_per_em()))
-}
-
-/// Draws the outline of `c` with `pen`, in font units, and gives the advance in em.
-pub(super) fn outline(c: char, pen: &mut dyn OutlineBuilder) -> f64 {
-    let (glyph, advance) = glyph(c);
-    if let Some(glyph) = glyph {
-        // A glyph without an outline, such as the space, draws nothing.
-        let _ = face().outline_glyph(glyph, pen);
-    }
-    advance
+/// How far `c` reaches, in em.
+fn advance(c: char) -> f64 {
+    let units = face().glyph_index(c).and_then(|glyph| face().glyph_hor_advance(glyph));
+    units.map_or(UNCOVERED_ADVANCE, |units| f64::from(units) / f64::from(face().units_per_em()))
 }
 
 /// The width of one line set with an em of `size`.
 pub(super) fn width(line: &str, size: f64) -> f64 {
-    line.chars().map(|c| glyph(c).1).sum::<f64>() * size
+    line.chars().map(advance).sum::<f64>() * size
 }
 
 /// Breaks `text` into lines of at most `max_width`: at its own line breaks, then between words, and within
@@ -139,20 +124,6 @@ pub fn visible_token(token: &str) -> String {
     label + "·".repeat(trailing).as_str()
 }
 
-/// Writes each character that the embedded font lacks as `\u{..}`.
-pub(super) fn spell_out_uncovered(text: &str) -> String {
-    let mut spelt = String::with_capacity(text.len());
-    for c in text.chars() {
-        // Controls are dealt with later, where it is known which of them break a line.
-        if c.is_control() || glyph(c).0.is_some() {
-            spelt.push(c);
-        } else {
-            spelt.extend(c.escape_unicode());
-        }
-    }
-    spelt
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,11 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn the_font_is_embedded_and_knows_what_it_lacks() {
+    fn the_font_is_embedded_and_measures_what_it_lacks() {
         // DejaVu Sans: `0` advances 1303 of 2048 units, `i` 569.
         assert!((width("0", 2048.0) - 1303.0).abs() < 5.0);
         assert!((width("i", 2048.0) - 569.0).abs() < 5.0);
-        assert_eq!(spell_out_uncovered("·⏎⇥∅Ġ→é λ日\n"), "·⏎⇥∅Ġ→é λ\\u{65e5}\n");
+        assert!("·⏎⇥∅Ġ→éλ".chars().all(|c| face().glyph_index(c).is_some()));
+        assert_eq!(width("東", 10.0), 10.0);
     }
 
     #[test]

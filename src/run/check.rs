@@ -219,6 +219,6 @@ fn prompt(model: &Model, len: usize) -> Tokens {
 }
 
 fn tokens(model: &Model, ids: Vec<u32>) -> Tokens {
-    let texts = model.texts(&ids);
-    Tokens::new(ids, texts)
+    let pieces = model.pieces(&ids);
+    Tokens::new(ids, pieces)
 }

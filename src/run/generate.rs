@@ -243,6 +243,10 @@ fn check(model: &Model, prompts: &[(Tokens, Vec<Patch>)], options: &GenerateOpti
         if len > config.n_ctx {
             return Err(ModelError::TooLong { len, n_ctx: config.n_ctx }.into());
         }
+        // Every new token would turn all keys before it.
+        if config.kinds.iter().filter_map(|kind| kind.rotary.as_ref()).any(|r| r.turns_with_length(len)) {
+            return Err(ModelError::TurnsWithLength { len }.into());
+        }
         for site in &options.watch {
             Selection::new(site, config, tokens)?;
         }
@@ -278,7 +282,7 @@ fn finish(model: &Model, s: Sequence, options: &GenerateOptions) -> Result<Gener
     });
     Ok(Generation {
         text,
-        tokens: Tokens::new(s.ids.clone(), model.texts(&s.ids)),
+        tokens: Tokens::new(s.ids.clone(), model.pieces(&s.ids)),
         logprobs: s.logprobs,
         finish: s.finish.unwrap_or(Finish::Length),
         watched: options.watch.iter().cloned().zip(s.watched).collect(),

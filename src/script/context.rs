@@ -14,6 +14,7 @@ use rhai::{Dynamic, EvalAltResult, Position};
 
 use super::diagnostic::{Diagnostic, Place};
 use super::error::{Failure, ScriptResult, fail};
+use super::key_order::KeyOrders;
 use super::limits::{Limits, reserve_values};
 use super::panics;
 use super::params::Params;
@@ -135,9 +136,13 @@ pub struct Context {
     pub options: HostOptions,
     pub params: Params,
     pub sources: Sources,
+    /// In which order the scripts write the keys of maps.
+    pub key_orders: KeyOrders,
     pub resume: Resume,
     /// Whether rows are being made that a run which resumes may not make again.
     pub filling: AtomicBool,
+    /// Whether the user knows that characters have no font.
+    pub told_of_fonts: AtomicBool,
     files: OnceLock<Files>,
     interrupt: Arc<AtomicBool>,
     output_closed: AtomicBool,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rhai::{Dynamic, EvalAltResult, Position};
 
 use super::diagnostic::Diagnostic;
+use crate::utf8::NotUtf8;
 
 /// What native functions return.
 pub type ScriptResult<T> = Result<T, Box<EvalAltResult>>;
@@ -66,6 +67,8 @@ impl From<Failure> for Box<EvalAltResult> {
 pub enum Error {
     #[error("cannot read script `{}`: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("script `{}` is {reason}", path.display())]
+    NotUtf8 { path: PathBuf, reason: NotUtf8 },
     /// The script or its parameters cannot be run at all.
     #[error("{0}")]
     Unusable(Box<Diagnostic>),
@@ -87,6 +90,7 @@ impl Error {
             Self::Read { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
                 Some(format!("check the path `{}`, or name another script", path.display()))
             }
+            Self::NotUtf8 { .. } => Some("save it as UTF-8 in your editor".into()),
             Self::Unusable(diagnostic) | Self::Failed(diagnostic) => diagnostic.help.clone(),
             _ => None,
         }
@@ -97,7 +101,7 @@ impl Error {
         match self {
             Self::OutputClosed => 0,
             Self::Failed(_) | Self::Thread(_) => 1,
-            Self::Read { .. } | Self::Unusable(_) => 2,
+            Self::Read { .. } | Self::NotUtf8 { .. } | Self::Unusable(_) => 2,
             Self::Interrupted => 130,
         }
     }

@@ -26,7 +26,7 @@ use super::operators;
 use super::params::{self, Scan};
 use super::turns::{Refused, Turns};
 use super::{panics, stack, value};
-use crate::memory;
+use crate::{memory, utf8};
 
 /// The engine, the table of what it offers, and the context of its runs.
 pub struct Host {
@@ -90,7 +90,8 @@ impl Host {
 
     /// Reads and compiles a script, without looking at the parameters set from outside.
     pub fn load(&self, path: &Path) -> Result<Script, Error> {
-        let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        let text = utf8::text(bytes).map_err(|reason| Error::NotUtf8 { path: path.into(), reason })?;
         self.compile(&path.display().to_string(), &text, &Scope::new())
     }
 
@@ -110,6 +111,7 @@ impl Host {
             })
         })?;
         ast.set_source(source);
+        self.context.key_orders.learn(&ast);
         Ok(Script { source: source.to_string(), params: params::scan(&ast), ast })
     }
 

@@ -12,6 +12,7 @@
 //! - [`supervisor`] waits for a script's thread and its [`stack`], [`growth`] measures its values, [`held`] drops those
 //!   inside native ones, [`panics`] catches what
 //!   no error foresaw;
+//! - [`key_order`] the order of a map's keys, which the engine forgets and chat templates print;
 //! - [`session`] the REPL without a terminal, with [`help`] and [`value`] (how a value is shown);
 //! - [`format`](mod@format) and [`pattern`], Python's formats and regular expressions;
 //! - [`explain`] turns every engine error into a [`diagnostic`], drawn over its [`source`].
@@ -32,6 +33,7 @@ pub mod held;
 pub mod help;
 pub mod host;
 pub mod interrupt;
+pub mod key_order;
 pub mod limits;
 pub mod lint;
 pub mod modules;

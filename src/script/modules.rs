@@ -11,6 +11,7 @@ use super::context::Context;
 use super::error::{ScriptResult, fail};
 use super::turns::{Refused, Turns};
 use crate::nearest::nearest;
+use crate::utf8;
 
 /// The stdlib: the name that scripts import and the text.
 pub const STDLIB: &[(&str, &str)] = &[
@@ -66,10 +67,12 @@ impl Modules {
                 .help(format!("move `{}` into `{}`", file.display(), root.display()))
                 .into());
         }
-        match fs::read_to_string(&canonical) {
-            Ok(text) => Ok((tidy(&file).display().to_string(), text)),
-            Err(error) => Err(fail(format!("cannot read module `{path}`: {error}")).into()),
-        }
+        let bytes =
+            fs::read(&canonical).map_err(|error| fail(format!("cannot read module `{path}`: {error}")))?;
+        let text = utf8::text(bytes).map_err(|reason| {
+            fail(format!("module `{path}` is {reason}")).help("save it as UTF-8 in your editor")
+        })?;
+        Ok((tidy(&file).display().to_string(), text))
     }
 
     fn load(&self, engine: &Engine, name: &str, text: &str) -> ScriptResult<Shared<Module>> {
@@ -83,6 +86,7 @@ impl Modules {
             }
         })?;
         ast.set_source(name);
+        self.context.key_orders.learn(&ast);
         Ok(Module::eval_ast_as_new(Scope::new(), &ast, engine)?.into())
     }
 }

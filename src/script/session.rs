@@ -13,6 +13,7 @@ use super::help;
 use super::host::{Host, read_names};
 use super::source::identifiers;
 use super::turns::Turns;
+use crate::utf8::without_mark;
 
 /// What an input gave.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,6 +63,7 @@ impl Session {
 
     /// Evaluates one input; `help`, `vars` and `:quit` are commands.
     pub fn submit(&mut self, input: &str) -> Result<Reply, Error> {
+        let input = without_mark(input);
         if let Some(reply) = self.command(input.trim()) {
             return Ok(reply);
         }
@@ -146,6 +148,7 @@ pub fn is_complete(input: &str) -> bool {
     let mut engine = Engine::new_raw();
     let flag = Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch")));
     read_names(&mut engine, flag, Turns::default());
+    let input = without_mark(input);
     let Err(error) = engine.compile(input) else { return true };
     let input = input.trim_end();
     let (line, column) = (error.position().line(), error.position().position().unwrap_or(0));
@@ -197,6 +200,14 @@ mod tests {
         says(&mut session, "let n = 3; let add = |a| a + n;");
         assert_eq!(says(&mut session, "add.call(1)"), "4");
         assert_eq!(says(&mut session, "let s = 0; for i in 0..n { s += i } s"), "3");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_input() {
+        let mut session = session();
+        assert!(!is_complete("\u{feff}let x = [") && is_complete("\u{feff}1 + 2"));
+        assert_eq!(says(&mut session, "\u{feff}1 + 2\n"), "3");
+        assert_eq!(says(&mut session, "\u{feff}\n"), "Nothing");
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub fn floats(json: &Json) -> Vec<f32> {
 }
 
 pub fn id_tokens(model: &Model, ids: &[u32]) -> Tokens {
-    Tokens::new(ids.to_vec(), model.texts(ids))
+    Tokens::new(ids.to_vec(), model.pieces(ids))
 }
 
 pub fn tokens(model: &Model, text: &str) -> Tokens {

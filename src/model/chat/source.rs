@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
+use super::percent;
 use super::{ChatError, ChatTemplate, Result, SpecialTokens};
 use crate::model::gguf::{Gguf, optional};
 use crate::model::tokenizer::read_json;
@@ -89,9 +90,19 @@ fn in_json(file: &Json) -> Result<Option<String>> {
     }
 }
 
+/// A template's text for minijinja, where it reads less than Jinja2 does.
+pub(super) fn as_minijinja_reads_it(source: &str) -> String {
+    percent::spelled_out(&without_generation_tags(&with_line_feeds(source)))
+}
+
+/// Jinja reads every line break of a template as a line feed, whatever the editor wrote.
+fn with_line_feeds(source: &str) -> String {
+    source.replace("\r\n", "\n").replace('\r', "\n")
+}
+
 /// Templates for training mark the assistant's words with `{% generation %}` and `{% endgeneration %}`, which print
 /// nothing. Their scope is a block of its own, so they become Jinja's `{% with %}`.
-pub(super) fn without_generation_tags(source: &str) -> String {
+fn without_generation_tags(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;
     while let Some((before, tag)) = rest.split_once("{%") {

@@ -20,6 +20,15 @@ fn blocks_take_their_line_with_them() {
     );
 }
 
+/// Jinja2 3.1.6 gives the same; a message keeps its own line breaks.
+#[test]
+fn line_breaks_of_the_template_are_line_feeds() {
+    let source =
+        "a\r\n{% if true %}\r\nb\rc\r\n{% endif %}\r\n{{ messages[0].content }}{{ 'x\r\ny' }}{{ '\\r' }}\r\n";
+    let text = render(source, &[message("user", "m\r\n")], &ChatOptions::default()).unwrap();
+    assert_eq!(text, "a\nb\nc\nm\r\nx\ny\r");
+}
+
 #[test]
 fn a_missing_token_prints_nothing() {
     let text = render("{{ bos_token }}|{{ eos_token }}|", &[message("user", "")], &ChatOptions::default());
@@ -97,6 +106,31 @@ fn tests_of_type_are_jinjas() {
     let source = "{% for x in ['a', [], {}, none, 1] %}{{ x is sequence }} {{ x is iterable }} {% endfor %}";
     let found = render(source, &[message("user", "")], &ChatOptions::default()).unwrap();
     assert_eq!(found, "True True True True True True False False False False ");
+}
+
+/// `fixtures/render_expressions.py` wrote the file.
+#[test]
+fn expressions_give_what_transformers_gives() {
+    let golden = std::fs::read_to_string("tests/golden/expressions.json").unwrap();
+    let golden: serde_json::Value = serde_json::from_str(&golden).unwrap();
+    let text = &golden["messages"][0]["content"];
+    let options =
+        ChatOptions { variables: golden["names"].as_object().unwrap().clone(), ..Default::default() };
+    let mut wrong = Vec::new();
+    let cases = golden["cases"].as_array().unwrap();
+    for case in cases {
+        let found = render(case[0].as_str().unwrap(), &[message("user", text.as_str().unwrap())], &options);
+        if found.as_deref().ok() != case[1].as_str() {
+            wrong.push(format!("{}: {found:?}, expected {}", case[0], case[1]));
+        }
+    }
+    assert!(
+        wrong.is_empty() && cases.len() > 500,
+        "{} of {}:\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]

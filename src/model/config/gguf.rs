@@ -178,8 +178,33 @@ impl Keys<'_> {
         }
         Ok(match kind.as_deref() {
             None | Some("none") => None,
+            Some("yarn") => Some(self.yarn(original.unwrap_or(n_ctx), factor.unwrap_or(1.0))?),
             Some(kind) => Some(json!({ "rope_type": kind, "factor": factor.unwrap_or(1.0) })),
         })
+    }
+
+    /// llama.cpp's own word for how much is extrapolated, 1 with YaRN, is not in `config.json`; its attention factors
+    /// multiply the one that follows from `factor`.
+    fn yarn(&self, original: u32, factor: f64) -> Result<Value> {
+        let mut scaling = json!({
+            "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original,
+        });
+        for (key, name) in [("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")] {
+            if let Some(beta) = self.optional_f32(&format!("rope.scaling.{name}"))? {
+                scaling[key] = f64::from(beta).into();
+            }
+        }
+        if self.optional_f32("rope.scaling.yarn_ext_factor")?.is_some_and(|extrapolated| extrapolated != 1.0)
+        {
+            return Err(self.gguf.unknown_key(&self.key("rope.scaling.yarn_ext_factor")).into());
+        }
+        let names = ["rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor"];
+        let factors = [self.optional_f32(names[0])?, self.optional_f32(names[1])?];
+        if factors.iter().any(Option::is_some) {
+            let given: f64 = factors.into_iter().flatten().map(f64::from).product();
+            scaling["attention_factor"] = (given * (1.0 + 0.1 * factor.max(1.0).ln())).into();
+        }
+        Ok(scaling)
     }
 
     /// # Errors

@@ -111,7 +111,7 @@ impl Config {
         }
         let n_ctx = reader.size(k.n_ctx)?;
         let (kinds, layer_kinds) = layer_kinds(&reader, family, n_layers, d_head, n_ctx)?;
-        let holds = kinds.iter().filter_map(|kind| kind.rotary.as_ref()?.n_ctx).min();
+        let reach = kinds.iter().filter_map(|kind| Some(kind.rotary.as_ref()?.n_ctx)).min();
         let softcap = |key| if family.softcaps { reader.stated_positive(key) } else { Ok(None) };
         let choose = |choice| match choice {
             Choice::Always => Ok(true),
@@ -127,7 +127,7 @@ impl Config {
             d_head,
             d_mlp: reader.optional_size(k.d_mlp)?.unwrap_or(4 * d_model),
             d_vocab: reader.size("vocab_size")?,
-            n_ctx: holds.map_or(n_ctx, |holds| holds.min(n_ctx)),
+            n_ctx: reach.unwrap_or(n_ctx),
             norm_eps: reader.positive(k.norm_eps)?,
             activation: activation(&reader, k.activation)?,
             attn_scale: match k.attn_scale {
@@ -231,8 +231,10 @@ mod tests {
             "`config.json` sets `attention_sink` to `3`, which patchscript does not understand"
         );
         assert_eq!(
-            error(|c| drop(c.insert("rope_scaling".into(), json!({"rope_type": "yarn", "factor": 2.0})))),
-            "`config.json`: `rope_type` is `\"yarn\"`, expected `default`, `linear`, `llama3` or `longrope`"
+            error(|c| drop(
+                c.insert("rope_scaling".into(), json!({"rope_type": "proportional", "factor": 2.0}))
+            )),
+            "`config.json`: `rope_type` is `\"proportional\"`, expected `default`, `linear`, `dynamic`, `yarn`, `llama3` or `longrope`"
         );
         assert_eq!(error(|c| drop(c.remove("hidden_size"))), "`config.json` lacks `hidden_size`");
         assert_eq!(

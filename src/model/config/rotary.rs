@@ -1,9 +1,10 @@
 //! Rotary settings in either spelling: `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling`.
 
-use super::reader::Reader;
+use super::reader::{LARGEST, Reader};
 use crate::model::error::Result;
 use crate::model::family::RotaryKeys;
 use serde_json::Map;
+use std::f64::consts::PI;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
@@ -13,8 +14,8 @@ pub struct Rotary {
     pub scaling: RotaryScaling,
     /// What cosines and sines are multiplied by.
     pub magnitude: f64,
-    /// Positions up to which these settings hold, if not to the end of the context.
-    pub n_ctx: Option<usize>,
+    /// Positions up to which these settings hold.
+    pub n_ctx: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +32,28 @@ pub enum RotaryScaling {
         high_freq_factor: f64,
         original_n_ctx: f64,
     },
+    /// YaRN (<https://arxiv.org/abs/2309.00071>): pairs from `high` on divided by `factor`, those up to `low` kept, a
+    /// linear ramp between.
+    Yarn {
+        factor: f64,
+        low: f64,
+        high: f64,
+    },
+    /// Dynamic NTK: beyond `original` positions, a base that grows with the length of the whole sequence.
+    Dynamic {
+        factor: f64,
+        original: usize,
+    },
     /// Frequencies divided by these, one a pair (GGUF's `rope_freqs.weight`, LongRoPE).
     Factors(Vec<f32>),
+}
+
+impl Rotary {
+    /// Whether every position of a sequence of `len` turns by an angle that depends on `len`: such keys are not those of
+    /// a longer sequence.
+    pub fn turns_with_length(&self, len: usize) -> bool {
+        matches!(self.scaling, RotaryScaling::Dynamic { original, .. } if len > original)
+    }
 }
 
 /// Settings of layers without and with a window, for heads of `d_head` dimensions.
@@ -63,6 +84,8 @@ pub fn read(reader: &Reader, keys: &RotaryKeys, d_head: usize, n_ctx: usize) -> 
     Ok([one(full, keys.theta)?, one(sliding, local_theta)?])
 }
 
+const ORIGINAL: &str = "original_max_position_embeddings";
+
 struct Settings<'a> {
     reader: &'a Reader<'a>,
     /// The object that holds the scaling, and in the newer spelling all.
@@ -73,7 +96,7 @@ struct Settings<'a> {
 
 impl Settings<'_> {
     fn read(&self, keys: &RotaryKeys, theta: &str) -> Result<Rotary> {
-        let Settings { reader, scale, d_head, .. } = *self;
+        let Settings { reader, scale, d_head, n_ctx } = *self;
         let theta = match self.either(scale.optional_positive("rope_theta")?, theta)? {
             Some(theta) => theta,
             None if keys.local_theta.is_some() => reader.positive(theta)?,
@@ -90,7 +113,7 @@ impl Settings<'_> {
             let key = keys.part.map_or("head_dim", |(key, _)| key);
             return Err(reader.bad(key, "such that an even number of dimensions is rotated"));
         }
-        let plain = Rotary { theta, dims, scaling: RotaryScaling::None, magnitude: 1.0, n_ctx: None };
+        let plain = Rotary { theta, dims, scaling: RotaryScaling::None, magnitude: 1.0, n_ctx };
         let scaling = match self.kind()? {
             "default" => RotaryScaling::None,
             "linear" => RotaryScaling::Linear { factor: scale.positive("factor")? },
@@ -98,10 +121,15 @@ impl Settings<'_> {
                 factor: scale.positive("factor")?,
                 low_freq_factor: scale.positive("low_freq_factor")?,
                 high_freq_factor: scale.positive("high_freq_factor")?,
-                original_n_ctx: scale.positive("original_max_position_embeddings")?,
+                original_n_ctx: scale.positive(ORIGINAL)?,
             },
             "longrope" | "su" => return self.longrope(plain),
-            _ => return Err(scale.bad("rope_type", "`default`, `linear`, `llama3` or `longrope`")),
+            "yarn" => return self.yarn(plain),
+            "dynamic" => return self.dynamic(plain),
+            _ => {
+                let known = "`default`, `linear`, `dynamic`, `yarn`, `llama3` or `longrope`";
+                return Err(scale.bad("rope_type", known));
+            }
         };
         Ok(Rotary { scaling, ..plain })
     }
@@ -110,7 +138,6 @@ impl Settings<'_> {
     /// beyond it the factors of all positions change, so that a longer text could not share keys with a shorter.
     fn longrope(&self, plain: Rotary) -> Result<Rotary> {
         let Settings { reader, scale, n_ctx, .. } = *self;
-        const ORIGINAL: &str = "original_max_position_embeddings";
         let original = match scale.optional_size(ORIGINAL)? {
             Some(original) => original,
             None => reader.size(ORIGINAL)?,
@@ -128,7 +155,51 @@ impl Settings<'_> {
         let factor = factor.unwrap_or(n_ctx as f64 / original as f64);
         let default = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
         let magnitude = scale.optional_positive("attention_factor")?.unwrap_or(default);
-        Ok(Rotary { scaling: RotaryScaling::Factors(short), magnitude, n_ctx: Some(original), ..plain })
+        Ok(Rotary { scaling: RotaryScaling::Factors(short), magnitude, n_ctx: original.min(n_ctx), ..plain })
+    }
+
+    /// YaRN as in transformers' `_compute_yarn_parameters`. It reaches as far as it stretches the original context.
+    fn yarn(&self, plain: Rotary) -> Result<Rotary> {
+        let Settings { reader, scale, n_ctx, .. } = *self;
+        let original = match reader.optional_size(ORIGINAL)? {
+            Some(original) => original,
+            None => scale.optional_size(ORIGINAL)?.unwrap_or(n_ctx),
+        };
+        let original_n_ctx = original as f64;
+        let factor = scale.optional_positive("factor")?.unwrap_or(n_ctx as f64 / original_n_ctx);
+        let [fast, slow] = [scale.optional_positive("beta_fast")?, scale.optional_positive("beta_slow")?];
+        // The pair that turns so often within the original context.
+        let pair = |turns: f64| {
+            plain.dims as f64 * (original_n_ctx / (turns * 2.0 * PI)).ln() / (2.0 * plain.theta.ln())
+        };
+        let (mut low, mut high) = (pair(fast.unwrap_or(32.0)), pair(slow.unwrap_or(1.0)));
+        if scale.bool_or("truncate", true)? {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        let (low, high) = (low.max(0.0), high.min(plain.dims as f64 - 1.0));
+        let magnitude = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
+        let weights = [scale.optional_positive("mscale")?, scale.optional_positive("mscale_all_dim")?];
+        let default = match weights {
+            [Some(part), Some(all)] => magnitude(part) / magnitude(all),
+            _ => magnitude(1.0),
+        };
+        Ok(Rotary {
+            scaling: RotaryScaling::Yarn { factor, low, high },
+            magnitude: scale.optional_positive("attention_factor")?.unwrap_or(default),
+            n_ctx: n_ctx.max((factor * original_n_ctx) as usize).min(LARGEST),
+            ..plain
+        })
+    }
+
+    /// Dynamic NTK as in transformers' `_compute_dynamic_ntk_parameters`.
+    fn dynamic(&self, plain: Rotary) -> Result<Rotary> {
+        let Settings { scale, n_ctx: original, .. } = *self;
+        let factor = scale.positive("factor")?;
+        if factor < 1.0 || plain.dims < 4 {
+            return Err(scale.bad("factor", "a number from 1 on, for heads of 4 rotated dimensions or more"));
+        }
+        let n_ctx = ((factor * original as f64) as usize).min(LARGEST);
+        Ok(Rotary { scaling: RotaryScaling::Dynamic { factor, original }, n_ctx, ..plain })
     }
 
     fn kind(&self) -> Result<&str> {
@@ -168,7 +239,7 @@ mod tests {
             "rope_scaling": {"type": "su", "short_factor": [1, 1.5, 2, 3], "long_factor": [2, 4, 8, 9]}}));
         let rotary = rotary.unwrap();
         assert_eq!(rotary.scaling, RotaryScaling::Factors(vec![1.0, 1.5, 2.0, 3.0]));
-        assert_eq!(rotary.n_ctx, Some(4096));
+        assert_eq!(rotary.n_ctx, 4096);
         // sqrt(1 + ln 2 / ln 4096)
         assert!((rotary.magnitude - 1.040_833).abs() < 1e-6, "{}", rotary.magnitude);
     }

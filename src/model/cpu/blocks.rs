@@ -6,14 +6,18 @@
 use super::few::rows_of_columns;
 use super::isa::arch;
 use super::with_slice;
-use candle_core::quantized::{GgmlDType, ggml_file::qtensor_from_ggml};
+use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Result, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
+mod codebook;
+mod format;
 mod kernel;
+
+pub use format::Format;
 
 /// Up to this many rows [`Blocks::product`] beats the other kernels.
 pub const MOST_ROWS: usize = 32;
@@ -40,7 +44,7 @@ enum Kind {
 /// A weight matrix `[out, in]` of blocks along `in`.
 #[derive(Debug, Clone)]
 pub struct Blocks {
-    dtype: GgmlDType,
+    format: Format,
     kind: Option<Kind>,
     bytes: Arc<[u8]>,
     inner: usize,
@@ -50,16 +54,17 @@ pub struct Blocks {
 impl Blocks {
     /// # Errors
     /// Bytes that are not this many whole rows.
-    pub fn new(dtype: GgmlDType, [outer, inner]: [usize; 2], bytes: &[u8]) -> Result<Blocks> {
-        let kind = match dtype {
-            GgmlDType::Q4_0 => Some(Kind::Q4_0),
-            GgmlDType::Q4_1 => Some(Kind::Q4_1),
-            GgmlDType::Q8_0 => Some(Kind::Q8_0),
+    pub fn new(format: impl Into<Format>, [outer, inner]: [usize; 2], bytes: &[u8]) -> Result<Blocks> {
+        let format = format.into();
+        let kind = match format {
+            Format::Candle(GgmlDType::Q4_0) => Some(Kind::Q4_0),
+            Format::Candle(GgmlDType::Q4_1) => Some(Kind::Q4_1),
+            Format::Candle(GgmlDType::Q8_0) => Some(Kind::Q8_0),
             _ => None,
         };
-        let blocks = Blocks { dtype, kind, bytes: bytes.into(), inner, outer };
-        if !inner.is_multiple_of(dtype.block_size()) || bytes.len() != outer * blocks.row_bytes() {
-            candle_core::bail!("{} bytes are not {outer} × {inner} weights of {dtype:?}", bytes.len());
+        let blocks = Blocks { format, kind, bytes: bytes.into(), inner, outer };
+        if !inner.is_multiple_of(format.block_size()) || bytes.len() != outer * blocks.row_bytes() {
+            candle_core::bail!("{} bytes are not {outer} × {inner} weights of {format:?}", bytes.len());
         }
         Ok(blocks)
     }
@@ -75,7 +80,7 @@ impl Blocks {
     }
 
     fn row_bytes(&self) -> usize {
-        self.inner / self.dtype.block_size() * self.dtype.type_size()
+        self.inner / self.format.block_size() * self.format.type_size()
     }
 
     /// The matrix of these of its rows (the columns of the result), in this order.
@@ -100,7 +105,7 @@ impl Blocks {
     pub fn dense(&self, rows: Range<usize>) -> Result<Tensor> {
         let width = self.row_bytes();
         match self.bytes.get(rows.start * width..rows.end * width) {
-            Some(bytes) => dequantised(self.dtype, bytes, &[rows.len(), self.inner]),
+            Some(bytes) => dequantised(self.format, bytes, &[rows.len(), self.inner]),
             None => candle_core::bail!("rows {rows:?} of {}", self.outer),
         }
     }
@@ -115,7 +120,7 @@ impl Blocks {
             candle_core::bail!("a product of {rows} × {inner} and {} × {}", self.inner, self.outer);
         }
         let Some(kind) = self.kind else {
-            candle_core::bail!("there is no kernel for blocks of {:?}", self.dtype);
+            candle_core::bail!("there is no kernel for blocks of {:?}", self.format);
         };
         let columns = self.columns(arch(), kind, x)?;
         rows_of_columns(columns, rows, x.device())
@@ -142,27 +147,20 @@ impl Blocks {
     }
 }
 
-/// The float32 numbers of a tensor that is kept in blocks of `dtype`. Candle's own are the same, by one core.
+/// The float32 numbers of a tensor that is kept in blocks of `format`, by all cores.
 ///
 /// # Errors
 /// Bytes that are not whole blocks of this shape, or do not begin where floats may.
-pub fn dequantised(dtype: GgmlDType, bytes: &[u8], shape: &[usize]) -> Result<Tensor> {
+pub fn dequantised(format: impl Into<Format>, bytes: &[u8], shape: &[usize]) -> Result<Tensor> {
+    let format = format.into();
     let count: usize = shape.iter().product();
-    let (block, size) = (dtype.block_size(), dtype.type_size());
-    // Candle reads blocks where they lie; a block of 2 or 6 bytes holds nothing wider than two.
-    let aligned = bytes.as_ptr().addr().is_multiple_of(1 << size.trailing_zeros().min(2));
-    if !count.is_multiple_of(block) || bytes.len() != count / block * size || !aligned {
-        candle_core::bail!("{} bytes are no tensor of {shape:?} and {dtype:?}", bytes.len());
+    let (block, size) = (format.block_size(), format.type_size());
+    if !count.is_multiple_of(block) || bytes.len() != count / block * size || !format.may_begin_at(bytes) {
+        candle_core::bail!("{} bytes are no tensor of {shape:?} and {format:?}", bytes.len());
     }
     let mut values = vec![0f32; count];
     let pieces = values.par_chunks_mut(PIECE).zip(bytes.par_chunks(PIECE / block * size));
-    pieces.try_for_each(|(values, bytes)| {
-        let piece = qtensor_from_ggml(dtype, bytes, vec![values.len()], &Device::Cpu)?;
-        with_slice(&piece.dequantize(&Device::Cpu)?, |piece| {
-            values.copy_from_slice(piece);
-            Ok(())
-        })
-    })?;
+    pieces.try_for_each(|(values, bytes)| format.dequantise(bytes, values))?;
     Tensor::from_vec(values, shape, &Device::Cpu)
 }
 
@@ -233,6 +231,38 @@ mod tests {
             let some = blocks.select([69, 0]).unwrap();
             assert_eq!(rows(some.dense(0..2).unwrap()), [weight[69].clone(), weight[0].clone()], "{dtype:?}");
             assert!(blocks.dense(5..71).is_err() && blocks.select([70]).is_err());
+        }
+    }
+
+    /// `tests/fixtures/make_codebooks.py` wrote the file.
+    #[test]
+    fn types_beyond_candles_are_what_the_package_gguf_reads() {
+        use Format::*;
+        let names = [
+            ("IQ1_S", Iq1S),
+            ("IQ1_M", Iq1M),
+            ("IQ2_XXS", Iq2Xxs),
+            ("IQ2_XS", Iq2Xs),
+            ("IQ2_S", Iq2S),
+            ("IQ3_XXS", Iq3Xxs),
+            ("IQ3_S", Iq3S),
+            ("IQ4_NL", Iq4Nl),
+            ("IQ4_XS", Iq4Xs),
+            ("TQ1_0", Tq1),
+            ("TQ2_0", Tq2),
+            ("MXFP4", Mxfp4),
+        ];
+        let golden =
+            candle_core::safetensors::load("tests/golden/gguf_blocks.safetensors", &Device::Cpu).unwrap();
+        for (name, format) in names {
+            let bytes = golden[&format!("{name}.bytes")].to_vec1::<u8>().unwrap();
+            let expected = golden[&format!("{name}.values")].to_vec1::<f32>().unwrap();
+            let found = dequantised(format, &bytes, &[2, 512]).unwrap();
+            let found = found.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            // Equal as numbers, so that the sign of zero says nothing.
+            assert_eq!(found, expected, "{name}");
+            let blocks = Blocks::new(format, [2, 512], &bytes).unwrap();
+            assert!(!blocks.multiplies() && blocks.select([1]).unwrap().dense(0..1).is_ok());
         }
     }
 

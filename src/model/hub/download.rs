@@ -13,7 +13,9 @@ use super::client::{Client, RequestError};
 use super::{HubError, Need, Repo, Result, variable};
 
 /// Fetched besides `config.json` and the weights, where the model has them.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 7] = [
+    // Would change the weights, which are refused then.
+    "adapter_config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",

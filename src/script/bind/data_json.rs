@@ -10,10 +10,11 @@ use crate::data::json::{self, JsonError};
 use crate::memory;
 use crate::script::args::{expected, type_of};
 use crate::script::error::{ScriptResult, fail};
+use crate::script::key_order;
 
 /// `value` as JSON: `()` is `null`, a tensor nested arrays, a table an array of objects. What JSON cannot
 /// express is refused with its place.
-pub(super) fn to_json(value: &Dynamic) -> Result<Value, JsonError> {
+pub fn to_json(value: &Dynamic) -> Result<Value, JsonError> {
     if let Some(items) = value.read_lock::<Array>() {
         let item = |(i, item)| to_json(item).map_err(|error| error.in_index(i));
         return items.iter().enumerate().map(item).collect();
@@ -93,8 +94,12 @@ pub fn from_json(value: Value) -> Dynamic {
         Value::String(text) => text.into(),
         Value::Array(items) => items.into_iter().map(from_json).collect::<Array>().into(),
         Value::Object(entries) => {
-            let entry = |(key, value): (String, _)| (key.into(), from_json(value));
-            entries.into_iter().map(entry).collect::<Map>().into()
+            let entry = |(place, (key, value)): (_, (String, _))| {
+                let mut value = from_json(value);
+                key_order::mark(&mut value, place);
+                (key.into(), value)
+            };
+            entries.into_iter().enumerate().map(entry).collect::<Map>().into()
         }
     }
 }

@@ -291,7 +291,7 @@ fn chat(api: &mut Api) {
         "chat(messages: array, options?: map) -> string",
         "a conversation as the text that the model was trained on; messages are `#{role, content}`; options: \
          `continue_final`, `add_generation_prompt`, `date`, and variables that the model's template reads, such as \
-         `enable_thinking`",
+         `enable_thinking`, or `tools`, whose keys stay in the order in which they were read or written",
     )
     .example(
         "load().chat([#{role: \"user\", content: \"hello\"}], #{add_generation_prompt: true})",
@@ -324,7 +324,9 @@ fn render(model: &Model, messages: Array, options: Map) -> ScriptResult<String> 
         ..ChatOptions::default()
     };
     for (name, value) in options.get_all(template.variables()) {
-        chat.variables.insert(name.into(), to_json(&value).map_err(refused_data)?);
+        let json = to_json(&value).map_err(refused_data)?;
+        let json = model.context.key_orders.restore(&name, &value, json)?;
+        chat.variables.insert(name.into(), json);
     }
     options.finish()?;
     template.render(&messages, &chat).map_err(refusal::model)

@@ -1,9 +1,10 @@
 //! The type `Plot`: figures, drawn when saved or shown. Heatmaps are made here, the other kinds in
 //! [`plot_chart`](super::plot_chart).
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rhai::{Array, Dynamic, Map, NativeCallContext};
 
@@ -94,12 +95,34 @@ fn save(context: &Context, plot: &Plot, path: &str, options: Map) -> ScriptResul
         context.apart(move || plot::render(&figure, format))?.map_err(refused_plot)
     };
     let bytes = render(format)?;
+    if format == Format::Png {
+        tell_undrawn(context, plot, path);
+    }
     if data {
         let beside = Path::new(path).with_extension("csv");
         let csv = render(Format::Csv)?;
         write(context, &beside.to_string_lossy(), &csv)?;
     }
     write(context, path, &bytes)
+}
+
+/// Says once a run which characters of a bitmap are boxes, and what helps.
+fn tell_undrawn(context: &Context, plot: &Plot, path: &str) {
+    let missing = plot::undrawn(&plot.0);
+    if missing.is_empty() || context.told_of_fonts.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let shown: Vec<_> = missing.iter().take(5).map(|c| format!("`{c}`")).collect();
+    let more = if missing.len() > shown.len() { ", …" } else { "" };
+    // Nothing is lost when standard error is closed.
+    let _ = writeln!(
+        io::stderr().lock(),
+        "note: no font of this machine draws {}{more}: `{path}` has boxes with their numbers\n = \
+         help: save it as `.svg` or `.html`, which have the text; or install a font, such as Noto Sans CJK, or name a \
+         font file in {}",
+        shown.join(", "),
+        plot::FONTS_VARIABLE,
+    );
 }
 
 /// A heatmap from its script options.

@@ -102,8 +102,8 @@ pub fn long<T: Send + 'static>(
 
 /// Ids with each one's text.
 fn from_ids(model: &model::Model, ids: Vec<u32>) -> run::Tokens {
-    let texts = model.texts(&ids);
-    run::Tokens::new(ids, texts)
+    let pieces = model.pieces(&ids);
+    run::Tokens::new(ids, pieces)
 }
 
 /// An id, or an array of ids, of the model's vocabulary.

@@ -115,7 +115,12 @@ fn finding(api: &mut Api) {
         .native(|tokens: &mut Tokens, text: &str| -> ScriptResult<i64> {
             Ok(tokens.inner.find_last(text).map_err(refusal::run)? as i64)
         });
-    api.method("Tokens", "find_all(text: string) -> array", "all positions whose token contains the text")
+    api.method(
+        "Tokens",
+        "find_all(text: string) -> array",
+        "all positions whose token contains the text; a text with a character that is split over tokens is in all of \
+         these",
+    )
         .example("load().tokens(\" John and John\").find_all(\"John\")", "[0, 2]")
         .native(|tokens: &mut Tokens, text: &str| ints(tokens.inner.find_all(text)));
     api.method("Tokens", "span(text: string) -> range", "the positions of the tokens that cover the text")

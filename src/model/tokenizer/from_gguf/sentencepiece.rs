@@ -9,7 +9,6 @@ use tokenizers::decoders::sequence::Sequence as Decoders;
 use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{Prepend, Replace, Sequence as Normalizers};
-use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 use tokenizers::{DecoderWrapper, Tokenizer as Pipeline};
 
 use super::{BYTE, CONTROL, Gguf, Result, UNKNOWN, UNUSED, invalid};
@@ -45,15 +44,13 @@ pub fn pipeline(gguf: &Gguf, tokens: &mut [String], kinds: &[i64]) -> Result<Pip
 
     let prefix = optional(gguf.bool("tokenizer.ggml.add_space_prefix"))?.unwrap_or(!gemma);
     let replace = || Replace::new(" ", SPACE).map_err(error);
-    if !prefix {
-        pipeline.with_normalizer(Some(replace()?)).map_err(error)?;
-    } else if gguf.arch() == "phi3" {
-        // Nothing in the file says how the space gets there; the models' own `tokenizer.json` do.
+    if prefix {
+        // Before every text, one that begins with a space too; and as llama.cpp has it, after every special token.
         let prepend = Prepend::new(SPACE.into());
         let normalizers = Normalizers::new(vec![prepend.into(), replace()?.into()]);
         pipeline.with_normalizer(Some(normalizers)).map_err(error)?;
     } else {
-        pipeline.with_pre_tokenizer(Some(Metaspace::new('▁', PrependScheme::First, false)));
+        pipeline.with_normalizer(Some(replace()?)).map_err(error)?;
     }
     let mut decoders: Vec<DecoderWrapper> = vec![
         Replace::new(SPACE, " ").map_err(error)?.into(),
