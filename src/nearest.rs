@@ -4,13 +4,14 @@
 const LONGEST: usize = 200;
 
 /// The candidate nearest to `name`, if it is near enough to be a slip of the keyboard: at most a third of the
-/// letters, never more than three, letter case ignored, an exchange of neighbours counted once.
+/// letters, never more than three, letter case ignored, an exchange of neighbours counted once. Of one or two letters only
+/// the case can be a slip: everything short is near.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Nobody types so long a name, and comparing takes the product of the lengths.
     if name.len() > LONGEST {
         return None;
     }
-    let limit = (name.chars().count() / 3).clamp(1, 3);
+    let limit = (name.chars().count() / 3).min(3);
     let lower = name.to_lowercase();
     candidates
         .into_iter()
@@ -32,7 +33,7 @@ mod tests {
         assert_eq!(nearest("resid_psot", names), Some("resid_post"));
         assert_eq!(nearest("No Power", names), Some("no_power"));
         assert_eq!(nearest("temperature", names), None);
-        assert_eq!(nearest("x", ["y"]), None);
+        assert_eq!(nearest("f", ["of", "g", "F"]), Some("F"));
         assert_eq!(nearest("", names), None);
     }
 }

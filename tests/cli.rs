@@ -71,6 +71,22 @@ fn debug_goes_to_standard_error_with_its_line() {
 }
 
 #[test]
+fn literals_are_checked_before_the_run() {
+    let text = "print(\"first\");\nheatmap([1], #{cmap: \"Purpels\"});\n";
+    let expected = "
+error: option `cmap`: unknown colour map `Purpels`
+  --> a.rhai:2:22
+  |
+2 | heatmap([1], #{cmap: \"Purpels\"});
+  |                      ^^^^^^^^^
+  |
+  = help: write `Purples`; known are";
+    let ran = run(text, &[]);
+    assert!(ran.err.starts_with(expected.trim_start()), "{}", ran.err);
+    assert_eq!((ran.out.as_str(), ran.code), ("", Some(2)));
+}
+
+#[test]
 fn a_missing_file_is_a_usage_error() {
     let folder = folder(&[]);
     fails(
@@ -89,11 +105,13 @@ fn a_syntax_error_has_a_line_and_a_caret() {
         &run("let x = 1;\nlet y = [1, 2;\n", &[]),
         2,
         "
-error: expected `,` to separate the items of this array literal
-  --> a.rhai:2:14
+error: `[` is not closed
+  --> a.rhai:2:9
   |
 2 | let y = [1, 2;
-  |              ^
+  |         ^
+  |
+  = help: add `]` where it ends
 ",
     );
 }
@@ -112,6 +130,8 @@ error: index 3 is out of range for an array of 2
   .
 5 | f([1, 2]);
   | - in call to `f`
+  |
+  = help: indices go from 0 to 1, or back from -1 to -2
 ",
     );
 }
@@ -285,11 +305,26 @@ fn there_is_no_clock() {
 
 #[test]
 fn options_without_a_map_are_understood() {
-    let help = "  = help: options are a map, with a `#` in front: `#{digits: …}`\n";
-    for text in ["round_half_even(0.5, digits = 1)", "round_half_even(0.5, {digits: 1})"] {
+    for (text, message, help) in [
+        (
+            "heatmap([1], title = 1)",
+            "arguments have no names here",
+            "options are a map, with a `#` in front: `#{title: …}`",
+        ),
+        (
+            "heatmap([1], {title: 1})",
+            "braces without `#` hold lines of code",
+            "options are a map with a `#` in front: `#{title: …}`",
+        ),
+        (
+            "round_half_even(0.5, digits = 1)",
+            "arguments have no names here",
+            "write them in their order: its form is `round_half_even(x: number, digits?: int) -> number`",
+        ),
+    ] {
         let ran = run(text, &[]);
-        assert!(ran.err.starts_with("error: unknown variable `digits`\n"), "{}", ran.err);
-        assert!(ran.err.ends_with(help), "{}", ran.err);
+        assert!(ran.err.starts_with(&format!("error: {message}\n")), "{}", ran.err);
+        assert!(ran.err.ends_with(&format!("= help: {help}\n")), "{}", ran.err);
     }
 }
 

@@ -536,6 +536,81 @@ fn mistakes_are_refused_before_anything_is_written() {
     assert!(cases > 10, "{cases} cases");
 }
 
+/// What a script of the suite prints on both streams, and its exit code.
+fn told(script: &str) -> String {
+    let (output, out) = run(script, &["--model", TINY]);
+    let code = output.status.code().expect("no signal");
+    assert!(matches!(code, 0..=2), "{script}: {code}");
+    assert_eq!(fs::read_dir(out.path()).expect("the folder").count(), 0, "{script} left a file");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    let said = text(output.stderr) + text(output.stdout).as_str();
+    let here = |said: String, folder: &Path, name: &str| said.replace(&folder.display().to_string(), name);
+    here(here(said, out.path(), "OUT"), Path::new(env!("CARGO_MANIFEST_DIR")), "HERE")
+}
+
+/// The fifty first mistakes of a newcomer: each is named with its cure, warned of, or does what was meant.
+#[test]
+fn no_mistake_is_silent() {
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/fifty");
+    let mut names: Vec<_> = fs::read_dir(&suite)
+        .expect("the suite")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rhai"))
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 50);
+    let wrong: Vec<_> = names.iter().filter_map(|path| differs(path)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// How the output of a script differs from the text beside it. `BLESS=1` writes that text.
+fn differs(path: &Path) -> Option<String> {
+    let name = path.file_name().expect("a name").to_string_lossy();
+    let found = told(&format!("tests/suite/fifty/{name}"));
+    let file = path.with_extension("txt");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&file, &found).expect("written");
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    (found != expected).then(|| format!("{name}\n{found}\nexpected\n{expected}"))
+}
+
+/// Words and habits of other languages, each with what is said about it: in `tests/suite/habits.txt` a script stands after
+/// `>`, and below it the output. `BLESS=1` writes the outputs.
+#[test]
+fn habits_of_other_languages_are_cured() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/habits.txt");
+    let text = fs::read_to_string(&file).expect("the habits");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = folder.path().join("a.rhai");
+    let mut found = String::new();
+    for case in text.split("\n\n> ").map(|case| case.trim_start_matches("> ")) {
+        let code: Vec<_> = case
+            .lines()
+            .enumerate()
+            .map_while(|(i, line)| if i == 0 { Some(line) } else { line.strip_prefix("> ") })
+            .collect();
+        fs::write(&script, code.join("\n")).expect("written");
+        let output = Command::new(env!("CARGO_BIN_EXE_patchscript"))
+            .current_dir(folder.path())
+            .args(["run", "a.rhai", "--offline"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary starts");
+        assert!(matches!(output.status.code(), Some(0..=2)), "{case}: {}", output.status);
+        let said =
+            [output.stderr, output.stdout].map(|bytes| String::from_utf8(bytes).expect("UTF-8")).concat();
+        let code = code.join("\n> ");
+        found += &format!("> {code}\n{}\n\n", said.trim_end());
+    }
+    let found = found.trim_end().to_string() + "\n";
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&file, &found).expect("written");
+        return;
+    }
+    assert_eq!(found, text);
+}
+
 /// A folder with a copy of the tiny model.
 fn tiny_copy() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -1,15 +1,14 @@
-//! Completion, hints and line breaks while typing, from the table and the session's variables.
+//! Completion and hints while typing, from the table and the session's variables.
 
 use rustyline::completion::Completer;
 use rustyline::hint::Hinter;
 use rustyline::history::SearchDirection;
-use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::validate::Validator;
 use rustyline::{Context, Helper, Highlighter};
 
 use crate::script::Session;
 use crate::script::api::{Entry, Kind};
 use crate::script::args::type_of;
-use crate::script::session::is_complete;
 
 const KEYWORDS: &[&str] = &[
     "let", "const", "fn", "if", "else", "for", "in", "while", "loop", "return", "throw", "try", "catch",
@@ -101,14 +100,8 @@ impl Hinter for Assistant {
     }
 }
 
-impl Validator for Assistant {
-    fn validate(&self, context: &mut ValidationContext) -> rustyline::Result<ValidationResult> {
-        let input = context.input();
-        // An empty line ends an input even if it is not whole.
-        let whole = input.ends_with("\n") || is_complete(input);
-        Ok(if whole { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
-    }
-}
+/// Whether an input is whole is asked line by line, by [`Entry`](crate::script::entry::Entry).
+impl Validator for Assistant {}
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,8 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor};
 
-use crate::script::session::{Reply, is_complete};
+use crate::script::entry::Entry;
+use crate::script::session::Reply;
 use crate::script::{Error, Host, Session, interrupt};
 
 use super::args::Settings;
@@ -21,33 +22,31 @@ pub fn run(settings: Settings) -> u8 {
     if let Err(error) = interrupt::install(host.context().interrupt_flag()) {
         warn(&format!("warning: Ctrl-C will not stop a run cleanly: {error}"));
     }
-    let mut session = Session::new(host);
     match stdin().is_terminal() {
-        true => talk(&mut session),
-        false => listen(&mut session),
+        true => talk(&mut Session::with_person(host)),
+        false => listen(&mut Session::new(host)),
     }
 }
 
 /// Reads lines from a pipe. The code is that of the first input that failed.
 fn listen(session: &mut Session) -> u8 {
     let mut code = 0;
-    let mut input = String::new();
-    for line in stdin().lock().lines().map_while(Result::ok) {
-        input += &line;
-        input.push('\n');
-        // An empty line ends an input even if it is not whole.
-        if !line.trim().is_empty() && !is_complete(&input) {
-            continue;
-        }
-        match step(session, &std::mem::take(&mut input)) {
+    let mut entry = Entry::default();
+    let mut lines = stdin().lock().split(b'\n');
+    loop {
+        let input = match lines.next() {
+            Some(Ok(line)) => match entry.add(String::from_utf8_lossy(&line).trim_end_matches('\r')) {
+                Some(input) => input,
+                None => continue,
+            },
+            _ if entry.is_empty() => return code,
+            _ => entry.take(),
+        };
+        match step(session, &input) {
             Step::Next => {}
             Step::Failed(failed) => code = if code == 0 { failed } else { code },
             Step::Leave => return code,
         }
-    }
-    match step(session, &input) {
-        Step::Failed(failed) if code == 0 => failed,
-        _ => code,
     }
 }
 
@@ -75,11 +74,7 @@ fn step(session: &mut Session, input: &str) -> Step {
 }
 
 fn talk(session: &mut Session) -> u8 {
-    let config = Config::builder()
-        .auto_add_history(true)
-        .bracketed_paste(true)
-        .completion_type(CompletionType::List)
-        .build();
+    let config = Config::builder().bracketed_paste(true).completion_type(CompletionType::List).build();
     let mut editor = match Editor::<Assistant, FileHistory>::with_config(config) {
         Ok(editor) => editor,
         Err(error) => {
@@ -93,23 +88,27 @@ fn talk(session: &mut Session) -> u8 {
         // There is none at the first start.
         let _ = editor.load_history(history);
     }
-    println!("patchscript {}: `help` lists what there is, `:quit` leaves", env!("CARGO_PKG_VERSION"));
+    say(&format!("patchscript {}: `help` lists what there is, `:quit` leaves", env!("CARGO_PKG_VERSION")));
+    let mut entry = Entry::default();
     loop {
-        match editor.readline("> ") {
-            Ok(input) => {
-                if matches!(step(session, &input), Step::Leave) {
-                    break;
-                }
-                if let Some(assistant) = editor.helper_mut() {
-                    assistant.learn(session);
-                }
+        let prompt = if entry.is_empty() { "> " } else { ". " };
+        let line = match editor.readline(prompt) {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => {
+                entry = Entry::default();
+                continue;
             }
-            Err(ReadlineError::Interrupted) => {}
-            Err(ReadlineError::Eof) => break,
-            Err(error) => {
-                warn(&format!("error: cannot read from the terminal: {error}"));
-                return 1;
-            }
+            // The end of the input, or a terminal that is gone.
+            Err(_) => break,
+        };
+        let Some(input) = entry.add(&line) else { continue };
+        // A whole entry comes back at once. A history that takes no more is no reason to stop.
+        let _ = editor.add_history_entry(input.trim_end());
+        if matches!(step(session, &input), Step::Leave) {
+            break;
+        }
+        if let Some(assistant) = editor.helper_mut() {
+            assistant.learn(session);
         }
     }
     if let Some(history) = &history
@@ -118,6 +117,11 @@ fn talk(session: &mut Session) -> u8 {
         warn(&format!("warning: the history was not saved to `{}`: {error}", history.display()));
     }
     0
+}
+
+/// A line on standard output; nothing is lost if that is closed.
+fn say(text: &str) {
+    let _ = writeln!(stdout().lock(), "{text}");
 }
 
 /// `history` in the XDG state folder, which is created.

@@ -32,9 +32,9 @@ pub struct Files {
 pub enum FileError {
     #[error("no file `{path}`; looked for {}", list(looked_for))]
     Missing { path: String, looked_for: Vec<PathBuf>, nearest: Option<String> },
-    #[error("may not read `{path}`: it leads to `{}`, outside the readable folders", real.display())]
+    #[error("may not read `{path}`: it {} outside the readable folders", leads(path, real))]
     ReadOutside { path: String, real: PathBuf },
-    #[error("may not write `{path}`: it leads to `{}`, outside the output folder", real.display())]
+    #[error("may not write `{path}`: it {} outside the output folder", leads(path, real))]
     WriteOutside { path: String, real: PathBuf },
     #[error("may not write `{path}`: a link in it leads nowhere")]
     DeadLink { path: String },
@@ -50,6 +50,11 @@ pub enum FileError {
     Write { path: String, reason: io::Error },
 }
 
+/// Where a path leads, if that is elsewhere.
+fn leads(path: &str, real: &Path) -> String {
+    if Path::new(path) == real { "lies".into() } else { format!("leads to `{}`,", real.display()) }
+}
+
 impl FileError {
     /// What the user can do about it.
     pub fn help(&self) -> Option<String> {
@@ -60,7 +65,7 @@ impl FileError {
             }
             FileError::Missing { .. } => None,
             FileError::ReadOutside { real, .. } => {
-                let dir = real.parent().unwrap_or(real);
+                let dir = if real.is_dir() { real } else { real.parent().unwrap_or(real) };
                 Some(format!("allow it with `--allow-read {}`", dir.display()))
             }
             FileError::WriteOutside { real, .. } => {

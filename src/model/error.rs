@@ -71,6 +71,19 @@ pub enum ModelError {
     Tensor(String),
 }
 
+/// Weights by the last part of their name, and the whole.
+const SHORT: &[(&str, &str)] = &[
+    ("W_E", "embed.W_E"),
+    ("W_U", "unembed.W_U"),
+    ("W_Q", "blocks.0.attn.W_Q"),
+    ("W_K", "blocks.0.attn.W_K"),
+    ("W_V", "blocks.0.attn.W_V"),
+    ("W_O", "blocks.0.attn.W_O"),
+    ("W_in", "blocks.0.mlp.W_in"),
+    ("W_out", "blocks.0.mlp.W_out"),
+    ("W_gate", "blocks.0.mlp.W_gate"),
+];
+
 impl From<candle_core::Error> for ModelError {
     /// Keeps the first line: candle appends a backtrace when one is enabled.
     fn from(error: candle_core::Error) -> Self {
@@ -122,9 +135,11 @@ impl ModelError {
                 Some("drop `quantized`, or load a quantised `.gguf` file with `device: \"cpu\"`".into())
             }
             ModelError::Device(..) => Some("use `--device cpu`, or build with `--features cuda` on a machine with a card".into()),
-            ModelError::NoWeight(_) => Some(
+            ModelError::NoWeight(name) => Some(match SHORT.iter().find(|(short, _)| short == name) {
+                Some((_, whole)) => format!("did you mean `{whole}`?"),
+                None =>
                 "names are `embed.W_E`, `unembed.W_U`, `blocks.3.attn.W_Q` (`W_K`, `W_V`, `W_O`), `blocks.3.mlp.W_in` (`W_out`, `W_gate`)".into(),
-            ),
+            }),
             ModelError::Refused { help, .. } => help.clone(),
             _ => None,
         }

@@ -9,10 +9,26 @@ pub struct Colormap {
     stops: Vec<Rgb>,
 }
 
-/// matplotlib's maps by matplotlib's names. Blues and RdBu are ColorBrewer's stops, from which matplotlib
-/// interpolates too; the others are its 256 colours sampled at 33, which stays within 2/255 of all of them.
-const NAMED: &[(&str, &[u32])] =
-    &[("viridis", VIRIDIS), ("magma", MAGMA), ("Blues", BLUES), ("RdBu", RD_BU), ("coolwarm", COOLWARM)];
+/// matplotlib's maps by matplotlib's names. Those with a capital are ColorBrewer's stops, from which matplotlib
+/// interpolates too; the others are its 256 colours sampled at 33 or 52, which stays within 4/255 of all of them.
+const NAMED: &[(&str, &[u32])] = &[
+    ("viridis", VIRIDIS),
+    ("magma", MAGMA),
+    ("Blues", BLUES),
+    ("RdBu", RD_BU),
+    ("coolwarm", COOLWARM),
+    ("inferno", INFERNO),
+    ("plasma", PLASMA),
+    ("cividis", CIVIDIS),
+    ("Greens", GREENS),
+    ("Greys", GREYS),
+    ("Oranges", ORANGES),
+    ("Purples", PURPLES),
+    ("Reds", REDS),
+    ("PuOr", PU_OR),
+    ("PRGn", PR_GN),
+    ("RdYlBu", RD_YL_BU),
+];
 
 impl Colormap {
     /// The map of that matplotlib name; a further `_r` reverses it.
@@ -97,6 +113,67 @@ const RD_BU: &[u32] = &[
     0x2166ac, 0x053061,
 ];
 
+#[rustfmt::skip]
+const INFERNO: &[u32] = &[
+    0x000004, 0x040312, 0x0b0724, 0x150b37, 0x210c4a, 0x2f0a5b, 0x3d0965, 0x4a0c6b, 0x57106e,
+    0x64156e, 0x71196e, 0x7d1e6d, 0x8a226a, 0x972766, 0xa32c61, 0xb0315b, 0xbc3754, 0xc63d4d,
+    0xd04545, 0xda4e3c, 0xe35933, 0xeb6429, 0xf1711f, 0xf67e14, 0xf98c0a, 0xfb9b06, 0xfcaa0f,
+    0xfbba1f, 0xf9c932, 0xf5d949, 0xf2e865, 0xf3f586, 0xfcffa4,
+];
+#[rustfmt::skip]
+const PLASMA: &[u32] = &[
+    0x0d0887, 0x1b068d, 0x260591, 0x2f0596, 0x38049a, 0x41049d, 0x4903a0, 0x5102a3, 0x5901a5,
+    0x6100a7, 0x6900a8, 0x7100a8, 0x7801a8, 0x8004a8, 0x8707a6, 0x8e0ca4, 0x9511a1, 0x9c179e,
+    0xa21d9a, 0xa82296, 0xae2892, 0xb42e8d, 0xba3388, 0xbf3984, 0xc43e7f, 0xc9447a, 0xcd4a76,
+    0xd24f71, 0xd6556d, 0xda5b69, 0xde6164, 0xe26660, 0xe66c5c, 0xe97257, 0xed7953, 0xf07f4f,
+    0xf3854b, 0xf58c46, 0xf79342, 0xf99a3e, 0xfba139, 0xfca835, 0xfdaf31, 0xfeb72d, 0xfebe2a,
+    0xfdc627, 0xfcce25, 0xfbd724, 0xf8df25, 0xf6e826, 0xf3f027, 0xf0f921,
+];
+#[rustfmt::skip]
+const CIVIDIS: &[u32] = &[
+    0x00224e, 0x002656, 0x002a5f, 0x002d68, 0x003070, 0x083370, 0x163770, 0x203a6f, 0x273e6e,
+    0x2e416d, 0x34456c, 0x3a486c, 0x3f4c6c, 0x444f6c, 0x49536c, 0x4e566c, 0x535a6d, 0x575d6d,
+    0x5c616e, 0x60646f, 0x656870, 0x696b71, 0x6d6f72, 0x727274, 0x767676, 0x7a7a78, 0x7e7d78,
+    0x838179, 0x888578, 0x8d8878, 0x928c78, 0x969077, 0x9b9476, 0xa09875, 0xa59c74, 0xaaa073,
+    0xafa471, 0xb5a86f, 0xbaac6d, 0xbfb06b, 0xc4b468, 0xc9b965, 0xcfbd62, 0xd4c15f, 0xdac65b,
+    0xdfca57, 0xe5cf52, 0xead34c, 0xf0d846, 0xf6dd3f, 0xfce236, 0xfee838,
+];
+#[rustfmt::skip]
+const GREENS: &[u32] = &[
+    0xf7fcf5, 0xe5f5e0, 0xc7e9c0, 0xa1d99b, 0x74c476, 0x41ab5d, 0x238b45, 0x006d2c, 0x00441b,
+];
+#[rustfmt::skip]
+const GREYS: &[u32] = &[
+    0xffffff, 0xf0f0f0, 0xd9d9d9, 0xbdbdbd, 0x969696, 0x737373, 0x525252, 0x252525, 0x000000,
+];
+#[rustfmt::skip]
+const ORANGES: &[u32] = &[
+    0xfff5eb, 0xfee6ce, 0xfdd0a2, 0xfdae6b, 0xfd8d3c, 0xf16913, 0xd94801, 0xa63603, 0x7f2704,
+];
+#[rustfmt::skip]
+const PURPLES: &[u32] = &[
+    0xfcfbfd, 0xefedf5, 0xdadaeb, 0xbcbddc, 0x9e9ac8, 0x807dba, 0x6a51a3, 0x54278f, 0x3f007d,
+];
+#[rustfmt::skip]
+const REDS: &[u32] = &[
+    0xfff5f0, 0xfee0d2, 0xfcbba1, 0xfc9272, 0xfb6a4a, 0xef3b2c, 0xcb181d, 0xa50f15, 0x67000d,
+];
+#[rustfmt::skip]
+const PU_OR: &[u32] = &[
+    0x7f3b08, 0xb35806, 0xe08214, 0xfdb863, 0xfee0b6, 0xf7f7f7, 0xd8daeb, 0xb2abd2, 0x8073ac,
+    0x542788, 0x2d004b,
+];
+#[rustfmt::skip]
+const PR_GN: &[u32] = &[
+    0x40004b, 0x762a83, 0x9970ab, 0xc2a5cf, 0xe7d4e8, 0xf7f7f7, 0xd9f0d3, 0xa6dba0, 0x5aae61,
+    0x1b7837, 0x00441b,
+];
+#[rustfmt::skip]
+const RD_YL_BU: &[u32] = &[
+    0xa50026, 0xd73027, 0xf46d43, 0xfdae61, 0xfee090, 0xffffbf, 0xe0f3f8, 0xabd9e9, 0x74add1,
+    0x4575b4, 0x313695,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +213,74 @@ mod tests {
                     Rgb(221, 220, 220),
                     Rgb(244, 152, 122),
                     Rgb(180, 4, 38),
+                ],
+            ),
+            (
+                "inferno",
+                [Rgb(0, 0, 4), Rgb(87, 16, 110), Rgb(188, 55, 84), Rgb(249, 142, 9), Rgb(252, 255, 164)],
+            ),
+            (
+                "plasma",
+                [Rgb(13, 8, 135), Rgb(126, 3, 168), Rgb(204, 71, 120), Rgb(248, 149, 64), Rgb(240, 249, 33)],
+            ),
+            (
+                "cividis",
+                [Rgb(0, 34, 78), Rgb(67, 78, 108), Rgb(125, 124, 120), Rgb(188, 174, 108), Rgb(254, 232, 56)],
+            ),
+            (
+                "Greens",
+                [
+                    Rgb(247, 252, 245),
+                    Rgb(199, 233, 192),
+                    Rgb(115, 196, 118),
+                    Rgb(34, 138, 68),
+                    Rgb(0, 68, 27),
+                ],
+            ),
+            (
+                "Greys",
+                [Rgb(255, 255, 255), Rgb(217, 217, 217), Rgb(149, 149, 149), Rgb(81, 81, 81), Rgb(0, 0, 0)],
+            ),
+            (
+                "Oranges",
+                [Rgb(255, 245, 235), Rgb(253, 208, 162), Rgb(253, 140, 59), Rgb(216, 72, 1), Rgb(127, 39, 4)],
+            ),
+            (
+                "Purples",
+                [
+                    Rgb(252, 251, 253),
+                    Rgb(218, 218, 235),
+                    Rgb(158, 154, 200),
+                    Rgb(105, 80, 163),
+                    Rgb(63, 0, 125),
+                ],
+            ),
+            (
+                "Reds",
+                [
+                    Rgb(255, 245, 240),
+                    Rgb(252, 187, 161),
+                    Rgb(251, 105, 74),
+                    Rgb(202, 24, 29),
+                    Rgb(103, 0, 13),
+                ],
+            ),
+            (
+                "PuOr",
+                [Rgb(127, 59, 8), Rgb(239, 158, 60), Rgb(246, 246, 247), Rgb(152, 141, 190), Rgb(45, 0, 75)],
+            ),
+            (
+                "PRGn",
+                [Rgb(64, 0, 75), Rgb(174, 139, 189), Rgb(246, 247, 246), Rgb(126, 195, 127), Rgb(0, 68, 27)],
+            ),
+            (
+                "RdYlBu",
+                [
+                    Rgb(165, 0, 38),
+                    Rgb(249, 142, 82),
+                    Rgb(254, 255, 192),
+                    Rgb(142, 194, 220),
+                    Rgb(49, 54, 149),
                 ],
             ),
         ];

@@ -13,11 +13,13 @@
 
 use std::any::{TypeId, type_name};
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use rhai::{Dynamic, Engine, FuncRegistration, Module, RhaiNativeFunc};
+use rhai::{Dynamic, Engine, FuncRegistration, Module, NativeCallContext, RhaiFunc, RhaiNativeFunc};
 
 use super::context::Context;
+use super::error::{ScriptResult, fail};
 use super::gate;
 use super::signature::{Signature, SignatureError};
 
@@ -54,6 +56,20 @@ impl Entry {
         self.signature.name
     }
 
+    /// The names of its options, as the summary lists them; `None` where it lists none, or where others are valid too.
+    pub fn options(&self) -> Option<Vec<&'static str>> {
+        let (_, listed) = self.summary.split_once("options: ").filter(|_| self.name() != "chat")?;
+        // What stands in brackets are values.
+        let mut depth = 0usize;
+        let names = listed.split_inclusive(['(', ')']).filter(|part| {
+            let outside = depth == 0;
+            depth = if part.ends_with('(') { depth + 1 } else { depth.saturating_sub(1) };
+            outside
+        });
+        let quoted = names.flat_map(|part| part.split('`').skip(1).step_by(2));
+        Some(quoted.filter(|name| rhai::is_valid_identifier(name)).collect())
+    }
+
     /// The call as a reader writes it: `Tokens.find(text: string) -> int`.
     pub fn usage(&self) -> String {
         let signature = &self.signature;
@@ -85,6 +101,7 @@ pub struct Table {
     pub entries: Vec<Entry>,
     pub types: Vec<TypeEntry>,
     shows: HashMap<TypeId, Box<Show>>,
+    draws: HashMap<TypeId, Box<Show>>,
     /// Signature lines that do not parse; a test holds this empty.
     pub mistakes: Vec<SignatureError>,
 }
@@ -103,6 +120,11 @@ impl Table {
     /// How the REPL prints a value of a registered type; `None` for the language's own types.
     pub fn show(&self, value: &Dynamic) -> Option<String> {
         self.shows.get(&value.type_id()).and_then(|show| show(value))
+    }
+
+    /// How the REPL draws a value that stands alone, if its type has a drawing.
+    pub fn draw(&self, value: &Dynamic) -> Option<String> {
+        self.draws.get(&value.type_id()).and_then(|draw| draw(value))
     }
 }
 
@@ -148,6 +170,15 @@ impl<'e> Api<'e> {
         let read = move |value: &Dynamic| value.read_lock::<T>().map(|value| show(&value));
         self.table.shows.insert(TypeId::of::<T>(), Box::new(read));
         self.table.types.push(TypeEntry { name, summary });
+    }
+
+    /// Says how the REPL draws a value that stands alone.
+    pub fn drawn<T: Clone + Send + Sync + 'static>(
+        &mut self,
+        draw: impl Fn(&T) -> String + Send + Sync + 'static,
+    ) {
+        let read = move |value: &Dynamic| value.read_lock::<T>().map(|value| draw(&value));
+        self.table.draws.insert(TypeId::of::<T>(), Box::new(read));
     }
 
     /// Lets `for` loops run over a registered type.
@@ -257,6 +288,38 @@ impl Binding<'_, '_> {
         }
         self
     }
+
+    /// The Rust function for each of these numbers of arguments, which may be of any type.
+    pub fn variadic(
+        self,
+        counts: RangeInclusive<usize>,
+        function: impl Fn(&NativeCallContext, &[Dynamic]) -> ScriptResult<Dynamic> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(entry) = &self.entry {
+            for count in counts {
+                let function = function.clone();
+                let native = move |call: Option<NativeCallContext>, args: &mut [&mut Dynamic]| {
+                    let args: Vec<_> = args.iter().map(|arg| (**arg).clone()).collect();
+                    let call = call.ok_or_else(|| fail("this function is called by a script only"))?;
+                    function(&call, &args)
+                };
+                let native = RhaiFunc::Method {
+                    func: Arc::new(native),
+                    has_context: true,
+                    is_pure: true,
+                    is_volatile: true,
+                };
+                let types = vec![TypeId::of::<Dynamic>(); count];
+                let registration = FuncRegistration::new(entry.name()).in_global_namespace();
+                registration.set_into_module_raw(
+                    &mut self.api.functions,
+                    types,
+                    gate::guarded(native, &self.api.context),
+                );
+            }
+        }
+        self
+    }
 }
 
 fn parameters<A: 'static, const N: usize, const X: bool, R: 'static, const F: bool, T>(_: &T) -> [TypeId; N]
@@ -286,6 +349,7 @@ pub fn script_type(engine_name: &str) -> String {
         "f64" => "float",
         "&str | ImmutableString | String" | "ImmutableString" | "&str" => "string",
         "Fn" => "function",
+        "range=" => "range",
         name if name == type_name::<std::ops::Range<i64>>() => "range",
         name if name == type_name::<std::ops::RangeInclusive<i64>>() => "range",
         name => match names().read().unwrap_or_else(PoisonError::into_inner).get(name) {

@@ -140,16 +140,36 @@ impl Options {
 
     /// Refuses options that no `get` asked for.
     pub fn finish(self) -> ScriptResult<()> {
-        let Some(unknown) = self.map.keys().find(|key| !self.known.contains(key.as_str())) else {
-            return Ok(());
-        };
-        let mut message = format!("unknown option `{unknown}` of `{}`", self.owner);
-        if let Some(name) = nearest(unknown, self.known.iter().map(String::as_str)) {
-            message += &format!("; did you mean `{name}`?");
+        #[cfg(test)]
+        seen().entry(self.owner.into()).or_default().extend(self.known.iter().cloned());
+        let known = self.known.iter().map(String::as_str);
+        match self.map.keys().find(|key| !self.known.contains(key.as_str())) {
+            None => Ok(()),
+            Some(unknown) => Err(unknown_option(self.owner, unknown, known).into()),
         }
-        let valid = self.known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        Err(fail(message).help(format!("valid options: {valid}")).into())
     }
+}
+
+/// The valid options of all calls so far, by their owners.
+#[cfg(test)]
+pub fn seen() -> std::sync::MutexGuard<'static, std::collections::BTreeMap<String, BTreeSet<String>>> {
+    static SEEN: std::sync::Mutex<std::collections::BTreeMap<String, BTreeSet<String>>> =
+        std::sync::Mutex::new(std::collections::BTreeMap::new());
+    SEEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The refusal of an option that does not exist.
+pub fn unknown_option<'a>(
+    owner: &str,
+    unknown: &str,
+    valid: impl Iterator<Item = &'a str> + Clone,
+) -> Failure {
+    let mut message = format!("unknown option `{unknown}` of `{owner}`");
+    if let Some(name) = nearest(unknown, valid.clone()) {
+        message += &format!("; did you mean `{name}`?");
+    }
+    let valid = valid.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    fail(message).help(format!("valid options: {valid}"))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::diagnostic::{Diagnostic, Place};
 use super::error::Failure;
 use super::explain::Explainer;
 use super::source::identifiers;
+use crate::nearest::nearest;
 
 /// Functions that are part of the language and in no package.
 const SYNTACTIC: &[&str] =
@@ -54,12 +55,18 @@ pub fn calls(ast: &AST, source: &str, explainer: &Explainer) -> Result<(), Diagn
         let Failure { message, help } = clock::refusal(&name);
         return Err(Diagnostic { message, help, place: Some(place), ..Diagnostic::default() });
     }
-    let message = format!("unknown {} `{name}`", if is_method { "method" } else { "function" });
-    let nearest = functions.iter().map(String::as_str);
-    let help = crate::nearest::nearest(&name, nearest)
-        .map(|function| format!("did you mean `{function}`?"))
-        .or_else(|| explainer.nearest_function(&name, None, &place));
+    let (message, help) =
+        match functions.iter().filter(|_| !is_method).map(String::as_str).find(|f| is_slip(f, &name)) {
+            Some(function) => {
+                (format!("unknown function `{name}`"), Some(format!("did you mean `{function}`?")))
+            }
+            None => explainer.unknown_name(&name, is_method, &place),
+        };
     Err(Diagnostic { message, help, place: Some(place), ..Diagnostic::default() })
+}
+
+fn is_slip(function: &str, name: &str) -> bool {
+    nearest(name, [function]).is_some()
 }
 
 fn is_known(call: &FnCallExpr, explainer: &Explainer) -> bool {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rhai::{Dynamic, EvalAltResult, Position};
 
+use super::caught::Caught;
 use super::diagnostic::{Diagnostic, Place};
 use super::error::{Failure, ScriptResult, fail};
 use super::key_order::KeyOrders;
@@ -138,12 +139,16 @@ pub struct Context {
     pub sources: Sources,
     /// In which order the scripts write the keys of maps.
     pub key_orders: KeyOrders,
+    /// What the engine's errors become where a script catches them.
+    pub caught: Caught,
     pub resume: Resume,
     /// Whether rows are being made that a run which resumes may not make again.
     pub filling: AtomicBool,
     /// Whether the user knows that characters have no font.
     pub told_of_fonts: AtomicBool,
     files: OnceLock<Files>,
+    /// Paths of models that a person typed at the prompt.
+    typed: Mutex<BTreeSet<String>>,
     interrupt: Arc<AtomicBool>,
     output_closed: AtomicBool,
     /// Whether the interrupt is that of the time limit.
@@ -170,6 +175,16 @@ impl Context {
         }
         let files = self.options.files()?;
         Ok(self.files.get_or_init(|| files))
+    }
+
+    /// Lets `load` read these paths, which a person typed at the prompt.
+    pub(super) fn allow_typed(&self, paths: Vec<String>) {
+        self.typed.lock().unwrap_or_else(PoisonError::into_inner).extend(paths);
+    }
+
+    /// Whether a person typed this path at the prompt.
+    pub fn was_typed(&self, path: &str) -> bool {
+        self.typed.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
     }
 
     /// The flag that Ctrl-C sets, for layers that know nothing of scripts.

@@ -1,14 +1,24 @@
 //! Every error of the engine as a [`Diagnostic`].
+//!
+//! [`names`] explains names, calls, fields and operators that are unknown; [`syntax`] and [`brackets`] what was meant at
+//! the [`spot`] where the engine stopped reading; [`words`] holds what other languages call our things.
+
+mod brackets;
+mod names;
+mod spot;
+mod syntax;
+mod words;
 
 use rhai::{Dynamic, EvalAltResult, LexError, ParseError, ParseErrorType, Position};
 
-use super::api::{Entry, Kind, Table, script_type};
+use self::spot::Spot;
+use self::syntax::Advice;
+use super::api::{Table, script_type};
 use super::context::Context;
 use super::diagnostic::{Diagnostic, Frame, Place};
 use super::error::Failure;
-use super::source::{identifiers, token_at};
+use super::source::position_at;
 use super::value;
-use crate::nearest::nearest;
 
 /// What is needed to explain: the table, the sources, and names that no source shows.
 pub struct Explainer<'a> {
@@ -21,7 +31,7 @@ pub struct Explainer<'a> {
 }
 
 /// Message and help.
-type Text = (String, Option<String>);
+pub type Text = (String, Option<String>);
 
 impl Explainer<'_> {
     /// An error of a run of the source `main`.
@@ -63,11 +73,27 @@ impl Explainer<'_> {
     /// A syntax error in the source `main`.
     pub fn syntax(&self, error: &ParseError, main: &str) -> Diagnostic {
         let place = Place { source: main.to_string(), position: error.position() };
-        let (message, help) = self.parse_text(error.err_type(), &place);
-        Diagnostic { message, help, place: Some(place), ..Diagnostic::default() }
+        let text = self.context.sources.get(main).unwrap_or_default();
+        let spot = Spot::new(&text, place.position);
+        let advice = match error.err_type() {
+            ParseErrorType::VariableUndefined(name) => self.unknown_variable(name, &spot),
+            kind => self
+                .named_argument(&spot)
+                .or_else(|| syntax::of_syntax(&spot))
+                .unwrap_or_else(|| after(&spot, kind)),
+        };
+        let (message, help) = self.parse_text(error.err_type());
+        let position = advice.at.map_or(place.position, |at| position_at(&text, at));
+        Diagnostic {
+            message: advice.message.unwrap_or(message),
+            help: advice.help.or(help),
+            place: Some(Place { position, ..place }),
+            ..Diagnostic::default()
+        }
     }
 
-    fn text(&self, error: &EvalAltResult, place: &Place) -> Text {
+    /// Message and help of an error without the calls on the way to it.
+    pub fn text(&self, error: &EvalAltResult, place: &Place) -> Text {
         use EvalAltResult as E;
         let limits = &self.context.options.limits;
         match error {
@@ -76,33 +102,25 @@ impl Explainer<'_> {
                 None => ("the run was stopped".into(), None),
             },
             E::ErrorRuntime(payload, _) | E::ErrorTerminated(payload, _) => self.thrown(payload),
-            E::ErrorParsing(kind, _) => self.parse_text(kind, place),
+            E::ErrorParsing(kind, _) => self.parse_text(kind),
             E::ErrorFunctionNotFound(call, _) => self.unknown_call(call, place),
-            E::ErrorVariableNotFound(name, _) => self.unknown_variable(name, place),
-            E::ErrorModuleNotFound(name, _) => (
-                format!("there is no module `{name}` here"),
-                Some(format!("import it first: `import \"{name}\" as {name};`")),
-            ),
-            E::ErrorPropertyNotFound(name, _) => (
-                format!("the map has no entry `{name}`"),
-                self.nearest_word(name, place)
-                    .or_else(|| Some(format!("test for it first: `\"{name}\" in map`"))),
-            ),
+            E::ErrorVariableNotFound(name, _) => {
+                let text = self.context.sources.get(&place.source).unwrap_or_default();
+                let advice = self.unknown_variable(name, &Spot::new(&text, place.position));
+                (advice.message.unwrap_or_else(|| format!("unknown variable `{name}`")), advice.help)
+            }
+            E::ErrorModuleNotFound(name, _) => no_module(name),
+            E::ErrorPropertyNotFound(name, _) => self.unknown_entry(name, place),
             E::ErrorDotExpr(text, _) => self.unknown_field(text),
             E::ErrorIndexingType(text, _) => self.not_indexable(text),
             E::ErrorArrayBounds(len, index, _) => {
-                (format!("index {index} is out of range for an array of {len}"), None)
+                (format!("index {index} is out of range for an array of {len}"), indices(*len))
             }
             E::ErrorStringBounds(len, index, _) => {
-                (format!("index {index} is out of range for a string of {len} characters"), None)
+                (format!("index {index} is out of range for a string of {len} characters"), indices(*len))
             }
             E::ErrorMismatchDataType(expected, found, _) | E::ErrorMismatchOutputType(expected, found, _) => {
-                let (expected, found) = (script_type(expected), script_type(found));
-                let help = match (expected.as_str(), found.as_str()) {
-                    ("bool", "Tensor") => Some("ask the mask: `.any()` or `.all()`".into()),
-                    _ => None,
-                };
-                (format!("expected `{expected}`, found `{found}`"), help)
+                self.wrong_type(&script_type(expected), &script_type(found), place)
             }
             E::ErrorFor(_) => (
                 "this value cannot be looped over".into(),
@@ -137,6 +155,9 @@ impl Explainer<'_> {
                 format!("`{name}` is a constant"),
                 Some(format!("declare it with `let {name} = …` to change it")),
             ),
+            E::ErrorArithmetic(text, _) if text.starts_with("Division by zero") => {
+                (engine_text(error), Some("test for 0 first; floats divide to infinity: `1.0 / 0.0`".into()))
+            }
             other => (engine_text(other), None),
         }
     }
@@ -152,11 +173,17 @@ impl Explainer<'_> {
         }
     }
 
-    fn parse_text(&self, kind: &ParseErrorType, place: &Place) -> Text {
+    fn parse_text(&self, kind: &ParseErrorType) -> Text {
         use ParseErrorType as P;
         match kind {
             P::UnexpectedEOF => ("the script ends too early".into(), Some("close what is still open".into())),
-            P::BadInput(LexError::UnterminatedString) => ("the string is not closed".into(), None),
+            P::BadInput(LexError::UnterminatedString) => (
+                "the string is not closed".into(),
+                Some(
+                    "close it with the sign that opened it; a text of several lines stands between backticks"
+                        .into(),
+                ),
+            ),
             P::BadInput(LexError::ImproperSymbol(word, _)) if word == "eval" => {
                 ("`eval` is switched off".into(), Some("write the code itself, or a function".into()))
             }
@@ -172,15 +199,32 @@ impl Explainer<'_> {
                 "single quotes hold one character".into(),
                 Some(format!("write text in double quotes: `\"{text}\"`")),
             ),
-            P::BadInput(lex) => (engine_words(&lex.to_string()), None),
-            P::MissingToken(token, purpose) => (format!("expected `{token}` {purpose}"), None),
-            P::VariableUndefined(name) => self.unknown_variable(name, place),
-            P::ModuleUndefined(name) => (
-                format!("there is no module `{name}` here"),
-                Some(format!("import it first: `import \"{name}\" as {name};`")),
+            P::BadInput(LexError::MalformedEscapeSequence(escape)) => (
+                format!("`{escape}` is no escape"),
+                Some(
+                    "write a backslash as `\\\\`, or the text between backticks, where it needs no escape"
+                        .into(),
+                ),
             ),
-            P::MismatchedType(expected, found) => (format!("expected {expected}, found {found}"), None),
-            P::Reserved(word) => (format!("`{word}` is a reserved word"), None),
+            P::BadInput(lex) => (engine_words(&lex.to_string()), None),
+            P::MissingToken(token, purpose) => (
+                engine_words(&format!("expected `{token}` {purpose}")),
+                (token == ",").then(|| "put a `,` between the values".into()),
+            ),
+            P::VariableUndefined(name) => (format!("unknown variable `{name}`"), None),
+            P::ModuleUndefined(name) => no_module(name),
+            P::MismatchedType(expected, found) => (
+                format!("expected {expected}, found {found}"),
+                expected.contains("boolean").then(|| "compare: `x != 0`, `x != \"\"`, `x != ()`".into()),
+            ),
+            P::Reserved(word) => (
+                format!("`{word}` is a reserved word"),
+                Some(format!("choose another name, such as `{word}_`")),
+            ),
+            P::VariableExpected => (
+                "expected the name of a variable".into(),
+                Some("a name begins with a letter, and is no word of the language".into()),
+            ),
             P::AssignmentToConstant(name) => (
                 format!("`{name}` is a constant"),
                 Some(format!("declare it with `let {name} = …` to change it")),
@@ -188,173 +232,26 @@ impl Explainer<'_> {
             other => (engine_words(&other.to_string()), None),
         }
     }
+}
 
-    fn unknown_variable(&self, name: &str, place: &Place) -> Text {
-        let message = format!("unknown variable `{name}`");
-        let help = match self.table.named(name).find(|entry| entry.kind == Kind::Function) {
-            Some(entry) => Some(format!("`{name}` is a function; call it: `{}`", entry.usage())),
-            None => self.option_outside_a_map(name, place).or_else(|| self.nearest_word(name, place)),
-        };
-        (message, help.or_else(|| Some(format!("declare it first: `let {name} = …;`"))))
-    }
+fn indices(len: usize) -> Option<String> {
+    len.checked_sub(1).map(|last| format!("indices go from 0 to {last}, or back from -1 to -{len}"))
+}
 
-    /// Help for `f(x, name = 1)` and `f(x, {name: 1})`, as other languages write options.
-    fn option_outside_a_map(&self, name: &str, place: &Place) -> Option<String> {
-        let text = self.context.sources.get(&place.source)?;
-        let word = token_at(&text, place.position);
-        let (before, after) = (text[..word.start].trim_end(), text[word.end..].trim_start());
-        let named = before.ends_with(['(', ',']) && after.starts_with('=') && !after.starts_with("==");
-        let in_block = before.ends_with('{') && after.starts_with(':') && !after.starts_with("::");
-        (named || in_block).then(|| format!("options are a map, with a `#` in front: `#{{{name}: …}}`"))
-    }
-
-    /// The nearest word of the source, or variable of the REPL.
-    fn nearest_word(&self, name: &str, place: &Place) -> Option<String> {
-        let text = self.context.sources.get(&place.source).unwrap_or_default();
-        let words = identifiers(&text);
-        let known = words.into_iter().chain(self.variables.iter().map(String::as_str));
-        nearest(name, known).map(|name| format!("did you mean `{name}`?"))
-    }
-
-    /// `call` is the engine's `name (type, type)`.
-    fn unknown_call(&self, call: &str, place: &Place) -> Text {
-        let (name, types) = call.split_once(" (").unwrap_or((call, ""));
-        let types: Vec<_> =
-            types.trim_end_matches(')').split(", ").filter(|ty| !ty.is_empty()).map(script_type).collect();
-        let function = name.rsplit("::").next().unwrap_or(name);
-        if !rhai::is_valid_identifier(function) {
-            return self.bad_operator(function, &types);
-        }
-        let found = types.join(", ");
-        let entries: Vec<_> = self.table.named(function).collect();
-        if !entries.is_empty() && function == name {
-            return wrong_arguments(function, &entries, &types);
-        }
-        if self.builtins.iter().any(|builtin| builtin == name) {
-            return (format!("`{name}` does not take ({found})"), None);
-        }
-        if name != function {
-            let module = name.trim_end_matches(function).trim_end_matches("::");
-            return (format!("module `{module}` has no function `{function}` that takes ({found})"), None);
-        }
-        let on = types.first().filter(|_| self.is_method_call(place));
-        let message = match on {
-            Some(receiver) => format!("`{receiver}` has no method `{name}`"),
-            None => format!("unknown function `{name}`"),
-        };
-        (message, self.nearest_function(name, on.map(String::as_str), place))
-    }
-
-    /// "did you mean", over the table, the engine's own functions and the script's words.
-    pub(super) fn nearest_function(
-        &self,
-        name: &str,
-        receiver: Option<&str>,
-        place: &Place,
-    ) -> Option<String> {
-        let fits = |entry: &&Entry| receiver.is_none() || entry.receiver == receiver;
-        let entry = nearest(name, self.table.entries.iter().filter(fits).map(Entry::name));
-        if let Some(entry) = entry.and_then(|name| self.table.named(name).find(fits)) {
-            return Some(format!("did you mean `{}`?", entry.usage()));
-        }
-        let builtin = nearest(name, self.builtins.iter().map(String::as_str));
-        match (builtin, receiver) {
-            (Some(builtin), _) => Some(format!("did you mean `{builtin}`?")),
-            (None, Some(receiver)) if self.table.of_type(receiver).next().is_some() => {
-                Some(format!("see `help({receiver})`"))
-            }
-            _ => self.nearest_word(name, place),
-        }
-    }
-
-    fn is_method_call(&self, place: &Place) -> bool {
-        let Some(text) = self.context.sources.get(&place.source) else { return false };
-        let start = token_at(&text, place.position).start;
-        text[..start].trim_end().ends_with('.')
-    }
-
-    fn bad_operator(&self, operator: &str, types: &[String]) -> Text {
-        match types {
-            [left, right] => {
-                let entries = self.table.named(operator).filter(|entry| entry.receiver == Some(left));
-                let usages =
-                    entries.map(|entry| format!("`{}`", entry.usage())).collect::<Vec<_>>().join(", ");
-                let help = (!usages.is_empty()).then(|| format!("possible are {usages}"));
-                (format!("`{operator}` does not work between `{left}` and `{right}`"), help)
-            }
-            _ => (format!("`{operator}` does not work on `{}`", types.join(", ")), None),
-        }
-    }
-
-    /// `text` is "Unknown property 'x' - a getter is not registered for type 'T'", or of a setter.
-    fn unknown_field(&self, text: &str) -> Text {
-        let mut quoted = text.split('\'').skip(1).step_by(2);
-        let (Some(field), Some(ty)) = (quoted.next(), quoted.next()) else {
-            return (engine_words(text), None);
-        };
-        let ty = script_type(ty);
-        if text.starts_with("No writable") {
-            return (format!("field `{field}` of `{ty}` cannot be set"), None);
-        }
-        let on_type = |kind: Kind| self.table.of_type(&ty).filter(move |entry| entry.kind == kind);
-        let help = match on_type(Kind::Method).find(|entry| entry.name() == field) {
-            Some(method) => Some(format!("`{field}` is a method; call it: `{}`", method.usage())),
-            None => nearest(field, on_type(Kind::Getter).map(Entry::name))
-                .map(|name| format!("did you mean `{name}`?"))
-                .or_else(|| on_type(Kind::Getter).next().map(|_| format!("see `help({ty})`"))),
-        };
-        (format!("`{ty}` has no field `{field}`"), help)
-    }
-
-    /// `text` is "T [U]", or "T [U] = V".
-    fn not_indexable(&self, text: &str) -> Text {
-        let (ty, index) = text.split_once(" [").unwrap_or((text, ""));
-        let (index, value) = index.split_once(']').unwrap_or((index, ""));
-        let (ty, index) = (script_type(ty), script_type(index));
-        if !value.is_empty() {
-            return (format!("elements of `{ty}` cannot be set by `{index}`"), None);
-        }
-        let entries = self.table.of_type(&ty).filter(|entry| entry.kind == Kind::Indexer);
-        (format!("`{ty}` cannot be indexed by `{index}`"), forms(entries))
+fn no_module(name: &str) -> Text {
+    let message = format!("there is no module `{name}` here");
+    match words::name(name) {
+        Some(cure) => (message, Some(cure.into())),
+        None => (message, Some(format!("import it first: `import \"{name}\" as {name};`"))),
     }
 }
 
-/// The name exists, but not for these arguments: say what it takes.
-fn wrong_arguments(name: &str, entries: &[&Entry], types: &[String]) -> Text {
-    let receiver = types.first().map(String::as_str);
-    let fits = |entry: &&&Entry| entry.receiver.is_none() || entry.receiver == receiver;
-    let fitting: Vec<&Entry> = entries.iter().filter(fits).copied().collect();
-    let Some(first) = fitting.first() else {
-        let message = match receiver {
-            Some(ty) => format!("`{ty}` has no method `{name}`"),
-            None => format!("`{name}` is a method of a value"),
-        };
-        return (message, forms(entries.iter().copied()));
-    };
-    if fitting.iter().all(|entry| entry.kind == Kind::Getter) {
-        let ty = receiver.unwrap_or_default();
-        return (
-            format!("`{name}` of `{ty}` is a field, not a method"),
-            Some(format!("drop the brackets: `.{name}`")),
-        );
-    }
-    let takes = fitting.iter().map(|entry| parameters(entry)).collect::<Vec<_>>().join(") or (");
-    let found: Vec<_> = types.iter().skip(usize::from(first.receiver.is_some())).cloned().collect();
-    (format!("`{name}` expects ({takes}), found ({})", found.join(", ")), forms(fitting))
-}
-
-/// The ways to call, as help.
-fn forms<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Option<String> {
-    let forms: Vec<_> = entries.into_iter().map(|entry| format!("`{}`", entry.usage())).collect();
-    match forms.as_slice() {
-        [] => None,
-        [form] => Some(format!("its form is {form}")),
-        forms => Some(format!("its forms are {}", forms.join(", "))),
-    }
-}
-
-fn parameters(entry: &Entry) -> String {
-    entry.signature.params.iter().flatten().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// What is missing is missed where the line before ends, not where the next one begins.
+fn after(spot: &Spot, kind: &ParseErrorType) -> Advice {
+    let last = spot.at().checked_sub(1);
+    let missing = matches!(kind, ParseErrorType::MissingToken(..) | ParseErrorType::UnexpectedEOF);
+    let at = last.filter(|_| missing).map(|last| spot.end(last));
+    Advice { at: at.filter(|end| spot.text[*end..spot.start(spot.at())].contains('\n')), ..Advice::default() }
 }
 
 /// The engine's own text without its position.

@@ -6,14 +6,12 @@
 //! little can grow in between, seldom enough that measuring takes a small part of the time.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rhai::{Array, Blob, Dynamic, Engine, EvalAltResult, FnPtr, Map, Position, Scope};
+use rhai::{Array, Blob, Dynamic, EvalAltResult, EvalContext, FnPtr, Map, Position, Scope};
 
 use super::error::{ScriptResult, fail};
 use super::limits::Limits;
-use super::turns;
 use crate::memory;
 
 /// How deep values may lie in each other.
@@ -40,29 +38,25 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Measures the variables of all that `engine` runs. The engine asks one function for its variables, so that this one
-    /// hands out the copies of closures, too.
-    #[expect(deprecated, reason = "marks a volatile interface of the engine")]
-    pub fn watch(engine: &mut Engine, limits: &Limits) -> Arc<Self> {
-        let growth = Arc::new(Self {
+    pub fn new(limits: &Limits) -> Self {
+        Self {
             limits: limits.of_values(),
             uses: AtomicUsize::new(0),
             thoughts: AtomicUsize::new(0),
             visited: AtomicUsize::new(0),
             least: AtomicUsize::new(0),
-        });
-        let shared = growth.clone();
-        engine.on_var(move |name, _, context| {
-            let uses = shared.uses.load(Relaxed);
-            shared.uses.store(uses.wrapping_sub(1), Relaxed);
-            if uses == 0 && shared.is_due() {
-                shared.measure(
-                    context.this_ptr().into_iter().chain(context.scope().iter_raw().map(|(.., value)| value)),
-                )?;
-            }
-            Ok(turns::copy(name, context.scope()))
-        });
-        growth
+        }
+    }
+
+    /// Called on each use of a variable: measures them all if it is time to.
+    pub fn on_use(&self, context: &EvalContext) -> ScriptResult<()> {
+        let uses = self.uses.load(Relaxed);
+        self.uses.store(uses.wrapping_sub(1), Relaxed);
+        if uses == 0 && self.is_due() {
+            let variables = context.scope().iter_raw().map(|(.., value)| value);
+            self.measure(context.this_ptr().into_iter().chain(variables))?;
+        }
+        Ok(())
     }
 
     /// Whether enough was done since the last measurement to pay for another one, or enough was taken to need it.

@@ -13,6 +13,7 @@ use rhai::{
 
 use super::api::{Api, Table};
 use super::bind;
+use super::caught;
 use super::check;
 use super::clock;
 use super::context::{Context, HostOptions};
@@ -20,12 +21,14 @@ use super::diagnostic::{Diagnostic, Place};
 use super::error::{Error, Failure, fail};
 use super::explain::Explainer;
 use super::growth::Growth;
+use super::help::{self, EngineFunction};
 use super::lint;
+use super::literals;
 use super::modules::Modules;
 use super::operators;
 use super::params::{self, Scan};
 use super::turns::{Refused, Turns};
-use super::{panics, stack, value};
+use super::{panics, stack, turns, value};
 use crate::{memory, utf8};
 
 /// The engine, the table of what it offers, and the context of its runs.
@@ -33,7 +36,7 @@ pub struct Host {
     engine: Engine,
     table: Arc<Table>,
     context: Arc<Context>,
-    builtins: Vec<String>,
+    builtins: Arc<[String]>,
     modules: Modules,
     growth: Arc<Growth>,
     turns: Turns,
@@ -62,13 +65,16 @@ impl Host {
         engine.set_module_resolver(modules.clone());
         connect_output(&mut engine, &context);
         read_names(&mut engine, context.last_value_flag(), turns.clone());
-        let growth = Growth::watch(&mut engine, &context.options.limits);
+        let growth = Arc::new(Growth::new(&context.options.limits));
+        let known = caught::Known::default();
+        watch_variables(&mut engine, growth.clone(), context.clone(), known.clone());
         operators::read(&mut engine);
         operators::register(&mut engine, &context);
         let mut api = Api::new(&mut engine, context.clone());
         bind::register(&mut api);
         let table = Arc::new(api.finish());
-        let builtins = check::builtin_functions(&engine);
+        let builtins: Arc<[String]> = check::builtin_functions(&engine).into();
+        known.get_or_init(|| (table.clone(), builtins.clone()));
         Self { engine, table, context, builtins, modules, growth, turns }
     }
 
@@ -82,6 +88,10 @@ impl Host {
 
     /// Makes an imported module known to all that is compiled later: imports end with their script.
     pub(super) fn keep_import(&mut self, path: &str, alias: &str) {
+        // What was not reached before an error has not run.
+        if !self.modules.is_loaded(path) {
+            return;
+        }
         // It was resolved a moment ago, so this only looks it up.
         if let Ok(module) = self.modules.resolve(&self.engine, None, path, Position::NONE) {
             self.engine.register_static_module(alias, module);
@@ -112,12 +122,18 @@ impl Host {
         })?;
         ast.set_source(source);
         self.context.key_orders.learn(&ast);
+        self.context.caught.learn(&ast);
         Ok(Script { source: source.to_string(), params: params::scan(&ast), ast })
     }
 
-    /// Refuses calls of functions that exist nowhere.
+    /// Refuses calls of functions that exist nowhere, and literals that every run would refuse.
     pub fn check(&self, script: &Script) -> Result<(), Error> {
+        self.check_for(script, false)
+    }
+
+    pub(super) fn check_for(&self, script: &Script, runs: bool) -> Result<(), Error> {
         check::calls(&script.ast, &script.source, &self.explainer(Vec::new()))
+            .and_then(|()| literals::check(&script.ast, &script.source, &self.table, &self.context, runs))
             .map_err(|diagnostic| Error::Unusable(Box::new(diagnostic)))
     }
 
@@ -130,7 +146,7 @@ impl Host {
 
     /// Runs a whole script, after checking it and its parameters.
     pub fn run(&self, script: &Script) -> Result<(), Error> {
-        self.check(script)?;
+        self.check_for(script, true)?;
         self.context.params.check(&script.params).map_err(|(failure, position)| {
             let place = Place { source: script.source.clone(), position };
             let place = (!position.is_none()).then_some(place);
@@ -144,7 +160,7 @@ impl Host {
         self.eval(&mut Scope::new(), &script.ast, &script.source).map(|_| ())
     }
 
-    /// Evaluates on a thread with a large stack. A script that fails leaves the values that were there before.
+    /// Evaluates on a thread with a large stack. What a script declared before it failed stays in the scope.
     pub(super) fn eval(&self, scope: &mut Scope<'static>, ast: &AST, source: &str) -> Result<Dynamic, Error> {
         let _watched = memory::limit::watch(self.context.options.limits.memory());
         let variables = scope.len();
@@ -190,6 +206,15 @@ impl Host {
         Explainer { table: &self.table, context: &self.context, builtins: &self.builtins, variables }
     }
 
+    /// What is known about a name, for a reader.
+    pub fn help(&self, name: &str) -> String {
+        let read = |told: rhai::FuncInfo| EngineFunction::read(told.metadata);
+        let mut functions = self.engine.collect_fn_metadata(None, read, true);
+        functions.sort();
+        functions.dedup_by_key(|function| function.usage());
+        help::about(&self.table, &functions, name)
+    }
+
     /// What the REPL prints for a value; `None` for `()`.
     pub fn echo(&self, value: &Dynamic) -> Option<String> {
         value::echo(&self.table, value)
@@ -233,6 +258,16 @@ pub(super) fn read_names(engine: &mut Engine, flag: Arc<AtomicBool>, turns: Turn
             Token::LexError(Box::new(LexError::MalformedNumber(number.1.to_string())))
         }
         token => turns.read(token, at),
+    });
+}
+
+/// What each use of a variable is an occasion for.
+#[expect(deprecated, reason = "marks a volatile interface of the engine")]
+fn watch_variables(engine: &mut Engine, growth: Arc<Growth>, context: Arc<Context>, known: caught::Known) {
+    engine.on_var(move |name, _, mut call| {
+        growth.on_use(&call)?;
+        caught::on_use(turns::original(name), &mut call, &context, &known);
+        Ok(turns::copy(name, call.scope()))
     });
 }
 

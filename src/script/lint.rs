@@ -2,10 +2,12 @@
 //! neither what runs nor the exit code, and each says how to write what was meant, and how to write it so
 //! that it is taken as meant.
 //!
-//! One file a lint: [`backslash`], [`division`].
+//! One file a lint: [`backslash`], [`division`], [`in_place`], [`slashes`].
 
 mod backslash;
 mod division;
+mod in_place;
+mod slashes;
 
 use rhai::{AST, Position};
 
@@ -21,7 +23,7 @@ pub struct Warning {
 /// Looks through a script and its text.
 type Lint = fn(&AST, &str) -> Vec<Warning>;
 
-const LINTS: &[Lint] = &[backslash::lint, division::lint];
+const LINTS: &[Lint] = &[backslash::lint, division::lint, in_place::lint, slashes::lint];
 
 /// The warnings of all lints, in the order of the text.
 pub fn warnings(ast: &AST, source: &str, text: &str) -> Vec<Diagnostic> {

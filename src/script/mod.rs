@@ -7,23 +7,28 @@
 //! - [`context`] what a running script shares with its bindings: options, parameters ([`params`]),
 //!   [`interrupt`], [`progress`], [`resume`];
 //! - [`operators`] and [`turns`], where the engine would be silently wrong: comparisons, division, closures in loops;
-//! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check),
-//!   [`lint`], run;
+//! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check)
+//!   ([`literals`] too), [`lint`], run;
 //! - [`supervisor`] waits for a script's thread and its [`stack`], [`growth`] measures its values, [`held`] drops those
 //!   inside native ones, [`panics`] catches what
 //!   no error foresaw;
 //! - [`key_order`] the order of a map's keys, which the engine forgets and chat templates print;
-//! - [`session`] the REPL without a terminal, with [`help`] and [`value`] (how a value is shown);
+//! - [`session`] the REPL without a terminal, with [`entry`] (when an input is whole), [`help`] and [`value`] (how a value
+//!   is shown; [`draw`] where it stands alone);
 //! - [`format`](mod@format) and [`pattern`], Python's formats and regular expressions;
-//! - [`explain`] turns every engine error into a [`diagnostic`], drawn over its [`source`].
+//! - [`explain`] turns every engine error into a [`diagnostic`], drawn over its [`source`], also where a script catches it
+//!   ([`caught`]).
 
 pub mod api;
 pub mod args;
 pub mod bind;
+pub mod caught;
 pub mod check;
 pub mod clock;
 pub mod context;
 pub mod diagnostic;
+pub mod draw;
+pub mod entry;
 pub mod error;
 pub mod explain;
 pub mod format;
@@ -36,6 +41,7 @@ pub mod interrupt;
 pub mod key_order;
 pub mod limits;
 pub mod lint;
+pub mod literals;
 pub mod modules;
 pub mod operators;
 pub mod panics;

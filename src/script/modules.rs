@@ -75,6 +75,11 @@ impl Modules {
         Ok((tidy(&file).display().to_string(), text))
     }
 
+    /// Whether a module that the main script imports was evaluated.
+    pub fn is_loaded(&self, path: &str) -> bool {
+        self.find(None, path).is_ok_and(|(name, _)| self.state().loaded.contains_key(&name))
+    }
+
     fn load(&self, engine: &Engine, name: &str, text: &str) -> ScriptResult<Shared<Module>> {
         self.context.sources.add(name, text);
         let mut ast = self.turns.compile(engine, &Scope::new(), text).map_err(|refused| match refused {
@@ -87,6 +92,7 @@ impl Modules {
         })?;
         ast.set_source(name);
         self.context.key_orders.learn(&ast);
+        self.context.caught.learn(&ast);
         Ok(Module::eval_ast_as_new(Scope::new(), &ast, engine)?.into())
     }
 }

@@ -2,17 +2,17 @@
 //! that stay.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use rhai::{AST, Dynamic, Engine, Expr, LexError, ParseErrorType, Scope, Stmt};
+use rhai::{AST, ASTNode, Dynamic, Expr, Scope, Stmt};
 
 use super::diagnostic::Diagnostic;
 use super::error::Error;
 use super::help;
-use super::host::{Host, read_names};
+use super::host::Host;
 use super::source::identifiers;
-use super::turns::Turns;
+use super::value;
+use crate::nearest::nearest;
 use crate::utf8::without_mark;
 
 /// What an input gave.
@@ -33,13 +33,20 @@ pub struct Session {
     functions: AST,
     inputs: usize,
     warnings: Vec<Diagnostic>,
+    /// Whether a person types the inputs.
+    typed: bool,
 }
 
 impl Session {
     pub fn new(host: Host) -> Self {
         let mut scope = Scope::new();
         scope.push_dynamic("_", Dynamic::UNIT);
-        Self { host, scope, functions: AST::empty(), inputs: 0, warnings: Vec::new() }
+        Self { host, scope, functions: AST::empty(), inputs: 0, warnings: Vec::new(), typed: false }
+    }
+
+    /// A conversation with a person: a path that stands in a `load("…")` of an input was typed by the one who may read it.
+    pub fn with_person(host: Host) -> Self {
+        Self { typed: true, ..Self::new(host) }
     }
 
     pub fn host(&self) -> &Host {
@@ -61,10 +68,10 @@ impl Session {
         std::mem::take(&mut self.warnings)
     }
 
-    /// Evaluates one input; `help`, `vars` and `:quit` are commands.
+    /// Evaluates one input; [`COMMANDS`] are commands. What ran before an error or Ctrl-C stays.
     pub fn submit(&mut self, input: &str) -> Result<Reply, Error> {
         let input = without_mark(input);
-        if let Some(reply) = self.command(input.trim()) {
+        if let Some(reply) = self.command(input.trim())? {
             return Ok(reply);
         }
         let context = self.host.context();
@@ -78,15 +85,14 @@ impl Session {
         for function in script.ast.iter_functions() {
             context.sources.add_function(function.name, &source);
         }
+        if self.typed {
+            context.allow_typed(loaded_paths(&script.ast));
+        }
         self.warnings = self.host.warnings(&script);
         let script = self.functions.merge(&script.ast);
-        let variables = self.scope.len();
         let result = self.host.eval(&mut self.scope, &script, &source);
-        // A failed input leaves no half of its declarations behind.
-        let value = result.inspect_err(|_| {
-            self.scope.rewind(variables);
-        })?;
         self.keep(&script);
+        let value = result?;
         Ok(match self.host.echo(&value) {
             Some(text) => {
                 self.scope.set_value("_", value);
@@ -108,31 +114,31 @@ impl Session {
         self.functions = script.clone_functions_only();
     }
 
-    fn command(&self, input: &str) -> Option<Reply> {
-        let table = self.host.table();
-        let text = match input.trim_end_matches(';') {
-            "" => return Some(Reply::Nothing),
-            ":quit" | ":q" | "quit" | "exit" => return Some(Reply::Quit),
-            "help" | ":help" | "help()" => help::overview(table),
-            "vars" | ":vars" => match self.vars() {
-                text if text.is_empty() => return Some(Reply::Nothing),
+    fn command(&self, input: &str) -> Result<Option<Reply>, Error> {
+        let word = input.trim_end_matches(';').trim_end();
+        let text = match word.strip_prefix(':').unwrap_or(word) {
+            "" => return Ok(Some(Reply::Nothing)),
+            "quit" | "q" | "exit" => return Ok(Some(Reply::Quit)),
+            "help" | "help()" | "?" => help::overview(self.host.table()),
+            "vars" => match self.vars() {
+                text if text.is_empty() => return Ok(Some(Reply::Nothing)),
                 text => text,
             },
-            other => {
-                let name = other.strip_prefix("help")?.trim();
-                let name = name.strip_prefix('(')?.strip_suffix(')')?.trim().trim_matches('"');
-                match self.scope.get(name) {
-                    Some(value) => help::about(table, &super::args::type_of(value)),
-                    None => help::about(table, name),
-                }
-            }
+            other => match (asked(other), word.strip_prefix(':')) {
+                (Some(name), _) => match self.scope.get(name) {
+                    Some(value) => self.host.help(&super::args::type_of(value)),
+                    None => self.host.help(name),
+                },
+                (None, Some(command)) if !command.starts_with(':') => return Err(no_command(command)),
+                (None, _) => return Ok(None),
+            },
         };
-        Some(Reply::Text(text))
+        Ok(Some(Reply::Text(text)))
     }
 
     fn vars(&self) -> String {
         let show = |(name, value): (String, Dynamic)| {
-            let text = self.host.echo(&value).unwrap_or_else(|| "()".into());
+            let text = value::quoted(self.host.table(), &value);
             let first = text.lines().next().unwrap_or("").to_string();
             let cut: String = first.chars().take(70).collect();
             let more = if cut.len() < text.len() { "…" } else { "" };
@@ -142,25 +148,46 @@ impl Session {
     }
 }
 
-/// Whether the input is a whole one; if the parser stopped at its end, it goes on in the next line.
-pub fn is_complete(input: &str) -> bool {
-    // Names do not matter here, so a bare engine does.
-    let mut engine = Engine::new_raw();
-    let flag = Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch")));
-    read_names(&mut engine, flag, Turns::default());
-    let input = without_mark(input);
-    let Err(error) = engine.compile(input) else { return true };
-    let input = input.trim_end();
-    let (line, column) = (error.position().line(), error.position().position().unwrap_or(0));
-    let last = input.lines().last().unwrap_or("").chars().count();
-    let lines = input.lines().count();
-    let at_end = line.is_none_or(|line| line > lines || line == lines && column > last);
-    match error.err_type() {
-        ParseErrorType::UnexpectedEOF => false,
-        // Only a text in backticks may run over several lines.
-        ParseErrorType::BadInput(LexError::UnterminatedString) => !input.contains('`'),
-        _ => !at_end,
-    }
+/// The commands, each also with a `:` in front.
+pub const COMMANDS: &[&str] = &["help", "vars", "quit"];
+
+fn no_command(command: &str) -> Error {
+    let word = command.split_whitespace().next().unwrap_or("");
+    let all = COMMANDS.iter().map(|name| format!("`:{name}`")).collect::<Vec<_>>().join(", ");
+    let help = match nearest(word, COMMANDS.iter().copied()) {
+        Some(near) => format!("did you mean `:{near}`? the commands are {all}"),
+        None => format!("the commands are {all}; a script runs by `patchscript run FILE`"),
+    };
+    Error::Unusable(Box::new(Diagnostic::new(format!("there is no command `:{word}`"), Some(help))))
+}
+
+/// What help is asked for: `help(name)`, `help("name")`, `help name`, `?name`, `name?`.
+fn asked(input: &str) -> Option<&str> {
+    let name = match input.strip_prefix("help") {
+        Some(rest) => match rest.trim_start().strip_prefix('(') {
+            Some(inner) => inner.strip_suffix(')')?,
+            None => rest.strip_prefix(' ')?,
+        },
+        None => input.strip_prefix('?').or_else(|| input.strip_suffix('?'))?,
+    };
+    let name = name.trim().trim_matches('"').trim_end_matches("()");
+    let is_name = |c: char| c.is_alphanumeric() || "_.".contains(c);
+    (!name.is_empty() && name.chars().all(is_name)).then_some(name)
+}
+
+/// The texts that stand as first argument of `load` in this code.
+fn loaded_paths(ast: &AST) -> Vec<String> {
+    let mut paths = Vec::new();
+    ast.walk(&mut |path: &[ASTNode]| {
+        if let Some(ASTNode::Expr(Expr::FnCall(call, _)) | ASTNode::Stmt(Stmt::FnCall(call, _))) = path.last()
+            && call.name == "load"
+            && let Some(Expr::StringConstant(path, _)) = call.args.first()
+        {
+            paths.push(path.to_string());
+        }
+        true
+    });
+    paths
 }
 
 #[cfg(test)]
@@ -205,18 +232,30 @@ mod tests {
     #[test]
     fn a_byte_order_mark_is_no_input() {
         let mut session = session();
-        assert!(!is_complete("\u{feff}let x = [") && is_complete("\u{feff}1 + 2"));
         assert_eq!(says(&mut session, "\u{feff}1 + 2\n"), "3");
         assert_eq!(says(&mut session, "\u{feff}\n"), "Nothing");
     }
 
     #[test]
-    fn a_failed_input_changes_nothing() {
+    fn what_ran_before_an_error_stays() {
         let mut session = session();
         says(&mut session, "let x = 1;");
-        assert_eq!(says(&mut session, "let y = 2; throw \"no\""), "error: no");
-        assert_eq!(says(&mut session, "y"), "error: unknown variable `y`");
+        let input = "fn f(a) { a + 1 } let y = 2; for i in 0..3 { let z = i; if i == 1 { throw \"no\" } }";
+        assert_eq!(says(&mut session, input), "error: no");
+        assert_eq!(says(&mut session, "f(x + y)"), "4");
+        assert_eq!(says(&mut session, "vars"), "x: int = 1\ny: int = 2");
+        // An input that cannot be read does not run at all.
+        says(&mut session, "x = 5; nothing_of_that_name");
         assert_eq!(says(&mut session, "x"), "1");
+    }
+
+    #[test]
+    fn commands_that_do_not_exist_are_named() {
+        let mut session = session();
+        assert_eq!(says(&mut session, ":load a.rhai"), "error: there is no command `:load`");
+        let Err(error) = session.submit(":quitt") else { panic!() };
+        assert_eq!(error.help().unwrap(), "did you mean `:quit`? the commands are `:help`, `:vars`, `:quit`");
+        assert_eq!(says(&mut session, ":quit"), "Quit");
     }
 
     #[test]
@@ -246,29 +285,22 @@ error: `int` has no field `lyaer`
         assert!(join.starts_with("join(items: array, separator: string) -> string\n"), "{join}");
         assert_eq!(says(&mut session, "help(jion)"), "nothing is known about `jion`; did you mean `join`?");
         assert!(says(&mut session, "help").contains("assert(condition: bool, message?: string)"));
-    }
-
-    #[test]
-    fn unfinished_inputs_go_on() {
-        for (input, whole) in [
-            ("1 + 2", true),
-            ("let x = ", false),
-            ("fn f(x) {", false),
-            ("fn f(x) { x }", true),
-            ("[1, 2,", false),
-            ("for i in 0..x {", false),
-            ("f(1,", false),
-            ("#{a: 1", false),
-            ("1 +", false),
-            ("f(_,", false),
-            ("switch x { _ => 1,", false),
-            ("`open", false),
-            ("\"open", true),
-            ("let = 3", true),
-            ("a b c (", true),
-            ("if x {\n  1\n}", true),
-        ] {
-            assert_eq!(is_complete(input), whole, "{input}");
+        let sweep = says(&mut session, "help(Model.sweep)");
+        assert!(sweep.starts_with("Model.sweep("), "{sweep}");
+        for asking in ["help sweep", "help(\"sweep\")", "?sweep", "sweep?", ":help sweep"] {
+            assert!(says(&mut session, asking).starts_with("Model.sweep("), "{asking}");
         }
+        for (ty, member) in [
+            ("string", "to_upper"),
+            ("array", "push"),
+            ("map", "keys"),
+            ("int", "to_float"),
+            ("range", "map"),
+        ] {
+            let text = says(&mut session, &format!("help({ty})"));
+            assert!(text.contains(&format!("  {ty}.{member}(")), "{text}");
+        }
+        says(&mut session, "let xs = [1];");
+        assert!(says(&mut session, "help(xs)").starts_with("array: "));
     }
 }

@@ -58,6 +58,9 @@ pub fn token_at(text: &str, position: Position) -> Range<usize> {
     start..start + token_len(&line_text[offset..])
 }
 
+/// What operators and signs are made of.
+const OPERATORS: &str = "+-*/%=<>!&|^~?.:@";
+
 fn token_len(rest: &str) -> usize {
     let word = |c: char| c.is_alphanumeric() || c == '_';
     let Some(first) = rest.chars().next() else { return 0 };
@@ -67,7 +70,8 @@ fn token_len(rest: &str) -> usize {
             let mut escaped = false;
             let end = rest[1..].find(|c| {
                 let closes = c == quote && !escaped;
-                escaped = c == '\\' && !escaped;
+                // Backticks take a backslash as it is.
+                escaped = c == '\\' && !escaped && quote != '`';
                 closes
             });
             end.map_or(rest.len(), |end| end + 2)
@@ -81,32 +85,66 @@ fn token_len(rest: &str) -> usize {
             whole + fraction
         }
         c if word(c) => length_while(&word),
-        c if "+-*/%=<>!&|^~?.:@".contains(c) => length_while(&|c| "+-*/%=<>!&|^~?.:@".contains(c)),
+        c if OPERATORS.contains(c) => {
+            let operator = &rest[..length_while(&|c| OPERATORS.contains(c))];
+            let comment = ["//", "/*"].iter().filter_map(|start| operator.find(start)).min();
+            comment.unwrap_or(operator.len())
+        }
         c => c.len_utf8(),
     }
 }
 
+/// The tokens of a text in their order, without comments.
+pub fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = &text[at..];
+            let first = rest.chars().next()?;
+            let comment = if rest.starts_with("//") {
+                Some(rest.find('\n').unwrap_or(rest.len()))
+            } else if rest.starts_with("/*") {
+                Some(rest.find("*/").map_or(rest.len(), |end| end + 2))
+            } else {
+                None
+            };
+            let start = at;
+            at += comment.unwrap_or_else(|| token_len(rest).max(first.len_utf8()));
+            if comment.is_none() && !first.is_whitespace() {
+                return Some(start..at);
+            }
+        }
+    })
+}
+
 /// The words of a source that could be names, without comments and strings.
 pub fn identifiers(text: &str) -> Vec<&str> {
-    let mut names = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let skip = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |end| end + 2)
-        } else {
-            token_len(rest)
-        };
-        let (token, tail) = rest.split_at(skip.max(first.len_utf8()));
-        if first.is_alphabetic() || first == '_' {
-            names.push(token);
-        }
-        rest = tail;
-    }
+    let is_name = |token: &&str| token.starts_with(|c: char| c.is_alphabetic() || c == '_');
+    let mut names: Vec<_> = tokens(text).map(|token| &text[token]).filter(is_name).collect();
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// How many brackets a text opens more than it closes, without those in strings and comments.
+pub fn open_brackets(text: &str) -> i64 {
+    let depth = |token: Range<usize>| match &text[token] {
+        "(" | "[" | "{" => 1,
+        ")" | "]" | "}" => -1,
+        _ => 0,
+    };
+    tokens(text).map(depth).sum()
+}
+
+/// The line and the character of an offset in bytes.
+pub fn position_at(text: &str, offset: usize) -> Position {
+    let before = &text[..offset];
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    match (u16::try_from(line), u16::try_from(column)) {
+        (Ok(line), Ok(column)) => Position::new(line, column),
+        _ => Position::NONE,
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +165,16 @@ mod tests {
         assert_eq!(token(2, 90), "");
         assert_eq!(token(9, 1), "");
         assert_eq!(token_at(text, Position::NONE), 0..0);
+    }
+
+    #[test]
+    fn positions_and_offsets_are_inverse() {
+        let text = "let é = 1;\n  `C:\\`;\n";
+        for (offset, _) in text.char_indices() {
+            let position = position_at(text, offset);
+            assert_eq!(token_at(text, position).start, offset, "{position}");
+        }
+        assert_eq!(&text[token_at(text, Position::new(2, 3))], "`C:\\`");
     }
 
     #[test]

@@ -102,6 +102,11 @@ impl Turns {
     }
 }
 
+/// The name that a script wrote for this one.
+pub fn original(name: &str) -> &str {
+    name.strip_suffix(MARK).unwrap_or(name)
+}
+
 /// The value of a variable with the name of a copy, while a closure with that copy is made.
 pub fn copy(name: &str, scope: &Scope) -> Option<Dynamic> {
     let original = name.strip_suffix(MARK)?;

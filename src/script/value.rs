@@ -3,13 +3,14 @@
 use rhai::{Dynamic, FnPtr};
 
 use super::api::Table;
+use super::draw;
 
 /// Elements of an array or map that the REPL prints before it only counts the rest.
 const MAX_SHOWN: usize = 100;
 
-/// What the REPL prints for a value; `None` for `()`.
+/// What the REPL prints for a value that stands alone; `None` for `()`.
 pub fn echo(table: &Table, value: &Dynamic) -> Option<String> {
-    (!value.is_unit()).then(|| quoted(table, value))
+    (!value.is_unit()).then(|| draw::draw(table, value).unwrap_or_else(|| quoted(table, value)))
 }
 
 /// The value as part of a text: a string as it is, everything else as the REPL prints it.
@@ -20,7 +21,8 @@ pub fn plain(table: &Table, value: &Dynamic) -> String {
     }
 }
 
-fn quoted(table: &Table, value: &Dynamic) -> String {
+/// The value as code would write it, as far as that can be.
+pub fn quoted(table: &Table, value: &Dynamic) -> String {
     if value.is_unit() {
         return "()".into();
     }

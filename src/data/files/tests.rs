@@ -184,8 +184,7 @@ fn writes_outside_are_refused_until_allowed() {
     assert_eq!(
         told(put(&house.files(), &target, ""), &house),
         (
-            "may not write `/secret/new.txt`: it leads to `/secret/new.txt`, outside the output folder"
-                .into(),
+            "may not write `/secret/new.txt`: it lies outside the output folder".into(),
             "allow it with `--allow-write /secret`, or write a path relative to the output folder".into()
         )
     );

@@ -1,7 +1,7 @@
 //! Parameters, assertions, text and numbers that the engine lacks.
 
 use fancy_regex::Captures;
-use rhai::{Array, Dynamic, Map, NativeCallContext};
+use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 
 use crate::memory;
 use crate::script::api::Api;
@@ -20,9 +20,16 @@ pub fn register(api: &mut Api) {
             "\"too far\"",
         )
         .native(|error: &mut Failure| error.message.clone());
-    api.getter("Error", "help -> string", "the cure; empty if there is none")
-        .example("let h = (); try { assert(false) } catch (e) { h = e.help } h", "\"\"")
-        .native(|error: &mut Failure| error.help.clone().unwrap_or_default());
+    api.getter("Error", "help -> string", "the cure; `()` if there is none")
+        .example("let h = 0; try { parse_int(\"x\", 99) } catch (e) { h = e.help } h", "")
+        .native(|error: &mut Failure| error.help.clone().map_or(Dynamic::UNIT, Dynamic::from));
+    // What a script throws is caught as it is, mostly a text; it is read like any other error.
+    api.getter("string", "message -> string", "of a text that was thrown: the text")
+        .example("let m = (); try { throw \"too far\" } catch (e) { m = e.message } m", "\"too far\"")
+        .native(|text: &mut ImmutableString| text.clone());
+    api.getter("string", "help -> ()", "of a text that was thrown: nothing")
+        .example("let h = 0; try { throw \"too far\" } catch (e) { h = e.help } h", "")
+        .native(|_: &mut ImmutableString| ());
     params(api);
     text(api);
     numbers(api);
@@ -54,29 +61,25 @@ fn assert(condition: bool, message: &str) -> ScriptResult<()> {
 
 fn text(api: &mut Api) {
     api.function(
+        "print(values...: any)",
+        "a line of the values, with blanks between them; up to eight values",
+    )
+    .example("print(\"layers\", 3, [0.5])", "")
+    .variadic(2..=8, |call, values| {
+        let values: Result<Vec<_>, _> = values.iter().map(|value| shown(call, value)).collect();
+        // The engine prints what a function of this name returns.
+        Ok(values?.join(" ").into())
+    });
+
+    api.function(
         "fmt(template: string, values...: any) -> string",
         "fills `{}`, `{:.3f}`, `{:>8}`, … as Python's `format` does; up to six values",
     )
     .example("fmt(\"{:.3f} of {}\", 2.0 / 3.0, \"all\")", "\"0.667 of all\"")
-    .native(|call: NativeCallContext, t: &str, a: Dynamic| fill(&call, t, &[a]))
-    .native(|call: NativeCallContext, t: &str, a: Dynamic, b: Dynamic| fill(&call, t, &[a, b]))
-    .native(|call: NativeCallContext, t: &str, a: Dynamic, b: Dynamic, c: Dynamic| fill(&call, t, &[a, b, c]))
-    .native(|call: NativeCallContext, t: &str, a: Dynamic, b: Dynamic, c: Dynamic, d: Dynamic| {
-        fill(&call, t, &[a, b, c, d])
-    })
-    .native(|call: NativeCallContext, t: &str, a: Dynamic, b: Dynamic, c: Dynamic, d: Dynamic, e: Dynamic| {
-        fill(&call, t, &[a, b, c, d, e])
-    })
-    .native(
-        |call: NativeCallContext,
-         t: &str,
-         a: Dynamic,
-         b: Dynamic,
-         c: Dynamic,
-         d: Dynamic,
-         e: Dynamic,
-         f: Dynamic| { fill(&call, t, &[a, b, c, d, e, f]) },
-    );
+    .variadic(2..=7, |call, values| match values {
+        [template, values @ ..] => Ok(fill(call, &args::string(template)?, values)?.into()),
+        [] => Ok(Dynamic::UNIT),
+    });
 
     api.method(
         "string",

@@ -72,10 +72,7 @@ fn read_json(api: &mut Api) {
         });
     let context = api.context();
     api.function("read_jsonl(path: string) -> array", "the values in a jsonl file, one a line")
-        .example(
-            "write_text(\"a.jsonl\", `{\"n\": 1}\n{\"n\": 2}`); read_jsonl(\"a.jsonl\")",
-            "[#{n: 1}, #{n: 2}]",
-        )
+        .example("write_text(\"a.jsonl\", `{\"n\": 1}\n{\"n\": 2}`); read_jsonl(\"a.jsonl\")", "n\n1\n2")
         .native(move |path: &str| -> ScriptResult<Array> {
             let text = read(&context, path)?;
             memory::reserve_many(text.len(), JSON_BYTE)?;

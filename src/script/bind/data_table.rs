@@ -11,6 +11,7 @@ use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected, type_of};
 use crate::script::context::Context;
+use crate::script::draw;
 use crate::script::error::{ScriptResult, fail};
 
 /// A table of a script. Cloning shares the cells, which never change.
@@ -53,6 +54,11 @@ pub fn register(api: &mut Api) {
     api.ty::<Table>("Table", "text cells under named columns", |table: &Table| {
         format!("Table of {}: {}", count(table.0.rows.len(), "row"), table.0.columns.join(", "))
     });
+    api.drawn(|Table(table): &Table| {
+        let rows = |row: usize| table.rows[row].iter().map(|cell| draw::visible(cell)).collect();
+        let head = format!("Table of {}", count(table.rows.len(), "row"));
+        format!("{head}\n{}", draw::rows_of(&table.columns, table.rows.len(), rows))
+    });
     files(api);
     fields(api);
     columns(api);
@@ -67,7 +73,7 @@ fn files(api: &mut Api) {
     )
     .example(
         "write_text(\"t.tsv\", \"name\\tage\\nAda\\t36\\n\"); read_tsv(\"t.tsv\")",
-        "Table of 1 row: name, age",
+        "Table of 1 row\nname  age\nAda    36",
     )
     .native(move |path: &str| parse(&context, path, Separator::Tab));
     let context = api.context();
@@ -95,7 +101,7 @@ fn files(api: &mut Api) {
     )
     .example(
         "write_csv(\"r.csv\", [#{layer: 3, acc: 0.5}], #{columns: [\"layer\", \"acc\"]}); read_text(\"r.csv\")",
-        "\"layer,acc\\n3,0.5\\n\"",
+        "layer,acc\n3,0.5",
     )
     .native(move |path: &str, rows: Dynamic| plain(path, &rows, Map::new()))
     .native(move |path: &str, rows: Dynamic, options: Map| save(path, &rows, options));
@@ -238,10 +244,7 @@ mod tests {
                 "no column `Age` in `t.tsv`; did you mean `age`? `.rename(#{\"age\": \"Age\"})` renames it; \
                  the columns are `name`, `age`",
             ),
-            (
-                "write_csv(\"t.csv\", read_tsv(\"t.tsv\")); read_text(\"t.csv\")",
-                "\"name,age\\nAda,36\\nAlan,41\\n\"",
-            ),
+            ("write_csv(\"t.csv\", read_tsv(\"t.tsv\")); read_text(\"t.csv\")", "name,age\nAda,36\nAlan,41"),
             (
                 "write_csv(\"a.csv\", [#{b: (), a: \"x,y\"}]); read_text(\"a.csv\")",
                 "\"a,b\\n\\\"x,y\\\",\\n\"",

@@ -13,6 +13,7 @@ use crate::run::sweep::Sweep;
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
 use crate::script::context::Context;
+use crate::script::draw;
 use crate::script::error::ScriptResult;
 use crate::script::limits::reserve_values;
 
@@ -97,6 +98,21 @@ pub fn axis(value: &Dynamic) -> ScriptResult<Array> {
 pub fn register(api: &mut Api) {
     api.ty::<Grid>("Grid", "the metric of every cell of a sweep", |grid| {
         format!("Grid [{}, {}], unpatched {}", grid.rows.len(), grid.cols.len(), grid.sweep.base as f32)
+    });
+    api.drawn(|grid: &Grid| {
+        let text = |item: &Dynamic| draw::visible(&item.to_string());
+        let columns: Vec<_> = [String::new()].into_iter().chain(grid.cols.iter().map(text)).collect();
+        let row = |row: usize| {
+            let values = grid.sweep.values.iter().skip(row * grid.cols.len()).take(grid.cols.len());
+            [text(&grid.rows[row])].into_iter().chain(values.map(|x| draw::number(*x))).collect()
+        };
+        let head = format!(
+            "Grid [{}, {}], unpatched {}",
+            grid.rows.len(),
+            grid.cols.len(),
+            draw::number(grid.sweep.base)
+        );
+        format!("{head}\n{}", draw::rows_of(&columns, grid.rows.len(), row))
     });
     api.getter("Grid", "values -> Tensor", "the metric of every cell, [rows, cols]")
         .example(

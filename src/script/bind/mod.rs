@@ -10,6 +10,7 @@ mod data_table;
 mod explanation;
 mod generation;
 mod grid;
+mod list;
 mod log;
 mod metric;
 mod model;
@@ -38,6 +39,10 @@ pub(super) mod testing;
 mod tokens;
 mod trace;
 
+pub use model::layers_of;
+pub use plot_options::check_colormap;
+pub use site::check as check_site;
+
 use super::api::Api;
 
 /// Registers everything.
@@ -46,6 +51,7 @@ pub fn register(api: &mut Api) {
     strings::register(api);
     order::register(api);
     arrays::register(api);
+    list::register(api);
     model::register(api);
     runs::register(api);
     tokens::register(api);

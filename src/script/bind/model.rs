@@ -1,6 +1,6 @@
 //! Models: loading, sizes, tokens and weights. What a model runs is in [`runs`](super::runs).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -104,8 +104,8 @@ impl Loaded {
 
 /// What to load for an id: a path that the script may read, or the id itself where it names no file.
 fn place(context: &Arc<Context>, id: &str) -> ScriptResult<String> {
-    // The command line decides for itself what it reads, and the embedded model is no file.
-    if id == embedded::ID || context.options.model.as_deref() == Some(id) {
+    // The command line and a person at the prompt decide for themselves what is read, and the embedded model is no file.
+    if id == embedded::ID || context.options.model.as_deref() == Some(id) || context.was_typed(id) {
         return Ok(id.into());
     }
     match context.files()?.read_path(id) {
@@ -113,6 +113,20 @@ fn place(context: &Arc<Context>, id: &str) -> ScriptResult<String> {
         Err(FileError::Missing { .. }) if !Path::new(id).exists() => Ok(id.into()),
         Err(error) => Err(fail(error.to_string()).maybe_help(error.help()).into()),
     }
+}
+
+/// The layers of the largest of these models (none: the one of the command line), by their configs; `None` if one is not
+/// known. Without a run that follows, the command line is not known either.
+pub fn layers_of(context: &Arc<Context>, ids: &BTreeSet<Option<String>>, runs: bool) -> Option<usize> {
+    let layers = ids.iter().map(|id| {
+        let id = match id {
+            Some(id) => id,
+            None => context.options.model.as_deref().or(runs.then_some(embedded::ID))?,
+        };
+        // Nothing is fetched for a check.
+        model::load_config(&place(context, id).ok()?, true).ok().map(|config| config.n_layers)
+    });
+    layers.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
 
 /// Registers Model.
@@ -295,7 +309,7 @@ fn chat(api: &mut Api) {
     )
     .example(
         "load().chat([#{role: \"user\", content: \"hello\"}], #{add_generation_prompt: true})",
-        "\"<user> hello\\n<assistant> \"",
+        "<user> hello\n<assistant> ",
     )
     .native(|model: &mut Model, messages: Array| render(model, messages, Map::new()))
     .native(|model: &mut Model, messages: Array, options: Map| render(model, messages, options));

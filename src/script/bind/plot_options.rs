@@ -34,6 +34,11 @@ pub(super) fn colors(options: &mut Options) -> ScriptResult<Colors> {
     })
 }
 
+/// Refuses a value of the option `cmap` that is no colour map.
+pub fn check_colormap(value: &Dynamic) -> ScriptResult<()> {
+    colormap(value).map(|_| ()).map_err(|error| args::within("option `cmap`", error))
+}
+
 fn colormap(value: &Dynamic) -> ScriptResult<Colormap> {
     if value.is_string() {
         return Colormap::parse(&args::string(value)?).map_err(refused_plot);

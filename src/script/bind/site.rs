@@ -65,6 +65,11 @@ pub fn register(api: &mut Api) {
     narrowing(api);
 }
 
+/// Refuses a text that names no site.
+pub fn check(name: &str) -> ScriptResult<()> {
+    parse(name).map(|_| ())
+}
+
 fn parse(name: &str) -> ScriptResult<Site> {
     Site::parse(name).map_err(refusal::run)
 }
@@ -163,7 +168,7 @@ fn narrowing(api: &mut Api) {
     api.method("Site", "info(model: Model) -> string", "shape, other names and meaning on this architecture")
         .example(
             "pattern(1).info(load())",
-            "\"pattern.1: [4, query, key]\\nattention probabilities\\nalso: blocks.1.attn.hook_pattern\"",
+            "pattern.1: [4, query, key]\nattention probabilities\nalso: blocks.1.attn.hook_pattern",
         )
         .native(|site: &mut Site, model: Model| -> ScriptResult<String> {
             site.info(model.inner.config()).map_err(refusal::run)
