@@ -15,6 +15,7 @@ pub mod data;
 pub mod memory;
 pub mod model;
 mod nearest;
+mod plain;
 pub mod plot;
 pub mod run;
 pub mod script;

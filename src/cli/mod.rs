@@ -11,7 +11,7 @@ mod models;
 mod repl;
 mod run;
 
-use std::io::{Write, stderr, stdout};
+use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use crate::model::cpu::isa;
@@ -65,10 +65,16 @@ fn fail(message: impl Into<String>, help: Option<String>) -> u8 {
     1
 }
 
-/// Text on standard output; whoever closed that has seen enough.
+/// Text on standard output; whoever closed that has seen enough. Gives the exit code.
 fn put(text: &str) -> u8 {
-    let _ = stdout().lock().write_all(text.as_bytes());
-    0
+    let mut to = stdout().lock();
+    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            let error = Error::Output(error.to_string());
+            fail(error.to_string(), error.help())
+        }
+        _ => 0,
+    }
 }
 
 /// Rows in columns as wide as they need.

@@ -1,6 +1,6 @@
 //! The REPL's terminal; what an input means is in [`crate::script::session`].
 
-use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
+use std::io::{BufRead, ErrorKind, IsTerminal, Write, stdin, stdout};
 use std::path::PathBuf;
 use std::{env, fs};
 
@@ -14,7 +14,7 @@ use crate::script::{Error, Host, Session, interrupt};
 
 use super::args::Settings;
 use super::complete::Assistant;
-use super::{advise, report, warn};
+use super::{advise, put, report, warn};
 
 /// Talks until the input ends; gives the exit code.
 pub fn run(settings: Settings) -> u8 {
@@ -66,7 +66,8 @@ fn step(session: &mut Session, input: &str) -> Step {
         Ok(Reply::Nothing) => Step::Next,
         Ok(Reply::Text(text)) => match writeln!(stdout().lock(), "{text}") {
             Ok(()) => Step::Next,
-            Err(_) => Step::Leave,
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Step::Leave,
+            Err(error) => Step::Failed(report(session.host(), &Error::Output(error.to_string()))),
         },
         Err(Error::OutputClosed) => Step::Leave,
         Err(error) => Step::Failed(report(session.host(), &error)),

@@ -8,7 +8,7 @@ use crate::script::params::Scan;
 use crate::script::{Host, HostOptions, interrupt};
 
 use super::args::Run;
-use super::{advise, report, warn};
+use super::{advise, put, report, warn};
 
 /// Runs a script, or lists its parameters; gives the exit code.
 pub fn run(run: Run) -> u8 {
@@ -26,14 +26,14 @@ pub fn run(run: Run) -> u8 {
     }
     let result = host.load(&run.file).and_then(|script: Script| {
         if run.params {
-            print!("{}", list(&host, &script.params));
-            return Ok(());
+            return Ok(Some(list(&host, &script.params)));
         }
         advise(&host, &host.warnings(&script));
-        host.run(&script)
+        host.run(&script).map(|()| None)
     });
     match result {
-        Ok(()) => {
+        Ok(Some(params)) => put(&params),
+        Ok(None) => {
             if let Some(results) = results(&host).filter(|_| stderr().is_terminal()) {
                 warn(&results);
             }

@@ -2,16 +2,27 @@
 //!
 //! A path is judged by where it really leads, all links followed. Reads must end inside the script's
 //! folder, the working folder, the output folder or what `--allow-read` adds; writes inside the output
-//! folder or what `--allow-write` adds. A file appears whole or not at all.
+//! folder or what `--allow-write` adds. A file appears whole or not at all ([`replace`](mod@replace)), and one run at a
+//! time writes to an output folder. What was read is remembered ([`Reads`]), for runs that are resumed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::collections::BTreeSet;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::nearest::nearest;
+use crate::plain::{self, NotPlain};
 use crate::utf8::{self, NotUtf8};
+
+mod reads;
+mod replace;
+
+pub use reads::{Read, Reads};
+use replace::{clear, create_parent, replace};
+
+/// The longest file that is read, unless the host says otherwise.
+const LONGEST: u64 = 4 << 30;
 
 /// A script's view of the file system.
 #[derive(Debug)]
@@ -22,10 +33,26 @@ pub struct Files {
     read_roots: Vec<PathBuf>,
     write_roots: Vec<PathBuf>,
     resumes: bool,
+    /// Whether the output folder must lie in the working folder, since nobody named it.
+    confined: bool,
+    /// The longest file that is read, in bytes.
+    longest: u64,
     written: Mutex<BTreeSet<PathBuf>>,
-    /// The checksum of each file that was read, by the path as the user wrote it.
-    read_sums: Mutex<BTreeMap<String, u32>>,
+    reads: Mutex<Reads>,
+    held: Mutex<Held>,
 }
+
+/// What keeps this run from others.
+#[derive(Debug, Default)]
+struct Held {
+    /// The output folder, locked as long as this lives.
+    out: Option<File>,
+    /// Folders that are free of what dead runs left there.
+    clear: BTreeSet<PathBuf>,
+}
+
+/// What a run that can be resumed is made of, in its output folder. No script writes it.
+const RECORD: &str = ".resume.json";
 
 /// Why a path was refused or a file could not be read or written. `path` is always as the user wrote it.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +69,14 @@ pub enum FileError {
     WriteParent { path: String, out_dir: PathBuf },
     #[error("`{path}` is not a regular file")]
     NotAFile { path: String },
+    #[error("`{path}` has {size} bytes, more than the limit of {limit}")]
+    Large { path: String, size: u64, limit: u64 },
+    #[error("may not write `{path}`: `--resume` keeps its notes there")]
+    Reserved { path: String },
+    #[error("another run is writing to `{}`", out_dir.display())]
+    Busy { out_dir: PathBuf },
+    #[error("the output folder `{}` leads to `{}`, outside the working folder", out_dir.display(), real.display())]
+    OutLeadsOut { out_dir: PathBuf, real: PathBuf },
     #[error("`{path}` is {reason}")]
     NotUtf8 { path: String, reason: NotUtf8 },
     #[error("cannot read `{path}`: {reason}")]
@@ -82,6 +117,12 @@ impl FileError {
                 out_dir.display()
             )),
             FileError::NotAFile { .. } => Some("name a file, not a folder or a pipe".into()),
+            FileError::Large { .. } => Some("split it, or keep only what the script needs".into()),
+            FileError::Reserved { .. } => Some("write under another name".into()),
+            FileError::Busy { .. } => Some("wait for its end, or write elsewhere with `--out DIR`".into()),
+            FileError::OutLeadsOut { real, .. } => {
+                Some(format!("if that is meant, name it: `--out {}`", real.display()))
+            }
             FileError::NotUtf8 { path, reason } => Some(format!(
                 "convert it first, for example with `iconv -f {} -t utf-8 {path}`",
                 reason.encoding()
@@ -103,8 +144,11 @@ impl Files {
             read_roots: Vec::new(),
             write_roots: Vec::new(),
             resumes: false,
+            confined: false,
+            longest: LONGEST,
             written: Mutex::default(),
-            read_sums: Mutex::default(),
+            reads: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -133,6 +177,18 @@ impl Files {
         self
     }
 
+    /// The output folder must lie in the working folder: nobody named it, so no link decides where it is.
+    pub fn confined(mut self, confined: bool) -> Files {
+        self.confined = confined;
+        self
+    }
+
+    /// Files of more bytes are not read.
+    pub fn with_longest(mut self, bytes: u64) -> Files {
+        self.longest = bytes;
+        self
+    }
+
     /// The folder that relative writes go to. It exists only once something is written.
     pub fn out_dir(&self) -> &Path {
         &self.out_dir
@@ -143,9 +199,17 @@ impl Files {
         lock(&self.written).iter().cloned().collect()
     }
 
-    /// The CRC-32 of each file read so far, by the path as it was asked for.
-    pub fn read_sums(&self) -> BTreeMap<String, u32> {
-        lock(&self.read_sums).clone()
+    /// What was read so far that this run did not write itself, but for the first `n`.
+    pub fn reads_after(&self, n: usize) -> Vec<Read> {
+        lock(&self.reads).after(n)
+    }
+
+    /// Whether reading what another run read gives the same today.
+    pub fn reads_alike(&self, read: &Read) -> bool {
+        match &read.file {
+            Some((real, sum)) => plain::file_sum(&self.working_dir.join(real)).is_ok_and(|now| now == *sum),
+            None => matches!(self.read_path(&read.path), Err(FileError::Missing { .. })),
+        }
     }
 
     /// The real path of the file or folder `path`, if it exists and may be read.
@@ -178,13 +242,26 @@ impl Files {
 
     /// The bytes of the regular file `path`; see [`Files::read_path`] for where it is looked for.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        let real = self.read_path(path)?;
-        // Refuses pipes too: reading one would wait for ever.
-        if !real.is_file() {
-            return Err(FileError::NotAFile { path: path.into() });
+        let real = match self.read_path(path) {
+            Err(error @ FileError::Missing { .. }) => {
+                lock(&self.reads).add(Read { path: path.into(), file: None });
+                return Err(error);
+            }
+            found => found?,
+        };
+        let bytes = plain::read(&real, self.longest).map_err(|error| match NotPlain::of(&error) {
+            Some(NotPlain::Kind) => FileError::NotAFile { path: path.into() },
+            Some(&NotPlain::Large { size, limit }) => FileError::Large { path: path.into(), size, limit },
+            None => FileError::Read { path: path.into(), reason: error },
+        })?;
+        // What an interrupted run wrote is not read from outside by the one that resumes it.
+        let own = self.resumes && inside_any(&real, [&self.out_dir]);
+        if !own && !lock(&self.written).contains(&real) {
+            // So that an experiment may move as a whole.
+            let here = self.working_dir.canonicalize().unwrap_or_default();
+            let real = real.strip_prefix(here).unwrap_or(&real);
+            lock(&self.reads).add(Read { path: path.into(), file: Some((real.into(), plain::sum(&bytes))) });
         }
-        let bytes = fs::read(real).map_err(|reason| FileError::Read { path: path.into(), reason })?;
-        lock(&self.read_sums).insert(path.into(), crc32fast::hash(&bytes));
         Ok(bytes)
     }
 
@@ -199,12 +276,26 @@ impl Files {
     /// A relative path is relative to the output folder; an absolute one must lie inside the output folder or
     /// a folder given by `--allow-write`.
     pub fn write_path(&self, path: &str) -> Result<PathBuf, FileError> {
+        let target = self.target(path)?;
+        match self.target(RECORD) {
+            Ok(record) if record == target => Err(FileError::Reserved { path: path.into() }),
+            _ => Ok(target),
+        }
+    }
+
+    fn target(&self, path: &str) -> Result<PathBuf, FileError> {
         let wanted = Path::new(path);
         if climbs(wanted) {
             return Err(FileError::WriteParent { path: path.into(), out_dir: self.out_dir.clone() });
         }
         let real =
             resolve(&self.out_dir.join(wanted)).map_err(|_| FileError::DeadLink { path: path.into() })?;
+        if self.confined
+            && let Ok(out) = resolve(&self.out_dir)
+            && !inside_any(&out, [&self.working_dir])
+        {
+            return Err(FileError::OutLeadsOut { out_dir: self.out_dir.clone(), real: out });
+        }
         if !inside_any(&real, self.write_roots.iter().chain([&self.out_dir])) {
             return Err(FileError::WriteOutside { path: path.into(), real });
         }
@@ -224,22 +315,84 @@ impl Files {
         body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<PathBuf, FileError> {
         let target = self.write_path(path)?;
-        replace(&target, body).map_err(|reason| FileError::Write { path: path.into(), reason })?;
+        self.fill(path, &target, body)?;
         lock(&self.written).insert(target.clone());
         Ok(target)
+    }
+
+    fn fill(
+        &self,
+        path: &str,
+        target: &Path,
+        body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), FileError> {
+        self.hold(target)?;
+        replace(target, body).map_err(|reason| FileError::Write { path: path.into(), reason })
     }
 
     /// The file at `path` to add to while the script runs: for logs, whose lines so far must survive an
     /// interruption. All else goes through [`Files::write`]. It is empty, unless `keep` asks for what is there.
     pub fn stream(&self, path: &str, keep: bool) -> Result<File, FileError> {
         let target = self.write_path(path)?;
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(!keep);
-        let file = create_parent(&target)
-            .and_then(|_| options.open(&target))
-            .map_err(|reason| FileError::Write { path: path.into(), reason })?;
+        let file = self.grow(path, &target, keep)?;
         lock(&self.written).insert(target);
         Ok(file)
+    }
+
+    fn grow(&self, path: &str, target: &Path, keep: bool) -> Result<File, FileError> {
+        self.hold(target)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(!keep);
+        let file = create_parent(target).and_then(|_| plain::open_with(target, &mut options));
+        file.map_err(|reason| FileError::Write { path: path.into(), reason })
+    }
+
+    /// The notes of the run that wrote to the output folder before; `None` if there are none.
+    pub fn record(&self) -> Result<Option<Vec<u8>>, FileError> {
+        let target = self.target(RECORD)?;
+        if target.symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        // Held from here on: notes that another run goes on writing are worth nothing.
+        self.hold(&target)?;
+        let read = plain::read(&target, self.longest).map(Some);
+        read.map_err(|reason| FileError::Read { path: RECORD.into(), reason })
+    }
+
+    /// A file for the notes of this run, which begin with `text`.
+    pub fn begin_record(&self, text: &[u8]) -> Result<File, FileError> {
+        let target = self.target(RECORD)?;
+        self.fill(RECORD, &target, |to| to.write_all(text))?;
+        let mut file = self.grow(RECORD, &target, true)?;
+        let end = file.seek(SeekFrom::End(0));
+        end.map_err(|reason| FileError::Write { path: RECORD.into(), reason })?;
+        Ok(file)
+    }
+
+    /// Keeps other runs from writing to the output folder, if `target` is in it, until this one ends, and clears up
+    /// after dead ones.
+    fn hold(&self, target: &Path) -> Result<(), FileError> {
+        let mut held = lock(&self.held);
+        if cfg!(unix) && held.out.is_none() && inside_any(target, [&self.out_dir]) {
+            let failed = |reason| FileError::Write { path: self.out_dir.display().to_string(), reason };
+            fs::create_dir_all(&self.out_dir).map_err(failed)?;
+            // The lock is on the folder itself: it leaves nothing behind and ends with the process, however that ends.
+            let out = File::open(&self.out_dir).map_err(failed)?;
+            match out.try_lock() {
+                Err(TryLockError::WouldBlock) => {
+                    return Err(FileError::Busy { out_dir: self.out_dir.clone() });
+                }
+                // Some file systems have no locks.
+                Ok(()) | Err(TryLockError::Error(_)) => held.out = Some(out),
+            }
+        }
+        if let Some(folder) = target.parent()
+            && !held.clear.contains(folder)
+        {
+            clear(folder);
+            held.clear.insert(folder.into());
+        }
+        Ok(())
     }
 
     /// Where a relative path may lie, best first; an absolute path stands for itself.
@@ -291,30 +444,6 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
 /// Whether the real path `real` lies in one of `roots`, which may themselves be links or not exist yet.
 fn inside_any<'a>(real: &Path, roots: impl IntoIterator<Item = &'a PathBuf>) -> bool {
     roots.into_iter().any(|root| resolve(root).is_ok_and(|root| real.starts_with(root)))
-}
-
-/// Fill a file beside `target` by `body`, make sure it is on disk, then rename it to `target`.
-fn replace(target: &Path, body: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(".part");
-    // A result file is as readable as any other: temporary files are private by default.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(create_parent(target)?)?;
-    let mut writer = BufWriter::new(&mut file);
-    body(&mut writer)?;
-    writer.flush()?;
-    drop(writer);
-    file.as_file().sync_all()?;
-    file.persist(target)?;
-    Ok(())
-}
-
-/// The folder that `target` lies in, created if need be.
-fn create_parent(target: &Path) -> io::Result<&Path> {
-    let dir = target.parent().ok_or(io::ErrorKind::NotFound)?;
-    fs::create_dir_all(dir)?;
-    Ok(dir)
 }
 
 /// `path` with the file name of the file beside one of `looked_for` that its own name comes closest to.

@@ -38,7 +38,14 @@ pub(super) fn load(target: &Target) -> Result<Model> {
     );
     let (tokenizer, transformer) = (tokenizer?, transformer?);
     let [.., generation_config] = sources;
-    Ok(Model { id: ID.into(), transformer, tokenizer: Some(tokenizer), chat, generation_config })
+    Ok(Model {
+        id: ID.into(),
+        transformer,
+        tokenizer: Some(tokenizer),
+        chat,
+        generation_config,
+        files: Vec::new(),
+    })
 }
 
 pub(super) fn config() -> Result<Config> {

@@ -116,6 +116,7 @@ impl ModelError {
             ModelError::Safetensors { .. } => {
                 Some("the file may have been cut short: fetch it again".into())
             }
+            ModelError::Io { source, .. } => super::inside::LeadsOut::help(source),
             ModelError::Gguf(e) => e.help(),
             ModelError::Tokenizer(e) => e.help(),
             ModelError::Chat(e) => e.help(),

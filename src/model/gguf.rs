@@ -6,10 +6,10 @@
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::cpu::blocks::{self, Blocks, Format};
+use super::inside;
 use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 use memmap2::Mmap;
@@ -90,6 +90,7 @@ impl GgufError {
             Problem::UnknownKey(_) => Some(
                 "a setting that is not understood may change every number, so the model is refused".into(),
             ),
+            Problem::Io(ref error) => inside::LeadsOut::help(error),
             _ => None,
         }
     }
@@ -137,7 +138,7 @@ impl Gguf {
     }
 
     fn open_one(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Problem::Io);
+        let file = inside::open(path).map_err(Problem::Io);
         // SAFETY: like every mapped model file, it must not be changed while it is in use.
         let map = file.and_then(|file| unsafe { Mmap::map(&file) }.map_err(Problem::Io));
         let map = map.map_err(|problem| GgufError::new(path, problem))?;

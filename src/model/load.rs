@@ -8,9 +8,8 @@ use super::gguf::Gguf;
 use super::hub::{self, Need};
 use super::loader::{self, Target};
 use super::tokenizer::{Tokenizer, TokenizerError};
-use super::weights::Files;
-use super::{Model, embedded, folder};
-use crate::utf8::without_mark;
+use super::weights::{Files, safetensors_files};
+use super::{Model, embedded, folder, inside};
 use candle_core::{DType, Device};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -33,6 +32,17 @@ impl Default for LoadOptions {
         LoadOptions { device: "auto".into(), dtype: "f32".into(), offline: false, quantized: false }
     }
 }
+
+/// What is read of a folder beside its weights.
+const BESIDE: [&str; 7] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
 
 impl Model {
     /// Loads the embedded model (`demo`), a folder in Hugging Face layout, a `.gguf` file, or `org/name[@revision]` from the Hub's cache or
@@ -81,10 +91,7 @@ pub fn load_config(id: &str, offline: bool) -> Result<Config> {
 
 fn folder_config(folder: &Path) -> Result<Config> {
     let path = folder.join("config.json");
-    if !path.is_file() {
-        return Err(folder::missing(folder, "config.json"));
-    }
-    Config::from_json(read_json(&path)?)
+    Config::from_json(optional_json(&path)?.ok_or_else(|| folder::missing(folder, "config.json"))?)
 }
 
 fn load_folder(id: &str, folder: &Path, target: &Target) -> Result<Model> {
@@ -95,10 +102,13 @@ fn load_folder(id: &str, folder: &Path, target: &Target) -> Result<Model> {
         found => Some(found?),
     };
     let chat = ChatTemplate::from_folder(folder)?;
-    let path = folder.join("generation_config.json");
-    let generation_config = if path.is_file() { read_json(&path)? } else { json!({}) };
-    let transformer = loader::load(config, &Files::open_folder(folder)?, target)?;
-    Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config })
+    let generation_config =
+        optional_json(&folder.join("generation_config.json"))?.unwrap_or_else(|| json!({}));
+    let weights = safetensors_files(folder)?;
+    let transformer = loader::load(config, &Files::open(folder, &weights)?, target)?;
+    let beside = BESIDE.iter().map(|name| folder.join(name)).filter(|path| path.is_file());
+    let files = beside.chain(weights).collect();
+    Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config, files })
 }
 
 fn load_gguf(id: &str, path: &Path, target: &Target) -> Result<Model> {
@@ -112,7 +122,8 @@ fn load_gguf(id: &str, path: &Path, target: &Target) -> Result<Model> {
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let chat = ChatTemplate::from_gguf(&gguf)?;
     let transformer = loader::load(config, &Files::Gguf(gguf), target)?;
-    Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config: json!({}) })
+    let files = vec![path.into()];
+    Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config: json!({}), files })
 }
 
 fn from_hub(id: &str, need: Need, offline: bool) -> Result<PathBuf> {
@@ -127,9 +138,16 @@ fn from_hub(id: &str, need: Need, offline: bool) -> Result<PathBuf> {
 /// # Errors
 /// A file that cannot be read or is no JSON.
 pub fn read_json(path: &Path) -> Result<Value> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ModelError::Io { path: path.into(), source })?;
-    serde_json::from_str(without_mark(&text)).map_err(|source| ModelError::Json { path: path.into(), source })
+    let missing = || ModelError::Io { path: path.into(), source: std::io::ErrorKind::NotFound.into() };
+    optional_json(path)?.ok_or_else(missing)
+}
+
+/// The value in a file of a model, if there is one.
+fn optional_json(path: &Path) -> Result<Option<Value>> {
+    let text = inside::read(path).map_err(|source| ModelError::Io { path: path.into(), source })?;
+    let parse =
+        |text: Vec<u8>| serde_json::from_slice(text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text));
+    text.map(parse).transpose().map_err(|source| ModelError::Json { path: path.into(), source })
 }
 
 /// `cpu`, `cuda`, `cuda:1`, or `auto`: the first card if there is one.

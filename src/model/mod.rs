@@ -2,8 +2,9 @@
 //!
 //! Read in this order: [`family`] (what differs between architectures, as data), [`config`], [`weights`],
 //! [`loader`], [`weight`] and [`layer`] (how a checkpoint becomes tensors), [`info`] (what it holds, without reading it), [`point`] and [`hook`] (where a run can stand), [`batch`],
-//! [`attention`], [`transformer`] (the pass itself, cut at layer boundaries). Beside them: [`gguf`], [`hub`],
-//! [`tokenizer`], [`chat`], `folder` (what is there where no model is). What to run, and what to change on the way, is the business of [`crate::run`].
+//! [`attention`], [`transformer`] (the pass itself, cut at layer boundaries). Beside them: [`inside`] (that a model's
+//! files are its own), [`gguf`], [`hub`], [`tokenizer`], [`chat`], `folder` (what is there where no model is). What to run,
+//! and what to change on the way, is the business of [`crate::run`].
 
 pub mod attention;
 pub mod batch;
@@ -18,6 +19,7 @@ pub mod gguf;
 pub mod hook;
 pub mod hub;
 pub mod info;
+pub mod inside;
 pub mod layer;
 mod load;
 mod loader;
@@ -50,6 +52,8 @@ pub struct Model {
     chat: Option<ChatTemplate>,
     /// What `generation_config.json` says; empty where there is none.
     pub generation_config: serde_json::Value,
+    /// The files that it was read from; none for the embedded one.
+    pub files: Vec<std::path::PathBuf>,
 }
 
 impl std::fmt::Debug for Model {

@@ -8,7 +8,9 @@ use serde_json::Value as Json;
 use tokenizers::{Encoding, Tokenizer as Pipeline};
 
 use super::gguf::{Gguf, GgufError};
+use super::inside;
 
+mod bounds;
 mod from_gguf;
 mod guard;
 
@@ -21,6 +23,8 @@ pub enum TokenizerError {
     Missing { folder: PathBuf },
     #[error("cannot read `{}`: {reason}", path.display())]
     File { path: PathBuf, reason: String },
+    #[error("cannot read `{}`: {reason}", path.display())]
+    LeadsOut { path: PathBuf, reason: String, help: String },
     #[error(transparent)]
     Gguf(#[from] GgufError),
     #[error("the tokenizer in `{}`: {reason}", path.display())]
@@ -45,6 +49,7 @@ impl TokenizerError {
                 "put the model's `tokenizer.json` into `{}`, or give token ids",
                 folder.display()
             )),
+            Self::LeadsOut { help, .. } => Some(help.clone()),
             Self::Gguf(error) => error.help(),
             Self::UnknownKind { .. } => Some("use the model's folder with `tokenizer.json` instead".into()),
             Self::NoBos => Some("leave out `bos: true`".into()),
@@ -98,11 +103,8 @@ impl Tokenizer {
     /// `config.json` and `generation_config.json`, in this order. The ends of sequence of all of them count.
     pub fn from_folder(folder: &Path) -> Result<Self> {
         let path = folder.join("tokenizer.json");
-        if !path.is_file() {
-            return Err(TokenizerError::Missing { folder: folder.into() });
-        }
-        let bytes = std::fs::read(&path)
-            .map_err(|error| TokenizerError::File { path: path.clone(), reason: error.to_string() })?;
+        let bytes = inside::read(&path).map_err(|error| unreadable(&path, &error))?;
+        let bytes = bytes.ok_or_else(|| TokenizerError::Missing { folder: folder.into() })?;
         let sources = [
             read_json(&folder.join("tokenizer_config.json"))?,
             read_json(&folder.join("special_tokens_map.json"))?,
@@ -116,6 +118,9 @@ impl Tokenizer {
     /// is for errors.
     pub fn from_json(path: &Path, tokenizer: &[u8], sources: &[Json]) -> Result<Self> {
         let file = |reason: String| TokenizerError::File { path: path.into(), reason };
+        if let Some(reason) = bounds::problem(tokenizer) {
+            return Err(file(reason));
+        }
         let mut pipeline = guarded(|| Pipeline::from_bytes(tokenizer))
             .map_err(|panic| file(format!("it contradicts itself ({panic})")))?
             .map_err(|error| file(error.to_string()))?;
@@ -145,8 +150,9 @@ impl Tokenizer {
         let pipeline_bos = bos.is_some() && empty.get_ids().first().copied() == bos;
         let auto_bos = bos.is_some() && add_bos.unwrap_or(pipeline_bos);
         let space = pipeline.token_to_id("▁");
-        let stripped =
-            space.filter(|space| pipeline.decode(&[*space], false).is_ok_and(|text| text.is_empty()));
+        let stripped = space.filter(
+            |space| matches!(guarded(|| pipeline.decode(&[*space], false)), Ok(Ok(text)) if text.is_empty()),
+        );
         Ok(Self { pipeline, plain: OnceLock::new(), pipeline_bos, auto_bos, bos, eos, pad, stripped })
     }
 
@@ -187,7 +193,7 @@ impl Tokenizer {
 
     fn decode_with(&self, ids: &[u32], skip_special: bool) -> String {
         // Only decoders that our pipelines do not use can fail.
-        self.pipeline.decode(ids, skip_special).unwrap_or_default()
+        guarded(|| self.pipeline.decode(ids, skip_special).unwrap_or_default()).unwrap_or_default()
     }
 
     /// Text of each id alone; an id that is a part of a UTF-8 character gives U+FFFD.
@@ -318,14 +324,25 @@ fn spellings(word: &str) -> Vec<String> {
 
 /// The file's value, `Null` if there is no such file.
 pub(super) fn read_json(path: &Path) -> Result<Json> {
+    let Some(bytes) = inside::read(path).map_err(|error| unreadable(path, &error))? else {
+        return Ok(Json::Null);
+    };
     let file_error = |reason: String| TokenizerError::File { path: path.into(), reason };
-    match std::fs::read(path) {
-        Ok(bytes) => {
-            let json = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
-            serde_json::from_slice(json).map_err(|error| file_error(error.to_string()))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Json::Null),
-        Err(error) => Err(file_error(error.to_string())),
+    let json = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    serde_json::from_slice(json).map_err(|error| file_error(error.to_string()))
+}
+
+/// The file's text, `None` if there is no such file.
+pub(super) fn read_text(path: &Path) -> Result<Option<String>> {
+    let bytes = inside::read(path).map_err(|error| unreadable(path, &error))?;
+    let file_error = |reason: String| TokenizerError::File { path: path.into(), reason };
+    bytes.map(String::from_utf8).transpose().map_err(|error| file_error(error.to_string()))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> TokenizerError {
+    match inside::LeadsOut::help(error) {
+        Some(help) => TokenizerError::LeadsOut { path: path.into(), reason: error.to_string(), help },
+        None => TokenizerError::File { path: path.into(), reason: error.to_string() },
     }
 }
 

@@ -3,11 +3,13 @@
 use super::cpu::blocks::Blocks;
 use super::error::{ModelError, Result};
 use super::gguf::Gguf;
+use super::inside;
 use candle_core::safetensors::{MmapedSafetensors, SliceSafetensors};
 use candle_core::{Device, Tensor};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The files behind a model.
@@ -18,9 +20,8 @@ pub enum Files {
 }
 
 impl Files {
-    /// Opens `model.safetensors`, or every file that `model.safetensors.index.json` names.
-    pub fn open_folder(folder: &Path) -> Result<Files> {
-        let paths = safetensors_files(folder)?;
+    /// Opens the [`safetensors_files`] of a folder.
+    pub fn open(folder: &Path, paths: &[PathBuf]) -> Result<Files> {
         let broken = |path: &Path, e: candle_core::Error| {
             // candle names the path too.
             let reason = match e {
@@ -31,13 +32,14 @@ impl Files {
             ModelError::Safetensors { path: path.into(), reason }
         };
         // One file at a time first, so that the error names the file.
-        for path in &paths {
+        for path in paths {
+            check_header(path)?;
             // SAFETY: the map is read-only and dropped at once.
             unsafe { MmapedSafetensors::new(path) }.map_err(|e| broken(path, e))?;
         }
         // SAFETY: the maps are read-only; as with every memory-mapped checkpoint, another program must not
         // change the files while they are being loaded.
-        let files = unsafe { MmapedSafetensors::multi(&paths) }.map_err(|e| broken(folder, e))?;
+        let files = unsafe { MmapedSafetensors::multi(paths) }.map_err(|e| broken(folder, e))?;
         Ok(Files::Safetensors(files))
     }
 
@@ -112,7 +114,25 @@ impl Stored {
     }
 }
 
-fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The longest header of a safetensors file, in bytes: room for 100,000 tensors, more than any model keeps in one file.
+const LONGEST_HEADER: u64 = 16 << 20;
+
+/// Refuses what is no plain file of the model, or describes more tensors than models have.
+fn check_header(path: &Path) -> Result<()> {
+    let io = |source| ModelError::Io { path: path.into(), source };
+    let mut start = [0; 8];
+    let mut file = inside::open(path).map_err(io)?;
+    // What is shorter is told better by its reader.
+    let header = file.read_exact(&mut start).map_or(0, |()| u64::from_le_bytes(start));
+    if header <= LONGEST_HEADER {
+        return Ok(());
+    }
+    let reason = format!("its header has {header} bytes, more than the limit of {LONGEST_HEADER}");
+    Err(ModelError::Safetensors { path: path.into(), reason })
+}
+
+/// `model.safetensors`, or every file that `model.safetensors.index.json` names.
+pub(super) fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let single = folder.join("model.safetensors");
     if single.is_file() {
         return Ok(vec![single]);

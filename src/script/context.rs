@@ -14,7 +14,7 @@ use rhai::{Dynamic, EvalAltResult, Position};
 
 use super::caught::Caught;
 use super::diagnostic::{Diagnostic, Place};
-use super::error::{Failure, ScriptResult, fail};
+use super::error::{Error, Failure, ScriptResult, fail};
 use super::key_order::KeyOrders;
 use super::limits::{Limits, reserve_values};
 use super::panics;
@@ -72,7 +72,15 @@ impl HostOptions {
     fn files(&self) -> ScriptResult<Files> {
         let working_dir = std::env::current_dir()
             .map_err(|error| fail(format!("the working folder cannot be found: {error}")))?;
-        let mut files = Files::new(working_dir, self.out_folder());
+        let name = self.script.as_deref().and_then(Path::file_stem);
+        if self.out.is_none() && name.is_some_and(|name| name == "." || name == "..") {
+            return Err(fail("the script's name is dots, which give no folder for results")
+                .help("rename the script, or name the folder with `--out DIR`")
+                .into());
+        }
+        let longest = self.limits.memory() as u64;
+        let mut files = Files::new(working_dir, self.out_folder()).with_longest(longest);
+        files = files.confined(self.out.is_none());
         if self.script.is_some() {
             files = files.with_script_dir(self.script_folder());
         }
@@ -150,7 +158,8 @@ pub struct Context {
     /// Paths of models that a person typed at the prompt.
     typed: Mutex<BTreeSet<String>>,
     interrupt: Arc<AtomicBool>,
-    output_closed: AtomicBool,
+    /// Why nothing more can be printed; nothing if the reader left.
+    output: OnceLock<Option<String>>,
     /// Whether the interrupt is that of the time limit.
     timed_out: AtomicBool,
     stack: Stack,
@@ -342,11 +351,21 @@ impl Context {
         self.last_value.clone()
     }
 
-    pub(super) fn close_output(&self) {
-        self.output_closed.store(true, Ordering::Relaxed);
+    /// Nothing more can be printed, which ends the run.
+    pub(super) fn close_output(&self, error: &std::io::Error) {
+        let left = error.kind() == std::io::ErrorKind::BrokenPipe;
+        let _ = self.output.set((!left).then(|| error.to_string()));
     }
 
     pub(super) fn output_closed(&self) -> bool {
-        self.output_closed.load(Ordering::Relaxed)
+        self.output.get().is_some()
+    }
+
+    /// How a run ends whose output is closed.
+    pub(super) fn output_error(&self) -> Option<Error> {
+        self.output.get().map(|reason| match reason {
+            None => Error::OutputClosed,
+            Some(reason) => Error::Output(reason.clone()),
+        })
     }
 }

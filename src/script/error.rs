@@ -80,6 +80,8 @@ pub enum Error {
     /// Whoever read standard output has left.
     #[error("standard output is closed")]
     OutputClosed,
+    #[error("cannot write to standard output: {0}")]
+    Output(String),
     #[error("cannot start the thread that runs the script: {0}")]
     Thread(std::io::Error),
 }
@@ -92,6 +94,7 @@ impl Error {
             }
             Self::NotUtf8 { .. } => Some("save it as UTF-8 in your editor".into()),
             Self::Unusable(diagnostic) | Self::Failed(diagnostic) => diagnostic.help.clone(),
+            Self::Output(_) => Some("make room, or send the output to another place".into()),
             _ => None,
         }
     }
@@ -100,7 +103,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::OutputClosed => 0,
-            Self::Failed(_) | Self::Thread(_) => 1,
+            Self::Failed(_) | Self::Thread(_) | Self::Output(_) => 1,
             Self::Read { .. } | Self::NotUtf8 { .. } | Self::Unusable(_) => 2,
             Self::Interrupted => 130,
         }

@@ -1,6 +1,5 @@
 //! One engine with everything a script stands on: compile, check, run.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +27,7 @@ use super::modules::Modules;
 use super::operators;
 use super::params::{self, Scan};
 use super::turns::{Refused, Turns};
-use super::{panics, stack, turns, value};
+use super::{panics, source, stack, turns, value};
 use crate::{memory, utf8};
 
 /// The engine, the table of what it offers, and the context of its runs.
@@ -100,7 +99,7 @@ impl Host {
 
     /// Reads and compiles a script, without looking at the parameters set from outside.
     pub fn load(&self, path: &Path) -> Result<Script, Error> {
-        let bytes = fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        let bytes = source::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
         let text = utf8::text(bytes).map_err(|reason| Error::NotUtf8 { path: path.into(), reason })?;
         self.compile(&path.display().to_string(), &text, &Scope::new())
     }
@@ -157,7 +156,13 @@ impl Host {
                 ..Diagnostic::default()
             }))
         })?;
-        self.eval(&mut Scope::new(), &script.ast, &script.source).map(|_| ())
+        self.eval(&mut Scope::new(), &script.ast, &script.source).map(drop)?;
+        // By its last line, which the engine does not look behind.
+        if let Some(error) = self.context.output_error() {
+            return Err(error);
+        }
+        let ended = self.context.resume.finish(&self.context);
+        ended.map_err(|error| self.error(&error, &Scope::new(), &script.source))
     }
 
     /// Evaluates on a thread with a large stack. What a script declared before it failed stays in the scope.
@@ -187,13 +192,11 @@ impl Host {
 
     fn error(&self, error: &EvalAltResult, scope: &Scope, source: &str) -> Error {
         match innermost(error) {
-            EvalAltResult::ErrorTerminated(reason, _) if reason.is_unit() && self.context.output_closed() => {
-                Error::OutputClosed
-            }
             EvalAltResult::ErrorTerminated(reason, _)
-                if reason.is_unit() && self.context.timed_out().is_none() =>
+                if reason.is_unit()
+                    && (self.context.output_closed() || self.context.timed_out().is_none()) =>
             {
-                Error::Interrupted
+                self.context.output_error().unwrap_or(Error::Interrupted)
             }
             _ => {
                 let variables = scope.iter_raw().map(|(name, ..)| name.to_string()).collect();
@@ -275,8 +278,8 @@ fn watch_variables(engine: &mut Engine, growth: Arc<Growth>, context: Arc<Contex
 fn connect_output(engine: &mut Engine, context: &Arc<Context>) {
     let output = context.clone();
     engine.on_print(move |text| {
-        if writeln!(io::stdout().lock(), "{text}").is_err() {
-            output.close_output();
+        if let Err(error) = writeln!(io::stdout().lock(), "{text}") {
+            output.close_output(&error);
         }
     });
     engine.on_debug(|text, source, position: Position| {

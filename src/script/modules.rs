@@ -1,7 +1,6 @@
 //! What `import` finds: the stdlib inside the binary, then files in the script's folder tree.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +8,7 @@ use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Share
 
 use super::context::Context;
 use super::error::{ScriptResult, fail};
+use super::source;
 use super::turns::{Refused, Turns};
 use crate::nearest::nearest;
 use crate::utf8;
@@ -67,8 +67,8 @@ impl Modules {
                 .help(format!("move `{}` into `{}`", file.display(), root.display()))
                 .into());
         }
-        let bytes =
-            fs::read(&canonical).map_err(|error| fail(format!("cannot read module `{path}`: {error}")))?;
+        let bytes = source::read(&canonical)
+            .map_err(|error| fail(format!("cannot read module `{path}`: {error}")))?;
         let text = utf8::text(bytes).map_err(|reason| {
             fail(format!("module `{path}` is {reason}")).help("save it as UTF-8 in your editor")
         })?;

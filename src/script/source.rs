@@ -1,10 +1,14 @@
 //! The texts that positions point into, by unique name.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rhai::Position;
+
+use crate::plain;
 
 /// All sources compiled so far: the script, its modules, the inputs of the REPL.
 #[derive(Debug, Default)]
@@ -22,6 +26,11 @@ impl Sources {
 
     pub fn get(&self, name: &str) -> Option<Arc<str>> {
         lock(&self.texts).get(name).cloned()
+    }
+
+    /// How many texts there are.
+    pub fn count(&self) -> usize {
+        lock(&self.texts).len()
     }
 
     /// All texts by their names, sorted.
@@ -42,6 +51,14 @@ impl Sources {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The longest script, in bytes.
+const LONGEST: u64 = 16 << 20;
+
+/// The bytes of a script or module.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    plain::read(path, LONGEST)
 }
 
 /// The byte range of the token at a position; empty at the end of a line or of the text.

@@ -134,6 +134,46 @@ fn only_regular_utf8_files_are_text() {
         )
     );
     assert_eq!(told(files.read("."), &house).0, "`.` is not a regular file");
+    let short = house.files().with_longest(4);
+    assert_eq!(short.read_text("bom").unwrap(), "a");
+    let (message, help) = told(short.read("words.txt"), &house);
+    assert_eq!(message, "`words.txt` has 5 bytes, more than the limit of 4");
+    assert_eq!(help, "split it, or keep only what the script needs");
+}
+
+#[test]
+fn what_was_read_is_known_by_its_content() {
+    let house = House::new();
+    let files = house.files();
+    files.read_text("words.txt").unwrap();
+    files.read_text("words.txt").unwrap();
+    assert!(files.read_text("absent.txt").is_err());
+    put(&files, "own.txt", "own").unwrap();
+    files.read_text("own.txt").unwrap();
+    let reads = files.reads_after(0);
+    let paths: Vec<_> = reads.iter().map(|read| read.path.as_str()).collect();
+    assert_eq!(paths, ["words.txt", "absent.txt"], "each once, and nothing that it wrote itself");
+    assert!(reads.iter().all(|read| files.reads_alike(read)));
+    fs::write(house.at("desk/words.txt"), "sword").unwrap();
+    fs::write(house.at("desk/absent.txt"), "").unwrap();
+    assert!(!reads.iter().any(|read| files.reads_alike(read)));
+    files.read_text("words.txt").unwrap();
+    assert_eq!(files.reads_after(2).len(), 1, "another content is another reading");
+}
+
+#[test]
+fn the_notes_of_a_run_are_its_own() {
+    let house = House::new();
+    let files = house.files();
+    assert_eq!(files.record().unwrap(), None);
+    files.begin_record(b"1\n").unwrap().write_all(b"2").unwrap();
+    assert_eq!(files.record().unwrap().unwrap(), b"1\n2");
+    let absolute = house.at("desk/out/demo/.resume.json").display().to_string();
+    for path in [".resume.json", "./.resume.json", &absolute] {
+        assert!(matches!(put(&files, path, ""), Err(FileError::Reserved { .. })), "{path}");
+        assert!(files.stream(path, true).is_err());
+    }
+    assert_eq!(files.written(), [] as [PathBuf; 0]);
 }
 
 #[test]
@@ -288,7 +328,70 @@ mod unix {
     }
 
     #[test]
-    fn the_output_folder_may_itself_be_a_link() {
+    fn an_output_folder_that_nobody_named_is_no_link_out() {
+        let house = House::new();
+        fs::create_dir_all(house.at("scratch/demo")).unwrap();
+        for (link, to) in [("desk/out", "../scratch"), ("desk/out/demo", "../../scratch/demo")] {
+            fs::create_dir_all(house.at(link).parent().unwrap()).unwrap();
+            house.link(link, to);
+            let files = house.files().confined(true);
+            let (message, help) = told(put(&files, "a.txt", "a"), &house);
+            assert_eq!(
+                message,
+                "the output folder `/desk/out/demo` leads to `/scratch/demo`, outside the working folder"
+            );
+            assert_eq!(help, "if that is meant, name it: `--out /scratch/demo`");
+            assert!(files.stream("a.txt", false).is_err() && files.record().is_err());
+            assert_eq!(house.tree("scratch"), []);
+            fs::remove_file(house.at(link)).unwrap();
+        }
+        fs::create_dir_all(house.at("desk/results")).unwrap();
+        fs::remove_dir(house.at("desk/out")).unwrap();
+        house.link("desk/out", "results");
+        put(&house.files().confined(true), "a.txt", "a").unwrap();
+    }
+
+    #[test]
+    fn one_run_at_a_time_writes_to_a_folder() {
+        let house = House::new();
+        let (first, second) = (house.files(), house.files());
+        put(&first, "a.txt", "a").unwrap();
+        put(&first, "b/c.txt", "a").unwrap();
+        for refused in [put(&second, "a.txt", "b").map(drop), second.stream("l", true).map(drop)] {
+            let (message, help) = told(refused, &house);
+            assert_eq!(message, "another run is writing to `/desk/out/demo`");
+            assert!(help.contains("--out DIR"), "{help}");
+        }
+        assert_eq!(second.read_text("a.txt").unwrap(), "a");
+        drop(first);
+        put(&second, "a.txt", "b").unwrap();
+        put(&Files::new(house.at("desk"), "out/other"), "a.txt", "").unwrap();
+    }
+
+    #[test]
+    fn what_dead_runs_left_is_cleared() {
+        let house = House::new();
+        for dir in ["desk/out/demo", "desk/out/demo/acts", "secret"] {
+            fs::create_dir_all(house.at(dir)).unwrap();
+            fs::write(house.at(dir).join(".patchscript-abc.part"), "half").unwrap();
+        }
+        fs::write(house.at("desk/out/demo/.mine.part"), "mine").unwrap();
+        let living = File::create(house.at("secret/.patchscript-def.part")).unwrap();
+        living.try_lock().unwrap();
+        let files = house.files().with_write_root("../secret");
+        put(&files, "a.txt", "").unwrap();
+        put(&files, "acts/a.txt", "").unwrap();
+        put(&files, house.at("secret/a.txt").to_str().unwrap(), "").unwrap();
+        let names = |dir: &str| -> Vec<_> {
+            let names = house.tree(dir).into_iter().map(|(path, _)| path.file_name().unwrap().to_owned());
+            names.map(|name| name.into_string().unwrap()).collect()
+        };
+        assert_eq!(names("desk/out"), [".mine.part", "a.txt", "a.txt"]);
+        assert_eq!(names("secret"), [".patchscript-def.part", "a.txt", "key"]);
+    }
+
+    #[test]
+    fn the_named_output_folder_may_itself_be_a_link() {
         let house = House::new();
         fs::create_dir(house.at("scratch")).unwrap();
         house.link("desk/out", "../scratch");

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::percent;
 use super::{ChatError, ChatTemplate, Result, SpecialTokens};
 use crate::model::gguf::{Gguf, optional};
-use crate::model::tokenizer::read_json;
+use crate::model::tokenizer::{read_json, read_text};
 
 /// The roles that transformers hands to a template, and llama.cpp's names for them.
 pub(super) const ROLES: [(&str, &str); 7] = [
@@ -26,14 +26,12 @@ impl ChatTemplate {
     pub fn from_folder(folder: &Path) -> Result<Option<Self>> {
         let config = read_json(&folder.join("tokenizer_config.json"))?;
         let path = folder.join("chat_template.jinja");
-        let source = if path.is_file() {
-            let text = std::fs::read_to_string(&path);
-            Some(text.map_err(|error| ChatError::File(format!("`{}`: {error}", path.display())))?)
-        } else {
-            match in_json(&config)? {
+        let source = match read_text(&path)? {
+            Some(source) => Some(source),
+            None => match in_json(&config)? {
                 Some(source) => Some(source),
                 None => in_json(&read_json(&folder.join("chat_template.json"))?)?,
-            }
+            },
         };
         // As transformers does: the older file only counts beside an older configuration.
         let older = match config.get("added_tokens_decoder") {

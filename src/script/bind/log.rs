@@ -19,6 +19,8 @@ use crate::script::error::{ScriptResult, fail};
 struct Log {
     inner: Arc<Mutex<data::Log>>,
     path: String,
+    /// What its lines are announced by.
+    name: String,
     /// The keys of every line, in their order; alphabetical if none.
     keys: Option<Vec<String>>,
     context: Arc<Context>,
@@ -29,9 +31,10 @@ impl Log {
         let mut options = Options::new(options, "jsonl");
         let keys = keys_of(&mut options)?;
         options.finish()?;
-        let file = context.resume.begin(context, path)?;
+        let (file, name) = context.resume.begin(context, path)?;
         let inner = data::Log::new(path, file).map_err(refused_data)?;
-        Ok(Self { inner: Arc::new(Mutex::new(inner)), path: path.into(), keys, context: context.clone() })
+        let inner = Arc::new(Mutex::new(inner));
+        Ok(Self { inner, path: path.into(), name, keys, context: context.clone() })
     }
 
     /// A log is valid between any two lines, so a panic elsewhere does not spoil it.
@@ -41,7 +44,9 @@ impl Log {
 
     fn append(&self, row: &Dynamic) -> ScriptResult<()> {
         let value = ordered(row, self.keys.as_deref())?;
-        self.lock().append(value).map_err(refused_data)
+        let resume = &self.context.resume;
+        resume.note(&self.context)?;
+        self.lock().append(value, |mark| resume.announce(&self.name, mark)).map_err(refused_data)
     }
 
     fn rows(&self) -> Array {

@@ -96,6 +96,7 @@ impl Loaded {
         let model = memory::limit::load(|| model::Model::load(&place, &options));
         let mut inner = model.map_err(refusal::model)?;
         inner.id = id;
+        context.resume.loaded(&inner.files);
         let inner = Arc::new(inner);
         loaded.insert(key, inner.clone());
         Ok(Model { inner, context: context.clone() })
