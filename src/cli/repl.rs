@@ -14,7 +14,7 @@ use crate::script::{Error, Host, Session, interrupt};
 
 use super::args::Settings;
 use super::complete::Assistant;
-use super::{advise, put, report, warn};
+use super::{advise, report, warn};
 
 /// Talks until the input ends; gives the exit code.
 pub fn run(settings: Settings) -> u8 {

@@ -208,7 +208,11 @@ mod tests {
         let mut marks = Vec::new();
         for i in 0..5 {
             let row = json!({"i": i, "text": "aé\nb"});
-            log.append(row, |mark| Ok(marks.push(mark))).unwrap();
+            let announce = |mark| {
+                marks.push(mark);
+                Ok(())
+            };
+            log.append(row, announce).unwrap();
         }
         let text = text(&file);
         let ends: Vec<_> = text.match_indices('\n').map(|(at, _)| at + 1).collect();

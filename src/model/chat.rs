@@ -2,7 +2,7 @@
 //!
 //! Renders as transformers' `apply_chat_template` does, with its additions to Jinja: `raise_exception`,
 //! `strftime_now`, a [`json`] filter that is Python's, `{% generation %}`, [`python`]'s methods (with its [`letters`] and its [`percent`] sign), [`filters`] as Jinja2 has them.
-//! [`source`] finds the template among a model's files.
+//! [`source`] finds the template among a model's files; [`bounds`] keeps it from running away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
@@ -14,13 +14,13 @@ use minijinja::{Environment, ErrorKind, Value, context};
 use super::gguf::GgufError;
 use super::tokenizer::TokenizerError;
 
+mod bounds;
 mod filters;
 mod json;
 mod letters;
 mod percent;
 mod python;
 mod source;
-mod strftime;
 
 /// What is wrong with a chat template, or with the conversation given to it.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,10 @@ pub enum ChatError {
     Template(#[source] Box<minijinja::Error>),
     #[error("the model's chat template refuses these messages: {0}")]
     Refused(String),
+    #[error("the model's chat template takes too much: {0}")]
+    Excess(String),
+    #[error("the model's chat template asks for today's date, which a run does not know")]
+    NoDate,
     #[error("a chat needs at least one message")]
     Empty,
     #[error("`continue_final` and `add_generation_prompt` exclude each other")]
@@ -50,6 +54,8 @@ impl ChatError {
             Self::Gguf(error) => error.help(),
             Self::Tokenizer(error) => error.help(),
             Self::Refused(_) => Some("change the roles or their order as the template asks".into()),
+            Self::Excess(_) => Some("the template is at fault: write the text without `chat`".into()),
+            Self::NoDate => Some("give it, for example `#{date: \"26 Jul 2024\"}`".into()),
             Self::Empty => Some("give messages such as `[#{role: \"user\", content: \"hello\"}]`".into()),
             Self::BothEnds => {
                 Some("drop `add_generation_prompt` to continue the last message, `continue_final` to begin a new one".into())
@@ -78,8 +84,25 @@ struct Refusal(String);
 
 impl From<minijinja::Error> for ChatError {
     fn from(error: minijinja::Error) -> Self {
+        if error.kind() == ErrorKind::OutOfFuel {
+            return Self::Excess("too many steps".into());
+        }
+        // Without a date there is no such function.
+        if error.kind() == ErrorKind::UnknownFunction
+            && error.detail().is_some_and(|detail| detail.contains(NOW))
+        {
+            return Self::NoDate;
+        }
         let mut source = error.source();
         while let Some(cause) = source {
+            if let Some(excess) = cause.downcast_ref::<bounds::Excess>() {
+                return Self::Excess(excess.to_string());
+            }
+            if let Some(inner) = cause.downcast_ref::<minijinja::Error>()
+                && inner.kind() == ErrorKind::OutOfFuel
+            {
+                return Self::Excess("too many steps".into());
+            }
             if let Some(Refusal(message)) = cause.downcast_ref() {
                 return Self::Refused(message.clone());
             }
@@ -107,7 +130,7 @@ pub struct ChatOptions {
     /// End with the header of an answer to come.
     pub add_generation_prompt: bool,
     /// What a template prints where it asks for today's date (`26 Jul 2024`), whatever format it asks for. Without it,
-    /// templates that ask get today's date in UTC, and the text changes from day to day.
+    /// templates print a date of their own if they have one, and else are refused: a run knows no date.
     pub date: Option<String>,
     /// What the template knows by other names, such as `enable_thinking`: see [`ChatTemplate::variables`].
     pub variables: serde_json::Map<String, serde_json::Value>,
@@ -125,7 +148,9 @@ pub type SpecialTokens = BTreeMap<&'static str, String>;
 
 const NAME: &str = "chat";
 /// The variables that a template gets from messages and options.
-const GIVEN: [&str; 4] = ["messages", "add_generation_prompt", "date_string", "strftime_now"];
+const GIVEN: [&str; 4] = ["messages", "add_generation_prompt", "date_string", NOW];
+/// What templates call for today's date.
+const NOW: &str = "strftime_now";
 /// What transformers appends to the final message to find its end again.
 const SENTINEL: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
 
@@ -134,7 +159,7 @@ impl ChatTemplate {
     pub fn from_source(source: &str, special: SpecialTokens) -> Result<Self> {
         let mut environment = Environment::new();
         environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        environment.set_unknown_method_callback(python::call);
+        bounds::install(&mut environment);
         environment.add_filter("tojson", json::tojson);
         environment.add_filter(percent::NAME, percent::percent);
         filters::register(&mut environment);
@@ -192,15 +217,14 @@ impl ChatTemplate {
     }
 
     fn print(&self, messages: &[Message], options: &ChatOptions) -> Result<String> {
+        let variables: usize = options.variables.values().map(|value| value.to_string().len()).sum();
+        let given = variables + messages.iter().map(|m| m.role.len() + m.content.len()).sum::<usize>();
         let messages: Vec<Value> = messages
             .iter()
             .map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]))
             .collect();
         let date = options.date.clone();
-        let strftime_now = Value::from_function(move |format: String| match &date {
-            Some(date) => Ok(date.clone()),
-            None => strftime::now(&format),
-        });
+        let strftime_now = date.map(|date| Value::from_function(move |_format: String| date.clone()));
         let mut others: BTreeMap<&str, Value> = [("tools", ().into()), ("documents", ().into())].into();
         others.extend(self.special.iter().map(|(role, text)| (*role, text.as_str().into())));
         others.extend(options.variables.iter().map(|(name, value)| (name.as_str(), Serde(value).into())));
@@ -209,10 +233,10 @@ impl ChatTemplate {
             add_generation_prompt => options.add_generation_prompt,
             // Llama 3's templates take today's date from here if it is given.
             date_string => options.date.clone().map_or(Value::UNDEFINED, Value::from),
-            strftime_now => strftime_now,
+            strftime_now => strftime_now.unwrap_or(Value::UNDEFINED),
             ..Value::from_pairs(others),
         };
-        Ok(self.environment.get_template(NAME)?.render(context)?)
+        Ok(bounds::render(&self.environment, NAME, context, given)?)
     }
 }
 
