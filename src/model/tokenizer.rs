@@ -59,7 +59,10 @@ impl TokenizerError {
             }
             Self::SeveralTokens { text, pieces, .. } => {
                 let first = pieces.first()?;
-                Some(format!("use the first piece, `{first}`, in place of `{text}`"))
+                Some(format!(
+                    "no spelling of it is one token: choose words that are, compare texts token by token with `loss(\"{text}\")`, \
+                     or ask for its first piece alone, `{first}`, which other words share"
+                ))
             }
             _ => None,
         }
@@ -172,6 +175,10 @@ impl Tokenizer {
         let mut ids = encoding.get_ids().to_vec();
         if wanted && !self.pipeline_bos {
             ids.insert(0, self.bos.ok_or(TokenizerError::NoBos)?);
+        }
+        // A text that brings its own, as chat templates write it, gets no second one unless that is asked for.
+        if bos == Bos::Auto && ids.len() > 1 && wanted && ids[..2].iter().all(|id| Some(*id) == self.bos) {
+            ids.remove(0);
         }
         Ok(ids)
     }
@@ -428,6 +435,26 @@ mod tests {
         assert_eq!(tokenizer.encode(" John", Bos::Yes, true).unwrap(), [&[1], plain.as_slice()].concat());
     }
 
+    /// A chat template writes its own, which the tokenizer would double.
+    #[test]
+    fn a_text_that_brings_its_bos_gets_no_other() {
+        let plain = tiny().encode(" John", Bos::No, true).unwrap();
+        let pipeline = tiny().pipeline;
+        let adding = Tokenizer::new(pipeline, Some(1), vec![2], None, Some(true)).unwrap();
+        let with = |n: usize| [vec![1; n], plain.clone()].concat();
+        for (text, bos, n) in [
+            (" John", Bos::Auto, 1),
+            ("<bos> John", Bos::Auto, 1),
+            ("<bos><bos> John", Bos::Auto, 2),
+            ("<bos> John", Bos::Yes, 2),
+            ("<bos> John", Bos::No, 1),
+        ] {
+            assert_eq!(adding.encode(text, bos, true).unwrap(), with(n), "{text} {bos:?}");
+        }
+        // Spelled out as plain text it is none.
+        assert_eq!(adding.encode("<bos> John", Bos::Auto, false).unwrap()[0], 1);
+    }
+
     #[test]
     fn special_tokens_can_be_plain_text() {
         let tokenizer = tiny();
@@ -473,7 +500,11 @@ mod tests {
         assert_eq!(tokenizer.decode(&[tokenizer.single(" John").unwrap()]), " John");
         let error = tokenizer.single(" Johnny").unwrap_err();
         assert_eq!(error.to_string(), "` Johnny` is 3 tokens: ` John` `n` `y`");
-        assert_eq!(error.help().unwrap(), "use the first piece, ` John`, in place of ` Johnny`");
+        assert_eq!(
+            error.help().unwrap(),
+            "no spelling of it is one token: choose words that are, compare texts token by token with `loss(\" Johnny\")`, \
+             or ask for its first piece alone, ` John`, which other words share"
+        );
         let error = tokenizer.single("John").unwrap_err();
         assert_eq!(error.help().unwrap(), "one token each: ` John`");
         assert!(matches!(tokenizer.single(""), Err(TokenizerError::NoToken)));

@@ -75,6 +75,8 @@ pub fn record(wanted: &Wanted, control: &Control) -> Result<BTreeSet<Point>> {
         for range in memory::passes(model, &prompts, &missing, budget) {
             control.check()?;
             let prompts = &prompts[range.clone()];
+            let kept = prompts.iter().map(|(tokens, _)| memory::recorded(model, tokens.len(), &missing));
+            crate::memory::reserve(kept.sum())?;
             let writes = resolve(model, prompts)?;
             let mut pass = Pass::run(model, prompts, &writes, &missing, depth, control)?;
             for (trace, record) in traces[range].iter().zip(pass.records()?) {

@@ -73,7 +73,8 @@ impl<'a> Wave<'a> {
         }
         for (s, writes) in sequences.iter().zip(&writes) {
             if let Some(write) = writes.iter().find(|w| s.changes[w.index].1 == 0.0 && !w.allow_noop) {
-                return Err(RunError::Noop { site: write.selection.site.clone() });
+                let error = RunError::Noop { site: write.selection.site.clone() };
+                return Err(error.in_prompt(s.place.0, s.place.1));
             }
         }
         Ok((wave, Tensor::cat(&logits, 0)?))

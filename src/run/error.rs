@@ -2,6 +2,7 @@
 //! change nothing can only be noticed afterwards.
 
 use crate::count::count;
+use crate::memory::Full;
 use crate::model::ModelError;
 
 pub type Result<T> = std::result::Result<T, RunError>;
@@ -28,7 +29,7 @@ pub enum RunError {
     #[error("`{site}` has no heads")]
     NoHeads { site: String },
     #[error("head {head} does not exist: `{site}` has {}", count(*.heads, "head"))]
-    HeadRange { site: String, head: usize, heads: usize },
+    HeadRange { site: String, head: usize, heads: usize, shared: Option<usize> },
     #[error("head {head} is listed twice")]
     HeadTwice { head: usize },
     #[error("`{site}` has no neurons")]
@@ -73,8 +74,18 @@ pub enum RunError {
     LossEnding { ending: String, last: Vec<String> },
     #[error("`loss` needs a token that others come before")]
     NoLossTokens,
-    #[error("a logit that the metric reads is NaN")]
-    NanLogits,
+    /// A reader: a metric, `top`.
+    #[error("a logit that `{reader}` reads is NaN")]
+    NanLogits { reader: &'static str },
+    /// `after`: new tokens that were made before.
+    #[error("the logits after {} are {found}: no token can be chosen", place(*.after))]
+    NoChoice { after: usize, found: &'static str, patches: Vec<String> },
+    #[error("prompt {index}: {error}")]
+    InPrompt { index: usize, one_list: bool, error: Box<RunError> },
+    #[error("the donor of `{site}`: {error}")]
+    Donor { site: String, error: Box<RunError> },
+    #[error("{0}")]
+    Full(#[from] Full),
     #[error("the metric, a `{metric}`, is NaN")]
     NanMetric { metric: &'static str },
     #[error("clean and corrupt value are both {value}: nothing is left to recover")]
@@ -95,13 +106,51 @@ impl From<candle_core::Error> for RunError {
     }
 }
 
+/// Where a generation stands.
+fn place(after: usize) -> String {
+    if after == 0 { "the prompt".into() } else { format!("new token {}", after - 1) }
+}
+
 fn shape(found: &[usize]) -> String {
     if found.is_empty() { "one number".into() } else { format!("{found:?}") }
 }
 
 impl RunError {
     pub fn is_interrupt(&self) -> bool {
-        matches!(self, RunError::Model(ModelError::Interrupted))
+        match self {
+            RunError::InPrompt { error, .. } => error.is_interrupt(),
+            error => matches!(error, RunError::Model(ModelError::Interrupted)),
+        }
+    }
+
+    /// The same of one of several prompts, or of the only one.
+    pub(super) fn in_prompt(self, index: usize, prompts: usize) -> RunError {
+        match prompts {
+            1 => self,
+            _ => RunError::InPrompt { index, one_list: false, error: Box::new(self) },
+        }
+    }
+
+    /// The same where one list of patches went to every prompt.
+    pub fn of_one_list(self) -> RunError {
+        match self {
+            RunError::InPrompt { index, error, .. } => RunError::InPrompt { index, one_list: true, error },
+            error => error,
+        }
+    }
+
+    /// Is it about what a patch brings or changes?
+    fn is_of_patches(&self) -> bool {
+        use RunError::{Donor, NeverFired, Noop, Overlap, TraceLength, ValueShape};
+        matches!(
+            self,
+            Donor { .. }
+                | NeverFired { .. }
+                | Noop { .. }
+                | Overlap { .. }
+                | TraceLength { .. }
+                | ValueShape { .. }
+        )
     }
 
     /// What the user can do about it.
@@ -128,6 +177,11 @@ impl RunError {
             RunError::NeedsLayer { site } => Some(format!("write `{site}.0`, or call `{site}(0)`")),
             RunError::TakesNoLayer { site } => Some(format!("write `{site}`")),
             RunError::LayerRange { n_layers, .. } => Some(format!("layers count from 0 to {}", n_layers - 1)),
+            RunError::HeadRange { head, heads, shared: Some(shared), .. } => Some(format!(
+                "{shared} query heads share one head of keys and values: query head {head} reads head {}; these count from 0 to {}",
+                head / shared,
+                heads - 1
+            )),
             RunError::HeadRange { heads, .. } => Some(format!("heads count from 0 to {}", heads - 1)),
             RunError::NeuronRange { width, .. } => Some(format!("neurons count from 0 to {}", width - 1)),
             RunError::PosRange { len: 1, .. } => Some("the only position is 0".into()),
@@ -165,7 +219,25 @@ impl RunError {
                 Some(format!("the prompt ends in `{}`; put what the loss is of at its end", last.join("` `")))
             }
             RunError::NoLossTokens => Some("name at least one token, and write what comes before it into the prompt".into()),
-            RunError::NanLogits => Some(
+            RunError::InPrompt { one_list: true, error, .. } if error.is_of_patches() => Some(format!(
+                "every prompt got this list; for a list each write one array a prompt: `[[…], […]]`{}",
+                error.help().map_or(String::new(), |help| format!("; else: {help}"))
+            )),
+            RunError::InPrompt { error, .. } => error.help(),
+            RunError::Donor { site, error } => {
+                let help = error.help().map_or(String::new(), |help| format!("; {help}"));
+                let site = site.split(" at ").next().unwrap_or_default();
+                Some(format!(
+                    "a position is looked up in the donor too; to read another one there, write `.set(donor[site(\"{site}\").at(…)])`{help}"
+                ))
+            }
+            RunError::Full(full) => Some(full.help()),
+            RunError::NoChoice { patches, .. } if !patches.is_empty() => Some(format!(
+                "activations overflowed, or a patch brought NaN: look at the values of the patches on `{}`",
+                patches.join("`, `")
+            )),
+            RunError::NoChoice { .. } => Some("activations overflowed: look at the model's weights and dtype".into()),
+            RunError::NanLogits { .. } => Some(
                 "activations overflowed, or a patch brought NaN: look at the patches' values, and at `trace.last` of the \
                  same run"
                     .into(),

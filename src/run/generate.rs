@@ -13,7 +13,7 @@ use super::select::Selection;
 use super::site::{Pos, Site};
 use super::tokens::Tokens;
 use super::trace::LedgerEntry;
-use crate::model::{Model, ModelError};
+use crate::model::{Config, Model, ModelError};
 use candle_core::Tensor;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct GenerateOptions {
     pub seed: u64,
     /// Generations per prompt; the k-th draws from `seed + k`.
     pub n: usize,
-    /// Texts that end a generation once they appear in it.
+    /// Texts that end a generation once they appear in it, special tokens written out among them; none is empty.
     pub stop: Vec<String>,
     /// Activations to record at the prompt's rows and at every new token's row.
     pub watch: Vec<Site>,
@@ -90,6 +90,8 @@ pub struct Generation {
 
 /// One generation under way.
 pub(super) struct Sequence<'a> {
+    /// Which prompt of how many.
+    pub place: (usize, usize),
     pub prompt: &'a Tokens,
     pub patches: &'a [Patch],
     pub sampler: Sampler,
@@ -117,15 +119,15 @@ pub fn generate(
     let patches = prompts.iter().flat_map(|(_, patches)| patches);
     let reads = patches.flat_map(|patch| patch.edit.donors().iter().map(|donor| (&**donor, patch.site.at)));
     control.note_unrecorded(again::record(&again::wanted(reads), control)?);
-    let wanted: Vec<(&Tokens, &[Patch], usize)> = prompts
-        .iter()
-        .flat_map(|(prompt, patches)| (0..options.n).map(move |k| (prompt, patches.as_slice(), k)))
-        .collect();
-    let places = distinct(&wanted, options);
+    let wanted: Vec<(usize, usize)> =
+        (0..prompts.len()).flat_map(|index| (0..options.n).map(move |k| (index, k))).collect();
+    let places = distinct(prompts, options);
     let mut sequences: Vec<Sequence> = Vec::new();
-    for (&(prompt, patches, k), &place) in wanted.iter().zip(&places) {
+    for (&(index, k), &place) in wanted.iter().zip(&places) {
         if place == sequences.len() {
+            let (prompt, patches) = &prompts[index];
             sequences.push(Sequence {
+                place: (index, prompts.len()),
                 prompt,
                 patches,
                 sampler: Sampler::new(options, options.seed.wrapping_add(k as u64)),
@@ -151,19 +153,21 @@ pub fn generate(
     Ok(places.into_iter().filter_map(|place| made.get(place).cloned()).collect())
 }
 
-/// For each of the wanted generations its place among the different ones: without patches and without chance the same
-/// tokens go on in the same way.
-fn distinct(wanted: &[(&Tokens, &[Patch], usize)], options: &GenerateOptions) -> Vec<usize> {
+/// For each of the wanted generations, `n` a prompt, its place among the different ones: without patches and without
+/// chance the same tokens go on in the same way.
+fn distinct(prompts: &[(Tokens, Vec<Patch>)], options: &GenerateOptions) -> Vec<usize> {
     let mut seen: HashMap<&[u32], usize> = HashMap::new();
     let mut count = 0;
-    let mut places = Vec::with_capacity(wanted.len());
-    for (prompt, patches, _) in wanted {
-        let place = match patches.is_empty() && options.temperature == 0.0 {
-            true => *seen.entry(prompt.ids()).or_insert(count),
-            false => count,
-        };
-        count += usize::from(place == count);
-        places.push(place);
+    let mut places = Vec::with_capacity(prompts.len() * options.n);
+    for (prompt, patches) in prompts {
+        for _ in 0..options.n {
+            let place = match patches.is_empty() && options.temperature == 0.0 {
+                true => *seen.entry(prompt.ids()).or_insert(count),
+                false => count,
+            };
+            count += usize::from(place == count);
+            places.push(place);
+        }
     }
     places
 }
@@ -190,7 +194,8 @@ fn run_wave(
     Ok(())
 }
 
-/// Splits the sequences so that the keys and values of one wave fit the memory budget.
+/// Splits the sequences so that the keys and values of one wave fit the memory budget, and its logits: as they are
+/// computed, as float32 and as they are read.
 fn waves<'s, 'a>(
     model: &Model,
     sequences: &'s mut [Sequence<'a>],
@@ -200,13 +205,14 @@ fn waves<'s, 'a>(
     let config = model.config();
     let row =
         2 * config.n_layers * config.n_kv_heads * config.d_head * model.transformer.dtype.size_in_bytes();
+    let logits = 3 * config.d_vocab * size_of::<f32>();
     let budget = memory::budget(control, &model.transformer.device);
     let mut waves = Vec::new();
     let mut rest = sequences;
     while !rest.is_empty() {
         let mut bytes = 0;
         let fits = rest.iter().take_while(|s| {
-            bytes += row * (s.prompt.len() + options.max_new_tokens);
+            bytes += row * (s.prompt.len() + options.max_new_tokens) + logits;
             bytes <= budget
         });
         let count = fits.count().max(1);
@@ -234,27 +240,43 @@ fn check(model: &Model, prompts: &[(Tokens, Vec<Patch>)], options: &GenerateOpti
     if options.top_p.is_some_and(|p| !(p > 0.0 && p <= 1.0)) {
         return bad("top_p", "above 0 and at most 1");
     }
+    if options.stop.iter().any(String::is_empty) {
+        return bad("stop", "texts that are not empty");
+    }
     if prompts.is_empty() || prompts.iter().any(|(tokens, _)| tokens.is_empty()) {
         return Err(ModelError::EmptyPrompt.into());
     }
-    let config = model.config();
-    for (tokens, patches) in prompts {
-        let len = tokens.len() + options.max_new_tokens - 1;
-        if len > config.n_ctx {
-            return Err(ModelError::TooLong { len, n_ctx: config.n_ctx }.into());
+    for (index, (tokens, patches)) in prompts.iter().enumerate() {
+        check_prompt(model.config(), tokens, patches, options)
+            .map_err(|error| error.in_prompt(index, prompts.len()))?;
+    }
+    Ok(())
+}
+
+fn check_prompt(
+    config: &Config,
+    tokens: &Tokens,
+    patches: &[Patch],
+    options: &GenerateOptions,
+) -> Result<()> {
+    let len = tokens.len().saturating_add(options.max_new_tokens - 1);
+    if len > config.n_ctx {
+        return Err(ModelError::TooLong { len, n_ctx: config.n_ctx }.into());
+    }
+    // Every new token would turn all keys before it.
+    if config.kinds.iter().filter_map(|kind| kind.rotary.as_ref()).any(|r| r.turns_with_length(len)) {
+        return Err(ModelError::TurnsWithLength { len }.into());
+    }
+    for site in &options.watch {
+        Selection::new(site, config, tokens)?;
+    }
+    for patch in patches {
+        patch.site.validate(config)?;
+        if !patch.steps.in_prompt() && patch.site.pos != Pos::All {
+            return Err(RunError::GeneratedPos { site: patch.site.to_string() });
         }
-        // Every new token would turn all keys before it.
-        if config.kinds.iter().filter_map(|kind| kind.rotary.as_ref()).any(|r| r.turns_with_length(len)) {
-            return Err(ModelError::TurnsWithLength { len }.into());
-        }
-        for site in &options.watch {
-            Selection::new(site, config, tokens)?;
-        }
-        for patch in patches {
-            patch.site.validate(config)?;
-            if !patch.steps.in_prompt() && patch.site.pos != Pos::All {
-                return Err(RunError::GeneratedPos { site: patch.site.to_string() });
-            }
+        if patch.steps.in_prompt() {
+            patch.check(config, tokens)?;
         }
     }
     Ok(())
@@ -265,8 +287,8 @@ fn finish(model: &Model, s: Sequence, options: &GenerateOptions) -> Result<Gener
         let site = || patch.site.to_string();
         match (fired, max_change) {
             _ if patch.allow_noop => {}
-            (0, _) => return Err(RunError::NeverFired { site: site() }),
-            (_, 0.0) => return Err(RunError::Noop { site: site() }),
+            (0, _) => return Err(RunError::NeverFired { site: site() }.in_prompt(s.place.0, s.place.1)),
+            (_, 0.0) => return Err(RunError::Noop { site: site() }.in_prompt(s.place.0, s.place.1)),
             _ => {}
         }
     }

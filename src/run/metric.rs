@@ -7,6 +7,7 @@ use super::tokens::Tokens;
 use super::trace::Trace;
 use crate::model::tokenizer::Bos;
 use crate::model::{Model, ModelError};
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,7 +44,9 @@ impl TokenSet {
         if ids.is_empty() {
             return Err(RunError::NoMetricTokens);
         }
-        Ok(ids)
+        // A set: a token that is named twice counts once.
+        let mut seen = HashSet::new();
+        Ok(ids.into_iter().filter(|id| seen.insert(*id)).collect())
     }
 }
 
@@ -238,7 +241,7 @@ impl Resolved {
     /// A closure that fails; NaN, which no comparison would notice.
     pub fn eval(&self, logits: &[f32]) -> Result<f64> {
         if logits.iter().any(|logit| logit.is_nan()) {
-            return Err(RunError::NanLogits);
+            return Err(RunError::NanLogits { reader: self.name });
         }
         let at = |ids: &[u32]| ids.iter().map(|&id| logits[id as usize]).collect::<Vec<_>>();
         let value = match &self.on {

@@ -106,18 +106,23 @@ impl<'a> Pass<'a> {
     }
 
     /// What each prompt's patches did.
-    pub fn ledgers(&self) -> Result<Vec<Vec<LedgerEntry>>> {
+    ///
+    /// # Errors
+    /// A patch that changed nothing, with the segment of its prompt.
+    pub fn ledgers(&self) -> std::result::Result<Vec<Vec<LedgerEntry>>, (usize, RunError)> {
         let mut changes: Vec<(usize, f32)> = vec![(0, 0.0); self.entries.len()];
         for (entry, change) in &self.recorder.changes {
+            let change = change.to_dtype(DType::F32).and_then(|change| change.to_scalar::<f32>());
+            let change = change.map_err(|error| (self.entries[*entry].0, error.into()))?;
             let (fired, max_change) = &mut changes[*entry];
             *fired += 1;
-            *max_change = larger(*max_change, change.to_dtype(DType::F32)?.to_scalar::<f32>()?);
+            *max_change = larger(*max_change, change);
         }
         let mut ledgers = vec![Vec::new(); self.batch.segments().len()];
         for ((segment, write), (fired, max_change)) in self.entries.iter().zip(changes) {
             let site = write.selection.site.clone();
             if max_change == 0.0 && !write.allow_noop {
-                return Err(RunError::Noop { site });
+                return Err((*segment, RunError::Noop { site }));
             }
             ledgers[*segment].push(LedgerEntry { patch: site, fired, max_change });
         }

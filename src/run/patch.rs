@@ -212,7 +212,8 @@ impl Patch {
     /// Would the trace's value fit? Its shape follows from its tokens alone.
     fn check_trace(&self, trace: &Trace, selection: &Selection, keys: usize) -> Result<()> {
         let their_keys = trace.tokens().len();
-        let theirs = Selection::new(&self.site, trace.model().config(), trace.tokens())?;
+        let of_donor = |error| RunError::Donor { site: selection.site.clone(), error: Box::new(error) };
+        let theirs = Selection::new(&self.site, trace.model().config(), trace.tokens()).map_err(of_donor)?;
         let (rows, their_rows) = (selection.rows.len(), theirs.rows.len());
         let refuse = |want, found| RunError::TraceLength { site: selection.site.clone(), want, found };
         match selection.accepts(&theirs.shape(their_keys), keys) {

@@ -125,7 +125,9 @@ impl Site {
         }
         for (i, &head) in chosen.iter().enumerate() {
             if head >= n_heads {
-                return Err(RunError::HeadRange { site, head, heads: n_heads });
+                // A query head of a model whose queries share keys and values.
+                let shared = (head < config.n_heads).then(|| config.heads_per_kv());
+                return Err(RunError::HeadRange { site, head, heads: n_heads, shared });
             }
             if chosen[..i].contains(&head) {
                 return Err(RunError::HeadTwice { head });

@@ -12,7 +12,7 @@ use super::rows;
 use super::select::Selection;
 use super::site::Site;
 use super::tokens::Tokens;
-use crate::count::count;
+use crate::count;
 use crate::model::{At, Config, Model, ModelError, Point};
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,12 @@ pub struct Trace {
 
 impl std::fmt::Debug for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Trace({}, {})", count(self.tokens.len(), "token"), count(self.sites().len(), "site"))
+        write!(
+            f,
+            "Trace({}, {})",
+            count::count(self.tokens.len(), "token"),
+            count::count(self.sites().len(), "site")
+        )
     }
 }
 
@@ -148,24 +153,26 @@ pub fn trace(
     for site in sites {
         site.validate(config)?;
     }
-    for (tokens, patches) in prompts {
+    for (index, (tokens, patches)) in prompts.iter().enumerate() {
         control.check()?;
-        check(config, tokens, patches)?;
+        check(config, tokens, patches).map_err(|error| error.in_prompt(index, prompts.len()))?;
     }
     control.note_unrecorded(again::record(&donors(prompts), control)?);
     let ats: BTreeSet<At> = sites.iter().map(|site| site.at).collect();
     let ats: Vec<At> = ats.into_iter().collect();
     let budget = memory::budget(control, &model.transformer.device);
-    let last_read = LastRead::default();
+    let (count, last_read) = (prompts.len(), LastRead::default());
     let mut traces = Vec::with_capacity(prompts.len());
     for range in memory::passes(model, prompts, &ats, budget) {
         control.check()?;
         let first = range.start;
         let prompts = &prompts[range];
+        let kept = prompts.iter().map(|(tokens, _)| memory::recorded(model, tokens.len(), &ats));
+        crate::memory::reserve(kept.sum())?;
         let writes = resolve(model, prompts)?;
         let mut pass = Pass::run(model, prompts, &writes, &ats, config.n_layers, control)?;
         let logits = pass.logits(&last_read, first)?;
-        let ledgers = pass.ledgers()?;
+        let ledgers = pass.ledgers().map_err(|(index, error)| error.in_prompt(first + index, count))?;
         let records = pass.records()?;
         for ((((tokens, patches), ledger), record), logits) in
             prompts.iter().zip(ledgers).zip(records).zip(logits)
@@ -176,6 +183,9 @@ pub fn trace(
                 trace.add(BTreeMap::from([(LOGITS, trace.logits(control)?)]));
             }
             traces.push(trace);
+        }
+        if traces.len() < count {
+            control.report(traces.len(), count, "prompts");
         }
     }
     Ok(traces)

@@ -41,15 +41,22 @@ impl Prompts {
         }
     }
 
+    /// Does one list that `with_lists` reads go to several prompts?
+    pub fn share(&self, value: &Dynamic) -> bool {
+        self.tokens.len() > 1 && !self.nested(value)
+    }
+
+    fn nested(&self, value: &Dynamic) -> bool {
+        self.many && value.read_lock::<rhai::Array>().is_some_and(|items| items.iter().any(Dynamic::is_array))
+    }
+
     /// Pairs every prompt with its list: one list for all, or one list a prompt.
     pub fn with_lists<T: Clone>(
         &self,
         value: &Dynamic,
         list: impl Fn(&Dynamic) -> ScriptResult<Vec<T>>,
     ) -> ScriptResult<Vec<(run::Tokens, Vec<T>)>> {
-        let nested = self.many
-            && value.read_lock::<rhai::Array>().is_some_and(|items| items.iter().any(Dynamic::is_array));
-        let lists = match nested {
+        let lists = match self.nested(value) {
             true => args::each(value, list)?,
             false => vec![list(value)?; self.tokens.len()],
         };

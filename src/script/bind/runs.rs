@@ -51,10 +51,11 @@ impl Model {
         sites: Vec<Site>,
     ) -> ScriptResult<Dynamic> {
         let prompts = Prompts::read(self, prompt)?;
-        let runs = prompts.with_lists(patches, patch::list)?;
+        let (runs, one_list) = (prompts.with_lists(patches, patch::list)?, prompts.share(patches));
         let (model, control) = (self.inner.clone(), self.control_with_progress("trace"));
         let traces = closure::serve(call, &self.context, control, move |control| {
-            run::trace(&model, &runs, &sites, control)
+            let traces = run::trace(&model, &runs, &sites, control);
+            traces.map_err(|error| if one_list { error.of_one_list() } else { error })
         })?;
         let value = |trace| Dynamic::from(Trace { inner: Arc::new(trace), context: self.context.clone() });
         Ok(prompts.wrap(traces.into_iter().map(value).collect()))
@@ -75,13 +76,14 @@ impl Model {
         let n = options.get_usize("n")?;
         let settings = self.settings(&mut options, n.unwrap_or(1))?;
         options.finish()?;
-        let runs: Vec<_> = prompts.with_lists(&patches, patch::list)?;
+        let (runs, one_list) = (prompts.with_lists(&patches, patch::list)?, prompts.share(&patches));
         let tokens = settings.max_new_tokens.min(self.inner.config().n_ctx);
         let each = tokens.saturating_mul(TOKEN).saturating_add(GENERATION);
         memory::reserve_many(runs.len().saturating_mul(settings.n), each)?;
         let (model, control) = (self.inner.clone(), self.control_with_progress("generate"));
         let made = closure::serve(call, &self.context, control, move |control| {
-            generate::generate(&model, &runs, &settings, control)
+            let made = generate::generate(&model, &runs, &settings, control);
+            made.map_err(|error| if one_list { error.of_one_list() } else { error })
         })?;
         let mut made = made.into_iter().map(|generation| {
             let (model, context) = (self.inner.clone(), self.context.clone());

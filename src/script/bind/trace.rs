@@ -7,7 +7,7 @@ use rhai::{Array, Dynamic, Map, NativeCallContext};
 use super::tensor::Tensor;
 use super::tokens::Tokens;
 use super::{closure, refusal, runs, site};
-use crate::run::{self, Control, LedgerEntry, Site};
+use crate::run::{self, Control, LedgerEntry, RunError, Site};
 use crate::script::api::Api;
 use crate::script::args;
 use crate::script::context::Context;
@@ -39,6 +39,9 @@ impl Trace {
     fn top(&self, k: usize) -> ScriptResult<Array> {
         let logits = self.inner.last().and_then(|last| Ok(last.to_vec1::<f32>()?)).map_err(refusal::run)?;
         let logprobs = run::metric::log_softmax(&logits);
+        if logprobs.iter().any(|logprob| logprob.is_nan()) {
+            return Err(refusal::run(RunError::NanLogits { reader: "top" }));
+        }
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
         let entry = |&id: &usize| {
