@@ -101,6 +101,9 @@ pub struct Tokenizer {
     stripped: Option<u32>,
 }
 
+/// Bytes that the text of one token may have; a longer one is not read to its end to see that it is several.
+const LONGEST_TOKEN: usize = 4096;
+
 impl Tokenizer {
     /// Reads `tokenizer.json`; ids of special tokens come from `tokenizer_config.json`, `special_tokens_map.json`,
     /// `config.json` and `generation_config.json`, in this order. The ends of sequence of all of them count.
@@ -238,6 +241,13 @@ impl Tokenizer {
 
     /// The id of a text that is exactly one token (no BOS counted).
     pub fn single(&self, text: &str) -> Result<u32> {
+        if text.len() > LONGEST_TOKEN {
+            let start = &text[..text.floor_char_boundary(LONGEST_TOKEN)];
+            let pieces = self.decode_each(&self.encode(start, Bos::No, true)?);
+            return Err(TokenizerError::SeveralTokens {
+                text: format!("{start}…"), pieces, single: vec![]
+            });
+        }
         let ids = self.encode(text, Bos::No, true)?;
         match ids.as_slice() {
             [id] => Ok(*id),
@@ -258,6 +268,9 @@ impl Tokenizer {
     /// each id once.
     pub fn variants(&self, word: &str) -> Vec<u32> {
         let mut ids = Vec::new();
+        if word.len() > LONGEST_TOKEN {
+            return ids;
+        }
         for spelling in spellings(word) {
             if let Ok([id]) = self.encode(&spelling, Bos::No, true).as_deref()
                 && !ids.contains(id)

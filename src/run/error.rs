@@ -176,14 +176,15 @@ impl RunError {
             )),
             RunError::NeedsLayer { site } => Some(format!("write `{site}.0`, or call `{site}(0)`")),
             RunError::TakesNoLayer { site } => Some(format!("write `{site}`")),
-            RunError::LayerRange { n_layers, .. } => Some(format!("layers count from 0 to {}", n_layers - 1)),
+            RunError::LayerRange { n_layers, .. } => Some(format!("layers count from 0 to {}", n_layers.saturating_sub(1))),
             RunError::HeadRange { head, heads, shared: Some(shared), .. } => Some(format!(
                 "{shared} query heads share one head of keys and values: query head {head} reads head {}; these count from 0 to {}",
                 head / shared,
-                heads - 1
+                heads.saturating_sub(1)
             )),
-            RunError::HeadRange { heads, .. } => Some(format!("heads count from 0 to {}", heads - 1)),
-            RunError::NeuronRange { width, .. } => Some(format!("neurons count from 0 to {}", width - 1)),
+            RunError::HeadRange { heads, .. } => Some(format!("heads count from 0 to {}", heads.saturating_sub(1))),
+            RunError::NeuronRange { width, .. } => Some(format!("neurons count from 0 to {}", width.saturating_sub(1))),
+            RunError::PosRange { len: 0, .. } => Some("give a prompt of a token at least".into()),
             RunError::PosRange { len: 1, .. } => Some("the only position is 0".into()),
             RunError::PosRange { len, .. } => {
                 Some(format!("positions count from 0 to {}, or from the end with -1 to -{len}", len - 1))

@@ -9,6 +9,9 @@ use fancy_regex::{Captures, CompileError, Error, Regex};
 use super::error::{Failure, fail};
 use crate::memory;
 
+/// Bytes of a pattern: compiling one takes much longer than reading it.
+const LONGEST: usize = 10_000;
+
 /// A compiled pattern.
 pub struct Pattern {
     plain: Regex,
@@ -20,6 +23,13 @@ impl Pattern {
     /// # Errors
     /// A text that is no regular expression of Python.
     pub fn new(text: &str) -> Result<Self, Failure> {
+        if text.len() > LONGEST {
+            return Err(fail(format!(
+                "a pattern of {} bytes is too long: it may have {LONGEST}",
+                text.len()
+            ))
+            .help("search for parts of it one after the other"));
+        }
         let refused = |reason: String| {
             fail(format!("`{text}` is no regular expression: {reason}")).help(
                 "write a backslash before a special character to mean itself, and strings between backticks",
