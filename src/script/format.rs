@@ -212,10 +212,18 @@ fn infinite(x: f64) -> &'static str {
 
 /// The fewest digits that mean this float, as `repr` has them: with an exponent below 1e-4 and from 1e16 on.
 fn shortest(x: f64) -> String {
-    let scientific = format!("{x:e}");
+    let fewest = format!("{x:e}");
+    let digits = fewest.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit).count();
+    // Of the texts with as few digits, the nearest, which the shortest one need not be.
+    let nearest = format!("{x:.0$e}", digits.saturating_sub(1));
+    let scientific = if nearest.parse() == Ok(x) { nearest } else { fewest };
     let power: i64 = scientific.split_once('e').and_then(|(_, power)| power.parse().ok()).unwrap_or(0);
     match power {
-        -4..=15 => format!("{x:?}"),
+        -4..=15 => {
+            let decimals = usize::try_from(digits as i64 - 1 - power).unwrap_or(0).max(1);
+            let nearest = format!("{x:.decimals$}");
+            if nearest.parse() == Ok(x) { nearest } else { format!("{x:?}") }
+        }
         _ => exponent(&scientific),
     }
 }
@@ -263,7 +271,13 @@ fn grouped(signs: usize, body: &str, spec: &Spec) -> String {
     let is_digit = |c: char| if hex { c.is_ascii_hexdigit() } else { c.is_ascii_digit() };
     let end = body.find(|c: char| !is_digit(c)).unwrap_or(body.len());
     let (digits, rest) = body.split_at(end);
-    let zeros = spec.zero && spec.align.is_none() || spec.fill == Some('0') && spec.align == Some('=');
+    if digits.is_empty() {
+        return body.into();
+    }
+    let zeros = match spec.align {
+        None => spec.zero,
+        Some(align) => align == '=' && (spec.zero || spec.fill == Some('0')),
+    };
     let room = if zeros { spec.width.saturating_sub(signs + rest.len()) } else { 0 };
     let mut reversed = String::new();
     let mut left = digits.chars().rev();
@@ -327,6 +341,13 @@ mod tests {
             ("{:.0f}", 2.5.into(), "2"),
             ("{}", f64::NAN.into(), "nan"),
             ("{:020,.2f}", 1234.5.into(), "0,000,000,001,234.50"),
+            ("{:=012,}", 42i64.into(), "0,000,000,042"),
+            ("{:08,}", f64::NAN.into(), "00000nan"),
+            ("{:014}", 786465653486797.25.into(), "786465653486797.2"),
+            ("{}", 0.0001.into(), "0.0001"),
+            ("{}", 1e15.into(), "1000000000000000.0"),
+            ("{}", 0.1.into(), "0.1"),
+            ("{}", 5e-324.into(), "5e-324"),
             ("{:>10}", 1e-7.into(), "     1e-07"),
             ("{:.2f}", f64::NEG_INFINITY.into(), "-inf"),
             ("{{{}}}", 1i64.into(), "{1}"),
