@@ -443,6 +443,8 @@ error: `int` has no field `y`
   |
 3 | d::f(1);
   |    - in call to `f`
+  |
+  = help: see `help(int)`
 ",
     );
 }
@@ -550,6 +552,8 @@ error: `int` has no field `y`
   |
 1 | x.y
   |   ^
+  |
+  = help: see `help(int)`
 ",
     );
 }
@@ -615,8 +619,7 @@ fn memory_ends_a_script_at_its_line() {
     assert!(ran.err.contains(" of 100.00 MiB are in use\n  --> a.rhai:3:12\n"), "{}", ran.err);
     assert!(ran.err.contains("help: keep less at once, or allow more: `--max-memory 10"), "{}", ran.err);
     // Values of the script itself, which no native function sees.
-    let grow =
-        "let k = [];\nlet s = blob(1000000, 1);\nlet i = 0;\nloop { let t = s; k.push(|| t); i += 1; }";
+    let grow = "let k = [];\nlet s = blob(500000, 1);\nlet i = 0;\nloop { let t = s; k.push(|| t); i += 1; }";
     let ran = run(grow, &["--max-memory", "100MiB"]);
     assert_eq!(ran.code, Some(1), "{}", ran.err);
     assert!(ran.err.contains(", and may hold 100.00 MiB\n  --> a.rhai:4:"), "{}", ran.err);
@@ -646,19 +649,11 @@ fn what_slips_past_the_limit_is_an_error_too() {
 
 #[test]
 fn time_ends_a_script_at_its_line() {
-    fails(
-        &run("let i = 0;\nloop { }", &["--max-time", "200ms"]),
-        1,
-        "
-error: the script took longer than 200ms
-  --> a.rhai:2:1
-  |
-2 | loop { }
-  | ^^^^
-  |
-  = help: if that is meant, allow more: `--max-time 800ms`
-",
-    );
+    // At the loop or at its body, wherever the script is just then.
+    let ran = run("let i = 0;\nloop { }", &["--max-time", "200ms"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.starts_with("error: the script took longer than 200ms\n  --> a.rhai:2:"), "{}", ran.err);
+    assert!(ran.err.ends_with("  = help: if that is meant, allow more: `--max-time 800ms`\n"), "{}", ran.err);
     let ran = run("permutation_test([1, 2], [3, 4], #{n: 100000000});", &["--max-time", "200ms"]);
     assert_eq!(ran.code, Some(1));
     assert!(
@@ -713,7 +708,8 @@ fn an_interrupt_is_answered_in_native_calls() {
         "let t = zeros([5000, 5000]); loop { save_npz(\"a.npz\", #{t: t}); }",
         "let t = zeros([2000, 2000]); loop { write_json(\"a.json\", t); }",
     ] {
-        let mut repl = command(folder(&[]).path(), &["--max-memory", "3GiB"])
+        let here = folder(&[]);
+        let mut repl = command(here.path(), &["--max-memory", "3GiB"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -161,6 +161,7 @@ fn hostile_arguments_give_values_or_diagnostics() {
 /// The value that stands for a type in a signature: of the first of several.
 fn value_of(ty: &str) -> &'static str {
     let first = ty.split('|').next().unwrap_or(ty).trim();
+    let first = if first.starts_with("fn(") { "function" } else { first };
     let found = VALUES.iter().find(|(name, _)| *name == first);
     found.unwrap_or_else(|| panic!("add a value of `{first}` to VALUES")).1
 }

@@ -174,7 +174,7 @@ mod tests {
             "[1].map(1, 2, 3)",
             "tensor([1])[\"a\"]",
             "parse_float(\"abc\")",
-            "for i in 3 {}",
+            "let n = 3; for i in n {}",
             "fn f() { f() } f()",
             "let n = 9223372036854775807; n + 1",
             "[1] * 2",

@@ -316,7 +316,7 @@ mod tests {
             ("let t = #{}; t[\"resid_pots.1\"]", None),
             (
                 "let m = load(); m.trace(\"a\")[resid_post(3)]",
-                Some("layer 3 does not exist: this model has 3 layers @ line 1, position 31"),
+                Some("layer 3 does not exist: this model has 3 layers @ line 1, position 30"),
             ),
             ("let m = load(); resid_post(2); resid_post(-1)", None),
             ("let m = load(); if m.n_layers > 3 { resid_post(3) }", None),

@@ -283,7 +283,7 @@ mod tests {
             ("2 * 6 / 3 / 2 - -1", "3"),
             ("let n = 1; let f = || { n += 1; 10 }; [n < f.call(), n]", "[true, 2]"),
             ("let x = 7.5; x /= 2; x", "3.75"),
-            ("1 / 0", "division by zero: 1 / 0"),
+            ("1 / 0", "division by zero: 1 / 0; test for 0 first; floats divide to infinity: `1.0 / 0.0`"),
             ("[7.floor_div(2), (-7).floor_div(2), 7.floor_div(-2), 6.floor_div(-2)]", "[3, -4, -4, -3]"),
             ("1.floor_div(0)", "`1.floor_div(0)` has no value"),
             ("switch 3 { 3 if 3 > 2 => 1, _ => 2 }", "1"),

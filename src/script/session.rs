@@ -274,6 +274,8 @@ error: `int` has no field `lyaer`
   |
 1 | f(1)
   | - in call to `f`
+  |
+  = help: see `help(int)`
 ";
         assert_eq!(session.host().render(&error, false), expected);
     }
@@ -294,7 +296,7 @@ error: `int` has no field `lyaer`
             ("string", "to_upper"),
             ("array", "push"),
             ("map", "keys"),
-            ("int", "to_float"),
+            ("int", "floor_div"),
             ("range", "map"),
         ] {
             let text = says(&mut session, &format!("help({ty})"));
