@@ -158,7 +158,7 @@ fn settings_that_change_the_computation_are_refused_by_name() {
     for (name, key, value) in [
         ("gpt2", "scale_attn_by_inverse_layer_idx", json!(true)),
         ("gpt2", "rope_theta", json!(1e4)),
-        ("pythia-160m", "rope_scaling", json!({"type": "su", "factor": 2.0})),
+        ("pythia-160m", "rope_scaling", json!({"type": "stretched", "factor": 2.0})),
         ("llama-3.1-8b", "sliding_window", json!(4096)),
         ("llama-3.1-8b", "attn_logit_softcapping", json!(50.0)),
         ("llama-3.1-8b", "quantization_config", json!({"bits": 4})),

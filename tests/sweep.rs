@@ -348,7 +348,7 @@ fn mistakes_are_found_before_donors_run() {
         ),
         (
             vec![from(&short, Site::new(Point::Z, 0).at(Pos::Index(7)))],
-            "position 7 is out of range: the prompt has 5 tokens",
+            "the donor of `z.0 at 7`: position 7 is out of range: the prompt has 5 tokens",
         ),
         (
             vec![allowed(Site::new(Point::Z, 0), Edit::Add(Value::Tensor(random(&[3], 1))))],

@@ -58,8 +58,7 @@ fn gemma3_ids_equal_the_reference() {
     assert!(!plain.contains(&2) && tokenizer.decode(&plain) == "<bos>", "{plain:?}");
 }
 
-/// The chat template writes BOS, and so does the tokenizer: as in transformers, a rendered chat that is tokenised again
-/// begins with two, and with one if the tokenizer is told to leave it out.
+/// The chat template writes BOS, so that the tokenizer writes none, unless it is told to: transformers' begins with two.
 #[test]
 fn a_rendered_chat_has_its_own_bos() {
     let (Some(gguf), Some(folder)) = (gemma3(), chat_templates()) else { return };
@@ -69,9 +68,11 @@ fn a_rendered_chat_has_its_own_bos() {
     let text =
         template.render(&[Message { role: "user".into(), content: "hi".into() }], &ChatOptions::default());
     let text = text.unwrap();
-    let [faithful, clean] = [Bos::Auto, Bos::No].map(|bos| tokenizer.encode(&text, bos, true).unwrap());
-    assert_eq!(faithful[..3], [2, 2, 105]);
-    assert_eq!(clean, faithful[1..]);
+    let [doubled, own, clean] =
+        [Bos::Yes, Bos::Auto, Bos::No].map(|bos| tokenizer.encode(&text, bos, true).unwrap());
+    assert_eq!(doubled[..3], [2, 2, 105]);
+    assert_eq!(own, doubled[1..]);
+    assert_eq!(clean, own);
 }
 
 /// Ids, texts and probes of a golden file.
@@ -88,7 +89,10 @@ fn agrees(tokenizer: &Tokenizer, golden: &Json) {
     assert_eq!(probes.len(), 20);
     for probe in probes {
         let text = probe["text"].as_str().unwrap();
-        assert_eq!(tokenizer.encode(text, Bos::Auto, true).unwrap(), ids(&probe["ids"]), "{text:?}");
+        // The reference writes a BOS before a text that begins with one, too; here that is asked for.
+        let bos =
+            if text.starts_with("<bos>") && tokenizer.bos_id() == Some(2) { Bos::Yes } else { Bos::Auto };
+        assert_eq!(tokenizer.encode(text, bos, true).unwrap(), ids(&probe["ids"]), "{text:?}");
         let plain = tokenizer.encode(text, Bos::No, true).unwrap();
         assert_eq!(plain, ids(&probe["ids_no_special"]), "{text:?}");
         assert_eq!(tokenizer.decode(&plain), probe["decode"].as_str().unwrap(), "{text:?}");
