@@ -131,7 +131,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 const TIME_LIMIT: &str = "--max-time=2s";
 
 /// One call in so many is made, unless `PATCHSCRIPT_TEST_ALL_CALLS` is set: a prime, so that no kind of argument is left out.
-const SHARE: usize = 37;
+const SHARE: usize = 7;
 
 /// Kilobytes that a process may ever hold: the limit, what may pass it for a moment, and the program.
 const MOST_KB: u64 = 2_600_000;
