@@ -176,5 +176,6 @@ fn two_thousand_prompts_are_traced_within_the_memory_limit() {
     );
     let (in_batches, _, _) = watched(&batches, &args);
     println!("in ten batches {in_batches:?}");
-    assert!(time < in_batches.mul_f64(1.15), "{time:?}, in batches {in_batches:?}");
+    // One measurement each, beside whatever else runs: far less than what a batch that copies itself would cost.
+    assert!(time < in_batches.mul_f64(1.6), "{time:?}, in batches {in_batches:?}");
 }
