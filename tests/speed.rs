@@ -174,8 +174,11 @@ fn two_thousand_prompts_are_traced_within_the_memory_limit() {
     let batches = format!(
         "{prompts} let runs = []; for i in 0..10 {{ runs.append(m.trace(prompts.extract(i * 200, 200))); }} {tokens}"
     );
-    let (in_batches, _, _) = watched(&batches, &args);
-    println!("in ten batches {in_batches:?}");
-    // One measurement each, beside whatever else runs: far less than what a batch that copies itself would cost.
-    assert!(time < in_batches.mul_f64(1.6), "{time:?}, in batches {in_batches:?}");
+    // In turn, and the quicker of two: other work on the machine slows down single runs.
+    let (first, _, _) = watched(&batches, &args);
+    let (again, _, _) = watched(&at_once, &args);
+    let (second, _, _) = watched(&batches, &args);
+    let (time, in_batches) = (time.min(again), first.min(second));
+    println!("at once {time:?}, in ten batches {in_batches:?}");
+    assert!(time < in_batches.mul_f64(1.15), "{time:?}, in batches {in_batches:?}");
 }
