@@ -14,7 +14,7 @@ pub enum StatisticsError {
     #[error("{what} {value} is not between 0 and 1")]
     Fraction { what: &'static str, value: f64 },
     #[error("`{statistic}` with {n} draws")]
-    TooManyDraws { statistic: &'static str, n: usize },
+    TooManyDraws { statistic: &'static str, n: usize, most: usize },
     #[error("`{statistic}` was stopped")]
     Stopped { statistic: &'static str },
     #[error("`{statistic}` with no draws")]
@@ -32,8 +32,8 @@ impl StatisticsError {
             Self::Empty { .. } | Self::Single { .. } => Some("check what filtered the values".into()),
             Self::NotFinite { .. } => Some("leave out what has no value before".into()),
             Self::Fraction { .. } => Some("write 95 percent as `0.95`".into()),
-            Self::TooManyDraws { .. } => {
-                Some(format!("draw up to {MOST_DRAWS}; some thousands do: `n: 10000`"))
+            Self::TooManyDraws { most, .. } => {
+                Some(format!("draw up to {most}; some thousands do: `n: 10000`"))
             }
             Self::Stopped { .. } => None,
             Self::NoDraws { .. } => Some("draw some thousands: `n: 10000`".into()),
@@ -43,8 +43,10 @@ impl StatisticsError {
     }
 }
 
-/// Resamples and relabellings, at most. What they would add beyond that no digit of a result shows.
-const MOST_DRAWS: usize = 100_000_000;
+/// Resamples, at most: the mean of each is kept.
+const MOST_RESAMPLES: usize = 100_000_000;
+/// Relabellings, at most: they are only counted, and no digit of a result shows what they would add beyond that.
+const MOST_RELABELLINGS: usize = 10_000_000_000;
 
 /// Between two questions whether to go on, in numbers that were drawn.
 const STRIDE: usize = 1 << 16;
@@ -112,7 +114,7 @@ pub fn bootstrap(x: &[f64], n: usize, level: f64, seed: u64, go_on: &dyn Fn() ->
     if n < 2 {
         return Err(StatisticsError::NoDraws { statistic: NAME });
     }
-    let rounds = rounds(NAME, n, x.len(), go_on)?;
+    let rounds = rounds(NAME, n, MOST_RESAMPLES, x.len(), go_on)?;
     let mut rng = Generator::new(seed);
     let mut means = Vec::with_capacity(n);
     for round in rounds {
@@ -162,7 +164,7 @@ pub fn permutation_test(
     if n == 0 {
         return Err(StatisticsError::NoDraws { statistic: NAME });
     }
-    let rounds = rounds(NAME, n, a.len() + b.len(), go_on)?;
+    let rounds = rounds(NAME, n, MOST_RELABELLINGS, a.len() + b.len(), go_on)?;
     let mut rng = Generator::new(seed);
     let difference = average(a) - average(b);
     let mut all = [a, b].concat();
@@ -187,15 +189,16 @@ pub fn permutation_test(
     Ok(Difference { difference, p: (as_large + 1) as f64 / (n + 1) as f64 })
 }
 
-/// `n` rounds of `len` draws, which end early with an error if `go_on` says no.
+/// `n` rounds, of at most `most`, of `len` draws each, which end early with an error if `go_on` says no.
 fn rounds<'a>(
     statistic: &'static str,
     n: usize,
+    most: usize,
     len: usize,
     go_on: &'a dyn Fn() -> bool,
 ) -> Result<impl Iterator<Item = Result<()>> + use<'a>> {
-    if n > MOST_DRAWS {
-        return Err(StatisticsError::TooManyDraws { statistic, n });
+    if n > most {
+        return Err(StatisticsError::TooManyDraws { statistic, n, most });
     }
     let stride = (STRIDE / len.max(1)).max(1);
     Ok((0..n).map(move |i| match i.is_multiple_of(stride) && !go_on() {

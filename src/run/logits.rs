@@ -45,13 +45,6 @@ impl Logits {
         self.normed.dims()[0]
     }
 
-    /// Bytes that it holds.
-    pub fn held_bytes(&self) -> usize {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let patched = self.patched.as_ref().map(|(_, rows)| rows);
-        [Some(&self.normed), patched, last.as_ref()].into_iter().flatten().map(rows::bytes).sum()
-    }
-
     /// Applies writes at the logits; what they change is computed now, and kept.
     pub fn patch(
         &mut self,

@@ -1,5 +1,4 @@
-//! A traced run: its tokens, its patches, its logits, and any activation on request. What it keeps is its own:
-//! [`Trace::held_bytes`] says how much.
+//! A traced run: its tokens, its patches, its logits, and any activation on request. What it keeps is its own.
 
 use super::again::{self, Wanted};
 use super::control::Control;
@@ -88,11 +87,6 @@ impl Trace {
         let mut ats: Vec<At> = self.record().keys().copied().collect();
         ats.sort_by_key(|at| (at.layer, at.point));
         ats.into_iter().map(|at| Site::new(at.point, at.layer)).collect()
-    }
-
-    /// Bytes of all activations and logits that it keeps.
-    pub fn held_bytes(&self) -> usize {
-        self.record().values().map(rows::bytes).sum::<usize>() + self.logits.held_bytes()
     }
 
     /// The activation at `site`, in the site's shape. One that is not recorded is recorded now, and
