@@ -623,6 +623,14 @@ fn memory_ends_a_script_at_its_line() {
     let ran = run(grow, &["--max-memory", "100MiB"]);
     assert_eq!(ran.code, Some(1), "{}", ran.err);
     assert!(ran.err.contains(", and may hold 100.00 MiB\n  --> a.rhai:4:"), "{}", ran.err);
+    // The texts of all groups count.
+    let many = run("let s = \"\"; s.pad(100, \"a\"); regex_find_all(\"()()\", s);", &["--max-array", "50"]);
+    assert_eq!(many.code, Some(1), "{}", many.err);
+    assert!(
+        many.err.starts_with("error: the matches are too many: an array may have 50 values\n"),
+        "{}",
+        many.err
+    );
     fails(
         &run("let r = rng(0);\nr.permutation(1000000000000);", &[]),
         1,

@@ -4,7 +4,6 @@
 use super::apply::{self, Change, Placed};
 use super::control::Control;
 use super::error::Result;
-use super::rows;
 use crate::model::{NoHook, Transformer};
 use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;

@@ -7,7 +7,6 @@ use super::logits::{LastRead, Logits};
 use super::memory;
 use super::pass::{Pass, resolve};
 use super::patch::{self, Patch};
-use super::rows;
 use super::select::Selection;
 use super::site::Site;
 use super::tokens::Tokens;

@@ -43,8 +43,12 @@ impl Pattern {
     /// Every match from left to right, read by `read`: as in Python, an empty one may follow another match.
     ///
     /// # Errors
-    /// A search that takes too many steps, or more matches than memory holds.
-    pub fn find_all<T>(&self, text: &str, read: impl Fn(&Captures<'_, str>) -> T) -> Result<Vec<T>, Failure> {
+    /// A search that takes too many steps, more matches than memory holds, or what `read` refuses.
+    pub fn find_all<T>(
+        &self,
+        text: &str,
+        read: impl Fn(&Captures<'_, str>) -> Result<T, Failure>,
+    ) -> Result<Vec<T>, Failure> {
         let (mut found, mut from, mut empty) = (Vec::new(), 0, false);
         loop {
             let regex = if empty { &self.onward } else { &self.plain };
@@ -53,7 +57,7 @@ impl Pattern {
                     .help("write the pattern with fewer repetitions inside repetitions")
             })?;
             let Some(captures) = captures else { return Ok(found) };
-            found.push(read(&captures));
+            found.push(read(&captures)?);
             if let Some(full) = memory::limit::over() {
                 return Err(full.into());
             }
@@ -253,7 +257,7 @@ mod tests {
             let texts = captures.iter().skip(usize::from(captures.len() > 1));
             texts.map(|part| part.map_or("", |part| part.as_str())).collect::<Vec<_>>().join("|")
         };
-        Pattern::new(pattern).unwrap().find_all(text, group).unwrap()
+        Pattern::new(pattern).unwrap().find_all(text, |found| Ok(group(found))).unwrap()
     }
 
     /// What `re.findall` of Python 3.11 gives; the groups of a match are joined by `|`.
@@ -310,7 +314,7 @@ mod tests {
     #[test]
     fn a_search_without_end_is_given_up() {
         let pattern = Pattern::new(r"(?:(a+)+\1)+$").unwrap();
-        let error = pattern.find_all(&format!("{}b", "a".repeat(40)), |_| ()).unwrap_err();
+        let error = pattern.find_all(&format!("{}b", "a".repeat(40)), |_| Ok(())).unwrap_err();
         assert!(error.message.starts_with("the search was given up"), "{}", error.message);
     }
 }

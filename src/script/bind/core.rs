@@ -1,5 +1,7 @@
 //! Parameters, assertions, text and numbers that the engine lacks.
 
+use std::cell::Cell;
+
 use fancy_regex::Captures;
 use rhai::{Array, Dynamic, ImmutableString, Map, NativeCallContext};
 
@@ -113,19 +115,30 @@ fn text(api: &mut Api) {
 /// Steps of a search through a byte of text.
 const SEARCH: usize = 64;
 
-fn find_all(pattern: &str, text: &str) -> ScriptResult<Array> {
+fn find_all(call: NativeCallContext, pattern: &str, text: &str) -> ScriptResult<Array> {
     let (pattern, text) = (pattern.to_string(), text.to_string());
-    Ok(apart_if_long(text.len().saturating_mul(SEARCH), move || matches(&pattern, &text))??)
+    // 0 stands for no limit.
+    let most = Some(call.engine().max_array_size()).filter(|most| *most > 0).unwrap_or(usize::MAX);
+    Ok(apart_if_long(text.len().saturating_mul(SEARCH), move || matches(&pattern, &text, most))??)
 }
 
-fn matches(pattern: &str, text: &str) -> Result<Array, Failure> {
+/// Matches of at most `most` texts in all.
+fn matches(pattern: &str, text: &str, most: usize) -> Result<Array, Failure> {
+    let texts = Cell::new(0);
     let group = |found: &Captures<'_, str>, i: usize| {
         Dynamic::from(found.get(i).map_or("", |part| part.as_str()).to_string())
     };
-    let value = |found: &Captures<'_, str>| match found.len() {
-        1 => group(found, 0),
-        2 => group(found, 1),
-        n => (1..n).map(|i| group(found, i)).collect::<Array>().into(),
+    let value = |found: &Captures<'_, str>| {
+        texts.set(texts.get() + found.len().max(2) - 1);
+        if texts.get() > most {
+            return Err(fail(format!("the matches are too many: an array may have {most} values"))
+                .help("search in parts of the text, or allow more: `--max-array`"));
+        }
+        Ok(match found.len() {
+            1 => group(found, 0),
+            2 => group(found, 1),
+            n => (1..n).map(|i| group(found, i)).collect::<Array>().into(),
+        })
     };
     Pattern::new(pattern)?.find_all(text, value)
 }
