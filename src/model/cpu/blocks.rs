@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn every_kind_is_what_its_dequantised_weights_are() {
         for dtype in KINDS {
-            // An odd number of columns, for those that are computed two at once.
+            // An odd number of columns, so that the last task has fewer.
             let (blocks, weight) = quantized(dtype, 151, 96);
             // Rows of the identity bring out the weights themselves.
             let eye = Tensor::eye(96, candle_core::DType::F32, &Device::Cpu).unwrap();

@@ -59,18 +59,17 @@ impl Columns<'_> {
 
     #[inline(always)]
     fn with<S: Widen>(self, simd: S) {
-        /// For one row or two two columns at once: each sum waits for the one before it.
         macro_rules! for_rows {
             ($kind:ident) => {
                 match self.x.len() / self.inner {
-                    1 => self.run::<S, $kind, 1, 2>(simd),
-                    2 => self.run::<S, $kind, 2, 2>(simd),
-                    3 => self.run::<S, $kind, 3, 1>(simd),
-                    4 => self.run::<S, $kind, 4, 1>(simd),
-                    5 => self.run::<S, $kind, 5, 1>(simd),
-                    6 => self.run::<S, $kind, 6, 1>(simd),
-                    7 => self.run::<S, $kind, 7, 1>(simd),
-                    _ => self.run::<S, $kind, 8, 1>(simd),
+                    1 => self.run::<S, $kind, 1>(simd),
+                    2 => self.run::<S, $kind, 2>(simd),
+                    3 => self.run::<S, $kind, 3>(simd),
+                    4 => self.run::<S, $kind, 4>(simd),
+                    5 => self.run::<S, $kind, 5>(simd),
+                    6 => self.run::<S, $kind, 6>(simd),
+                    7 => self.run::<S, $kind, 7>(simd),
+                    _ => self.run::<S, $kind, 8>(simd),
                 }
             };
         }
@@ -84,56 +83,40 @@ impl Columns<'_> {
 
 impl Columns<'_> {
     #[inline(always)]
-    fn run<S: Widen, const KIND: u8, const ROWS: usize, const AT_ONCE: usize>(self, simd: S) {
+    fn run<S: Widen, const KIND: u8, const ROWS: usize>(self, simd: S) {
         let Columns { blocks, x, inner, out, stride, .. } = self;
         let x: [&[[f32; BLOCK]]; ROWS] =
             std::array::from_fn(|r| x[r * inner..(r + 1) * inner].as_chunks::<BLOCK>().0);
         let width = inner / BLOCK * bytes(KIND);
-        let mut columns = blocks.chunks_exact(AT_ONCE * width);
-        let mut outs = out.chunks_mut(AT_ONCE * stride);
-        for (columns, out) in columns.by_ref().zip(outs.by_ref()) {
-            let mut each = [columns; AT_ONCE];
-            for (c, column) in each.iter_mut().enumerate() {
-                *column = &columns[c * width..(c + 1) * width];
-            }
-            let sums = sums::<S, KIND, ROWS, AT_ONCE>(simd, each, &x);
-            for (sums, out) in sums.iter().zip(out.chunks_mut(stride)) {
-                out[..ROWS].copy_from_slice(sums);
-            }
-        }
-        for (column, out) in columns.remainder().chunks_exact(width).zip(outs) {
-            let [sums] = sums::<S, KIND, ROWS, 1>(simd, [column], &x);
-            out[..ROWS].copy_from_slice(&sums);
+        for (column, out) in blocks.chunks_exact(width).zip(out.chunks_mut(stride)) {
+            out[..ROWS].copy_from_slice(&sums::<S, KIND, ROWS>(simd, column, &x));
         }
     }
 }
 
-/// The results of some columns, row by row. Their order of sums does not depend on what else is computed.
+/// The results of one column, row by row. Their order of sums does not depend on what else is computed. (Two columns
+/// at once would leave fewer sums waiting, but are read less evenly, and are slower.)
 #[inline(always)]
-fn sums<S: Widen, const KIND: u8, const ROWS: usize, const AT_ONCE: usize>(
+fn sums<S: Widen, const KIND: u8, const ROWS: usize>(
     simd: S,
-    columns: [&[u8]; AT_ONCE],
+    column: &[u8],
     x: &[&[[f32; BLOCK]]; ROWS],
-) -> [[f32; ROWS]; AT_ONCE] {
-    let mut sums = [[[simd.splat_f32s(0.0); 2]; ROWS]; AT_ONCE];
-    for (i, from) in (0..columns[0].len()).step_by(bytes(KIND)).enumerate() {
-        for c in 0..AT_ONCE {
-            let weights = weights::<S, KIND>(simd, &columns[c][from..from + bytes(KIND)]);
-            let weights = S::as_simd_f32s(&weights).0;
-            for r in 0..ROWS {
-                let x = S::as_simd_f32s(&x[r][i]).0;
-                for v in 0..weights.len() {
-                    sums[c][r][v % 2] = mul_add(simd, x[v], weights[v], sums[c][r][v % 2]);
-                }
+) -> [f32; ROWS] {
+    let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+    for (i, block) in column.chunks_exact(bytes(KIND)).enumerate() {
+        let weights = weights::<S, KIND>(simd, block);
+        let weights = S::as_simd_f32s(&weights).0;
+        for r in 0..ROWS {
+            let x = S::as_simd_f32s(&x[r][i]).0;
+            for v in 0..weights.len() {
+                sums[r][v % 2] = mul_add(simd, x[v], weights[v], sums[r][v % 2]);
             }
         }
     }
-    let mut results = [[0.0; ROWS]; AT_ONCE];
-    for c in 0..AT_ONCE {
-        for r in 0..ROWS {
-            let [even, odd] = sums[c][r];
-            results[c][r] = simd.reduce_sum_f32s(simd.add_f32s(even, odd));
-        }
+    let mut results = [0.0; ROWS];
+    for r in 0..ROWS {
+        let [even, odd] = sums[r];
+        results[r] = simd.reduce_sum_f32s(simd.add_f32s(even, odd));
     }
     results
 }
@@ -168,13 +151,14 @@ fn weights<S: Widen, const KIND: u8>(simd: S, block: &[u8]) -> [f32; BLOCK] {
         }
     }
     let mut weights: [f32; BLOCK] = cast([simd.signed(numbers[0]), simd.signed(numbers[1])]);
-    let d = simd.splat_f32s(float(scales[0], scales[1]));
+    let halves = scales.as_chunks::<2>().0;
+    let d = simd.half(halves[0]);
     let vectors = S::as_mut_simd_f32s(&mut weights).0;
     for v in 0..vectors.len() {
         vectors[v] = simd.mul_f32s(vectors[v], d);
     }
     if KIND == Q4_1 {
-        let m = simd.splat_f32s(float(scales[2], scales[3]));
+        let m = simd.half(halves[1]);
         for v in 0..vectors.len() {
             vectors[v] = simd.add_f32s(vectors[v], m);
         }
@@ -192,6 +176,12 @@ trait Widen: Simd {
             numbers[i] = f32::from(bytes[i] as i8);
         }
         numbers
+    }
+
+    /// A float16 as float32, in every entry.
+    #[inline(always)]
+    fn half(self, bytes: [u8; 2]) -> Self::f32s {
+        self.splat_f32s(float(u16::from_le_bytes(bytes)))
     }
 }
 
@@ -217,12 +207,19 @@ impl Widen for pulp::x86::V4 {
     fn signed(self, bytes: [u8; HALF]) -> [f32; HALF] {
         cast(self.avx512f._mm512_cvtepi32_ps(self.avx512f._mm512_cvtepi8_epi32(cast(bytes))))
     }
+
+    #[inline(always)]
+    fn half(self, bytes: [u8; 2]) -> Self::f32s {
+        let mut lanes = [0u16; 16];
+        lanes[0] = u16::from_le_bytes(bytes);
+        let first = self.avx512f._mm512_castps512_ps128(self.avx512f._mm512_cvtph_ps(cast(lanes)));
+        cast(self.avx512f._mm512_broadcastss_ps(first))
+    }
 }
 
 /// A float16 as float32.
 #[inline(always)]
-fn float(low: u8, high: u8) -> f32 {
-    let bits = u16::from_le_bytes([low, high]);
+fn float(bits: u16) -> f32 {
     if (0x0400..0x7c00).contains(&(bits & 0x7fff)) {
         // The exponent counts from another number; the sign, spread over the upper bits, is moved along.
         let moved = ((i32::from(bits as i16) << 13) as u32) & 0x8fff_e000;
@@ -241,13 +238,33 @@ fn rare(bits: u16) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::cpu::isa;
+
+    /// The first entry of what `float16` becomes.
+    struct First(u16);
+
+    impl First {
+        fn with<S: Widen>(self, simd: S) -> f32 {
+            let vector = [simd.half(self.0.to_le_bytes())];
+            pulp::bytemuck::cast_slice::<_, f32>(&vector)[0]
+        }
+    }
 
     #[test]
     fn every_half_is_the_same_number() {
-        for bits in 0..=u16::MAX {
-            let [low, high] = bits.to_le_bytes();
-            let (found, want) = (float(low, high), half::f16::from_bits(bits).to_f32());
-            assert!(found.to_bits() == want.to_bits() || found.is_nan() && want.is_nan(), "{bits:x}");
+        for (isa, arch) in isa::tests::all() {
+            for bits in 0..=u16::MAX {
+                let found = match arch {
+                    #[cfg(target_arch = "x86_64")]
+                    Arch::V4(simd) => simd.vectorize(|| First(bits).with(simd)),
+                    #[cfg(target_arch = "x86_64")]
+                    Arch::V3(simd) => simd.vectorize(|| First(bits).with(simd)),
+                    _ => First(bits).with(pulp::Scalar),
+                };
+                let want = half::f16::from_bits(bits).to_f32();
+                let same = found.to_bits() == want.to_bits() || found.is_nan() && want.is_nan();
+                assert!(same, "{isa}: {bits:x}");
+            }
         }
     }
 }
