@@ -120,7 +120,7 @@ mod tests {
 
     /// What a template would get of `code`; `r` is a map that was read.
     fn ordered(code: &str) -> Result<String, String> {
-        use crate::script::bind::data_json::{from_json, to_json};
+        use crate::script::bind::data::{from_json, to_json};
         let host = Host::new(HostOptions::default());
         let mut scope = rhai::Scope::new();
         let read = r#"{"type": "f", "parameters": {"z": 1, "a": [{"y": 2, "b": 3}]}, "name": "n"}"#;

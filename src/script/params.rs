@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use rhai::{AST, ASTNode, Dynamic, Expr, FnCallExpr, Position, Stmt};
 
 use super::args::type_of;
-use super::bind::data_json::from_json;
+use super::bind::data::from_json;
 use super::error::{Failure, fail};
 use crate::nearest::nearest;
 

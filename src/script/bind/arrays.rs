@@ -6,7 +6,7 @@
 
 use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
 
-use super::tensor_reduce::rising;
+use super::tensor::rising;
 use crate::script::api::Api;
 use crate::script::args::type_of;
 use crate::script::error::{ScriptResult, fail};

@@ -1,47 +1,34 @@
-//! What scripts can call, one file a type; each fills the table through [`Api`].
+//! What scripts can call; each file and folder fills the table through [`Api`].
+//!
+//! Read in this order:
+//! - [`core`], [`strings`], [`arrays`] (with [`order`]) and [`list`]: the language's own values, and what the engine
+//!   lacks or does silently wrong;
+//! - [`model`]: a model, its prompts, sites and patches, what it runs and what comes out. [`closure`] runs a script's
+//!   functions inside a run, [`refusal`] hands on what the layers below refuse;
+//! - [`tensor`]: numbers; [`random`]: seeded ones;
+//! - [`data`]: files, JSON, tables, logs and statistics; [`progress`]: loops that show how far they are;
+//! - [`plot`]: figures.
+//!
+//! [`testing`] runs lines of script in the tests of these.
 
 mod arrays;
 mod closure;
 mod core;
-mod data;
-pub(super) mod data_json;
-mod data_numbers;
-mod data_table;
-mod explanation;
-mod generation;
-mod grid;
+pub(super) mod data;
 mod list;
-mod log;
-mod metric;
 mod model;
 mod order;
-mod patch;
 mod plot;
-mod plot_chart;
-mod plot_options;
 mod progress;
-mod prompt;
 mod random;
 mod refusal;
-mod runs;
-mod site;
 mod strings;
 pub mod tensor;
-mod tensor_file;
-mod tensor_index;
-mod tensor_linear;
-mod tensor_mask;
-mod tensor_ops;
-mod tensor_reduce;
-mod tensor_show;
 #[cfg(test)]
 pub(super) mod testing;
-mod tokens;
-mod trace;
 
-pub use model::layers_of;
-pub use plot_options::check_colormap;
-pub use site::check as check_site;
+pub use model::{check_site, layers_of};
+pub use plot::check_colormap;
 
 use super::api::Api;
 
@@ -53,22 +40,9 @@ pub fn register(api: &mut Api) {
     arrays::register(api);
     list::register(api);
     model::register(api);
-    runs::register(api);
-    tokens::register(api);
-    site::register(api);
-    patch::register(api);
-    trace::register(api);
-    metric::register(api);
-    generation::register(api);
-    grid::register(api);
-    explanation::register(api);
     tensor::register(api);
     data::register(api);
-    data_table::register(api);
-    data_numbers::register(api);
-    log::register(api);
     progress::register(api);
     random::register(api);
     plot::register(api);
-    plot_chart::register(api);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rhai::{Array, Dynamic};
 
-use super::grid;
+use super::model::grid;
 use crate::script::api::Api;
 use crate::script::context::Context;
 use crate::script::error::ScriptResult;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use candle_core::Device;
 use rhai::{Array, Dynamic, Map, NativeCallContext};
 
-use super::tensor::{self, Tensor};
-use super::{refusal, site};
+use super::site;
 use crate::run::RunError;
 use crate::run::explain::Fates;
 use crate::run::sweep::Sweep;
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
+use crate::script::bind::refusal;
+use crate::script::bind::tensor::{self, Tensor};
 use crate::script::context::Context;
 use crate::script::draw;
 use crate::script::error::ScriptResult;

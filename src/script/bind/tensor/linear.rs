@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor as Numbers};
 use rhai::{Dynamic, Map};
 
-use super::tensor::Tensor;
+use super::value::Tensor;
 use crate::analysis::linear::{self, LinearError, Matrix};
 use crate::memory;
 use crate::script::api::Api;

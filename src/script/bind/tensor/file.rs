@@ -9,14 +9,14 @@ use candle_core::{DType, Device};
 use rhai::{Dynamic, Map};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use super::data::{refused_data, write};
-use super::tensor::{Tensor, refused};
+use super::value::{Tensor, refused};
 use crate::data::npy;
 use crate::data::npz::{self, Npz};
 use crate::memory;
 use crate::nearest::nearest;
 use crate::script::api::Api;
 use crate::script::args::expected;
+use crate::script::bind::data::{refused_data, write};
 use crate::script::context::Context;
 use crate::script::error::{Failure, ScriptResult, fail};
 

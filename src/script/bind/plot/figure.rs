@@ -1,5 +1,5 @@
 //! The type `Plot`: figures, drawn when saved or shown. Heatmaps are made here, the other kinds in
-//! [`plot_chart`](super::plot_chart).
+//! [`plot_chart`](super::chart).
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,13 +8,13 @@ use std::sync::atomic::Ordering;
 
 use rhai::{Array, Dynamic, Map, NativeCallContext};
 
-use super::data::write;
-use super::plot_options::{colors, is_row, labels, numbers, refused_plot, rotation, titles};
-use super::tensor::Tensor;
+use super::options::{colors, is_row, labels, numbers, refused_plot, rotation, titles};
 use crate::count::count;
 use crate::plot::{self, Axis, Figure, Format, Heatmap, Origin, Style, Terminal};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
+use crate::script::bind::data::write;
+use crate::script::bind::tensor::Tensor;
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 use crate::script::terminal;

@@ -5,8 +5,8 @@ use std::ops::{Range, RangeInclusive};
 use candle_core::{DType, Tensor as Numbers};
 use rhai::{Array, Dynamic};
 
-use super::tensor::{Tensor, check_shape, refused};
-use super::tensor_reduce::axis;
+use super::reduce::axis;
+use super::value::{Tensor, check_shape, refused};
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
 use crate::script::error::{ScriptResult, fail};

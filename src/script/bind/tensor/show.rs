@@ -2,7 +2,7 @@
 
 use candle_core::DType;
 
-use super::tensor::Tensor;
+use super::value::Tensor;
 
 /// Numbers shown at either end of a longer axis.
 const ENDS: usize = 3;

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use candle_core::{Device, Tensor as Numbers};
 use rhai::{Dynamic, Map};
 
-use super::tensor::Tensor;
+use super::value::Tensor;
 use crate::memory;
 use crate::script::api::Api;
 use crate::script::context::apart_if_long;
@@ -76,7 +76,7 @@ impl Lane<'_> {
 }
 
 /// Rising, NaN last whatever its sign, as NumPy sorts.
-pub(super) fn rising(a: f64, b: f64) -> Ordering {
+pub fn rising(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
@@ -405,7 +405,7 @@ mod tests {
     #[test]
     fn numbers_nan_and_infinity_go_through_as_in_numpy() {
         let cases: Json =
-            serde_json::from_str(include_str!("../../../tests/fixtures/reductions.json")).unwrap();
+            serde_json::from_str(include_str!("../../../../tests/fixtures/reductions.json")).unwrap();
         let context = Arc::new(Context::default());
         let host = Host::new(HostOptions::default());
         let mut compared = 0;

@@ -4,12 +4,12 @@ use std::ops::{Range, RangeInclusive};
 
 use rhai::{Array, Dynamic};
 
-use super::model::Model;
-use super::refusal;
+use super::loaded::Model;
 use crate::model::{Config, Point};
 use crate::run::{Heads, Pos, Site, names};
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
+use crate::script::bind::refusal;
 use crate::script::error::ScriptResult;
 
 /// Constructor, an example, and the canonical text of the example.

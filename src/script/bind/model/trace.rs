@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use rhai::{Array, Dynamic, Map, NativeCallContext};
 
-use super::tensor::Tensor;
 use super::tokens::Tokens;
-use super::{closure, refusal, runs, site};
+use super::{runs, site};
 use crate::run::{self, Control, LedgerEntry, RunError, Site};
 use crate::script::api::Api;
 use crate::script::args;
+use crate::script::bind::tensor::Tensor;
+use crate::script::bind::{closure, refusal};
 use crate::script::context::Context;
 use crate::script::error::ScriptResult;
 

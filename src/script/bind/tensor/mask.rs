@@ -5,8 +5,8 @@
 use candle_core::{DType, Device, Tensor as Numbers};
 use rhai::Dynamic;
 
-use super::tensor::{Tensor, refused};
-use super::tensor_ops::{Binary, binary, common_shape};
+use super::ops::{Binary, binary, common_shape};
+use super::value::{Tensor, refused};
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
 use crate::script::error::{ScriptResult, fail};

@@ -1,9 +1,5 @@
 //! The type `Tensor`: making one from numbers, and reading it back.
 //!
-//! What tensors can do is in [`tensor_ops`](super::tensor_ops) (arithmetic, products), [`tensor_mask`](super::tensor_mask)
-//! (comparisons),
-//! [`tensor_reduce`](super::tensor_reduce) (sums, order, softmax), [`tensor_index`](super::tensor_index)
-//! (parts and shapes), [`tensor_linear`](super::tensor_linear) and [`tensor_file`](super::tensor_file).
 //! Results have float32 numbers, whatever the operands have. They lie in main memory wherever the model runs, so
 //! that a script may combine any two.
 //! A result without axes is a float: scripts never meet a tensor of shape `[]` unless they make it.
@@ -13,7 +9,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use rhai::{Array, Dynamic};
 
-use super::{tensor_file, tensor_index, tensor_linear, tensor_mask, tensor_ops, tensor_reduce, tensor_show};
+use super::show::show;
 use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
@@ -49,23 +45,23 @@ impl Tensor {
     }
 
     /// The numbers as float32.
-    pub(super) fn floats(&self) -> ScriptResult<candle_core::Tensor> {
+    pub fn floats(&self) -> ScriptResult<candle_core::Tensor> {
         self.inner().to_dtype(DType::F32).map_err(refused)
     }
 
     /// The numbers as float32 in row-major order.
-    pub(super) fn host(&self) -> ScriptResult<Vec<f32>> {
+    pub fn host(&self) -> ScriptResult<Vec<f32>> {
         self.check_room(self.dims())?;
         self.floats()?.flatten_all().and_then(|flat| flat.to_vec1()).map_err(refused)
     }
 
     /// What was computed from this tensor, as a tensor of the script.
-    pub(super) fn derived(&self, result: candle_core::Result<candle_core::Tensor>) -> ScriptResult<Self> {
+    pub fn derived(&self, result: candle_core::Result<candle_core::Tensor>) -> ScriptResult<Self> {
         Self::of(result.map_err(refused)?)
     }
 
     /// What was computed from this tensor: a number if it has no axes, else a tensor.
-    pub(super) fn value(&self, result: candle_core::Result<candle_core::Tensor>) -> ScriptResult<Dynamic> {
+    pub fn value(&self, result: candle_core::Result<candle_core::Tensor>) -> ScriptResult<Dynamic> {
         let result = result.map_err(refused)?;
         match result.rank() {
             0 => number(&result),
@@ -74,24 +70,24 @@ impl Tensor {
     }
 
     /// Refuses a float32 result of shape `dims` that would not fit, before it is computed.
-    pub(super) fn check_room(&self, dims: &[usize]) -> ScriptResult<()> {
+    pub fn check_room(&self, dims: &[usize]) -> ScriptResult<()> {
         check_room(dims)
     }
 }
 
 /// The error of the tensor library, where no message of ours came first.
-pub(super) fn refused(error: candle_core::Error) -> Box<rhai::EvalAltResult> {
+pub fn refused(error: candle_core::Error) -> Box<rhai::EvalAltResult> {
     fail(error.to_string()).into()
 }
 
 /// Refuses a float32 tensor of shape `dims` that would not fit, before it is made.
-pub(super) fn check_room(dims: &[usize]) -> ScriptResult<()> {
+pub fn check_room(dims: &[usize]) -> ScriptResult<()> {
     check_shape(dims)?;
     Ok(memory::reserve(dims.iter().fold(size_of::<f32>(), |bytes, dim| bytes.saturating_mul(*dim)))?)
 }
 
 /// Refuses shapes whose axes are too many, or too long to be counted even where one of length 0 makes them empty.
-pub(super) fn check_shape(dims: &[usize]) -> ScriptResult<()> {
+pub fn check_shape(dims: &[usize]) -> ScriptResult<()> {
     let rank = dims.len();
     if rank > MAX_RANK {
         return Err(fail(format!("a tensor of {rank} axes: it may have {MAX_RANK}"))
@@ -123,15 +119,9 @@ fn number(tensor: &candle_core::Tensor) -> ScriptResult<Dynamic> {
 
 /// Registers the type, its constructors and readers.
 pub fn register(api: &mut Api) {
-    api.ty::<Tensor>("Tensor", "numbers in rows and columns", tensor_show::show);
+    api.ty::<Tensor>("Tensor", "numbers in rows and columns", show);
     constructors(api);
     readers(api);
-    tensor_ops::register(api);
-    tensor_mask::register(api);
-    tensor_index::register(api);
-    tensor_reduce::register(api);
-    tensor_linear::register(api);
-    tensor_file::register(api);
 }
 
 fn constructors(api: &mut Api) {
@@ -178,7 +168,7 @@ fn readers(api: &mut Api) {
 }
 
 /// Nested arrays of ints or floats; a number if the tensor has no axes.
-pub(super) fn to_dynamic(t: &Tensor) -> ScriptResult<Dynamic> {
+pub fn to_dynamic(t: &Tensor) -> ScriptResult<Dynamic> {
     // The numbers one after the other, and again in their arrays, which nest.
     reserve_values(t.inner().elem_count().saturating_mul(3))?;
     let numbers: Vec<Dynamic> = if t.inner().dtype().is_int() {

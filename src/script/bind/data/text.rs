@@ -1,11 +1,11 @@
-//! Text, JSON and JSONL files. Tables are in [`data_table`](super::data_table).
+//! Text, JSON and JSONL files.
 
 use std::io::Write;
 use std::sync::Arc;
 
 use rhai::{Array, Dynamic, Map};
 
-use super::data_json::{from_json, ordered};
+use super::json::{from_json, ordered};
 use crate::data::{DataError, json};
 use crate::memory;
 use crate::script::api::Api;
@@ -24,17 +24,17 @@ pub fn register(api: &mut Api) {
 }
 
 /// What the data layer refused, for the script.
-pub(super) fn refused_data(error: impl Into<DataError>) -> Box<rhai::EvalAltResult> {
+pub fn refused_data(error: impl Into<DataError>) -> Box<rhai::EvalAltResult> {
     let error = error.into();
     fail(error.to_string()).maybe_help(error.help()).into()
 }
 
 /// Fills `path` with `bytes` and says where that is.
-pub(super) fn write(context: &Context, path: &str, bytes: &[u8]) -> ScriptResult<String> {
+pub fn write(context: &Context, path: &str, bytes: &[u8]) -> ScriptResult<String> {
     Ok(context.write(path, |to| to.write_all(bytes))?.display().to_string())
 }
 
-pub(super) fn read(context: &Context, path: &str) -> ScriptResult<String> {
+pub fn read(context: &Context, path: &str) -> ScriptResult<String> {
     context.files()?.read_text(path).map_err(refused_data)
 }
 
@@ -134,6 +134,6 @@ fn lines(context: &Context, path: &str, rows: Array, options: Map) -> ScriptResu
 }
 
 /// The option `keys`: all keys of a map, in the order to write.
-pub(super) fn keys_of(options: &mut Options) -> ScriptResult<Option<Vec<String>>> {
+pub fn keys_of(options: &mut Options) -> ScriptResult<Option<Vec<String>>> {
     options.get_with("keys", |keys| args::each(keys, args::string))
 }

@@ -3,12 +3,12 @@
 use rhai::{Array, Dynamic, Map};
 use serde_json::Value;
 
-use super::data::refused_data;
-use super::data_table::Table;
-use super::tensor::{self, Tensor};
+use super::table::Table;
+use super::text::refused_data;
 use crate::data::json::{self, JsonError};
 use crate::memory;
 use crate::script::args::{expected, type_of};
+use crate::script::bind::tensor::{self, Tensor};
 use crate::script::error::{ScriptResult, fail};
 use crate::script::key_order;
 

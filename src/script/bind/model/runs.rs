@@ -8,11 +8,10 @@ use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
 
 use super::generation::Generation;
 use super::grid::{self, Grid};
-use super::model::Model;
+use super::loaded::Model;
 use super::prompt::{self, Prompts};
-use super::tensor::{self, Tensor};
 use super::trace::Trace;
-use super::{closure, metric, patch, refusal, site};
+use super::{metric, patch, site};
 use crate::memory;
 use crate::model::Point;
 use crate::run::generate::{self, GenerateOptions};
@@ -20,6 +19,8 @@ use crate::run::sweep::{self, Sweep, SweepOptions};
 use crate::run::{self, Control, Explanation, Patch, Site};
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
+use crate::script::bind::tensor::{self, Tensor};
+use crate::script::bind::{closure, refusal};
 use crate::script::context::Context;
 use crate::script::error::ScriptResult;
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rhai::{Array, Dynamic};
 
-use super::{prompt, refusal};
+use super::prompt;
 use crate::model::Model;
 use crate::run;
 use crate::script::api::Api;
+use crate::script::bind::refusal;
 use crate::script::error::{ScriptResult, fail};
 
 /// Tokens of one model.

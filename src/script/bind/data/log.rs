@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
 
-use super::data::{keys_of, refused_data};
-use super::data_json::{from_json, ordered};
-use super::grid;
+use super::json::{from_json, ordered};
+use super::text::{keys_of, refused_data};
 use crate::data;
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
+use crate::script::bind::model::grid;
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 

@@ -6,11 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rhai::{Array, Dynamic, Map};
 
-use super::data::refused_data;
-use super::data_json::{from_json, to_json};
-use super::tensor::Tensor;
+use super::prompt;
 use super::tokens::Tokens;
-use super::{prompt, refusal};
 use crate::data::files::FileError;
 use crate::memory;
 use crate::model::chat::{ChatOptions, Message};
@@ -18,6 +15,10 @@ use crate::model::tokenizer::Bos;
 use crate::model::{self, LoadOptions, NoHook, embedded};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
+use crate::script::bind::data::refused_data;
+use crate::script::bind::data::{from_json, to_json};
+use crate::script::bind::refusal;
+use crate::script::bind::tensor::Tensor;
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 

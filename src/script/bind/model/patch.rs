@@ -5,12 +5,13 @@ use std::sync::Arc;
 use candle_core::Device;
 use rhai::{Array, Dynamic, FnPtr};
 
-use super::tensor::{self, Tensor};
+use super::site;
 use super::trace::Trace;
-use super::{closure, site};
 use crate::run::{Edit, Patch, Site, Steps, Value};
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
+use crate::script::bind::closure;
+use crate::script::bind::tensor::{self, Tensor};
 use crate::script::error::{ScriptResult, fail};
 
 /// Registers Patch and the methods of Site that make one.

@@ -2,13 +2,13 @@
 
 use rhai::{Array, Dynamic, Map};
 
-use super::plot::{Plot, plot};
-use super::plot_options::{color, colors, ends, labels, numbers, refused_plot, rotation, rows, titles};
-use super::site;
-use super::tensor::Tensor;
+use super::figure::{Plot, plot};
+use super::options::{color, colors, ends, labels, numbers, refused_plot, rotation, rows, titles};
 use crate::plot::{Axis, Chart, Figure, PointColor, Rgb, Scatter, Series, Style, Titles, TokenMap};
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
+use crate::script::bind::model::site;
+use crate::script::bind::tensor::Tensor;
 use crate::script::error::ScriptResult;
 
 /// The spec of matplotlib's small markers.

@@ -2,13 +2,13 @@
 
 use rhai::Dynamic;
 
-use super::model::Model;
-use super::refusal;
+use super::loaded::Model;
 use super::tokens::Tokens;
 use crate::model::tokenizer::Bos;
 use crate::model::{self, ModelError};
 use crate::run;
 use crate::script::args::{self, expected};
+use crate::script::bind::refusal;
 use crate::script::error::{ScriptResult, fail};
 
 /// One prompt or several; results come back in the same form.

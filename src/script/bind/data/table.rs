@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rhai::{Array, Dynamic, Map};
 
-use super::data::{read, refused_data, write};
+use super::text::{read, refused_data, write};
 use crate::count::count;
 use crate::data::{self, Separator};
 use crate::memory;

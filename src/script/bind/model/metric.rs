@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use rhai::{Dynamic, FnPtr, NativeCallContext};
 
+use super::runs;
 use super::tokens::Tokens;
 use super::trace::Trace;
-use super::{closure, runs};
 use crate::run::Metric;
 use crate::run::metric::{Ending, Kind, TokenSet};
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
+use crate::script::bind::closure;
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 
@@ -127,7 +128,9 @@ fn methods(api: &mut Api) {
     )
     .example("let t = load().trace(\" John gave\"); rank(t.top(2)[1].id).recovered(2.0, 0.0).of(t)", "0.5")
     .native(|metric: &mut Metric, clean: Dynamic, corrupt: Dynamic| -> ScriptResult<Metric> {
-        metric.recovered(args::number(&clean)?, args::number(&corrupt)?).map_err(super::refusal::run)
+        metric
+            .recovered(args::number(&clean)?, args::number(&corrupt)?)
+            .map_err(crate::script::bind::refusal::run)
     });
 }
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use rhai::{Array, Dynamic};
 
-use super::tensor::Tensor;
 use super::tokens::Tokens;
 use super::{site, trace};
 use crate::model::Model;
 use crate::run::{Site, generate};
 use crate::script::api::Api;
+use crate::script::bind::tensor::Tensor;
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 
@@ -74,7 +74,7 @@ pub fn register(api: &mut Api) {
         .example("load().generate(\" John gave\", #{max_new_tokens: 3}).logprobs.shape", "[3]")
         .native(|g: &mut Generation| -> ScriptResult<Tensor> {
             let logprobs = candle_core::Tensor::new(g.inner.logprobs.as_slice(), &candle_core::Device::Cpu);
-            Tensor::new(&g.context, logprobs.map_err(super::tensor::refused)?)
+            Tensor::new(&g.context, logprobs.map_err(crate::script::bind::tensor::refused)?)
         });
     api.getter(
         "Generation",

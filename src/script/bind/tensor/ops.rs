@@ -3,7 +3,7 @@
 use candle_core::{Device, Shape, Tensor as Numbers};
 use rhai::Dynamic;
 
-use super::tensor::{Tensor, refused};
+use super::value::{Tensor, refused};
 use crate::script::api::{Api, Binding};
 use crate::script::args;
 use crate::script::context::apart_if_long;

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use candle_core::Device;
 use rhai::{Array, Dynamic, Map};
 
-use super::data::refused_data;
-use super::tensor::{Tensor, check_room, refused};
+use super::text::refused_data;
 use crate::data::statistics::{self, StatisticsError};
 use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, Options, type_of};
+use crate::script::bind::tensor::{Tensor, check_room, refused};
 use crate::script::error::{ScriptResult, fail};
 
 /// Registers the statistics.

@@ -2,12 +2,12 @@
 
 use rhai::{Array, Dynamic};
 
-use super::tensor::Tensor;
-use super::tokens::Tokens;
-use super::{grid, site};
 use crate::memory;
 use crate::plot::{Colormap, Colors, PlotError, Rgb, Titles, visible_token};
 use crate::script::args::{self, Options, expected};
+use crate::script::bind::model::tokens::Tokens;
+use crate::script::bind::model::{grid, site};
+use crate::script::bind::tensor::Tensor;
 use crate::script::error::{ScriptResult, fail};
 
 pub(super) fn refused_plot(error: PlotError) -> Box<rhai::EvalAltResult> {

@@ -1,0 +1,38 @@
+//! The type `Model`, and the types of what goes into a run and of what comes out.
+//!
+//! Read in this order:
+//! - [`loaded`]: a model, its sizes, tokens and weights;
+//! - what goes in: [`tokens`] and [`prompt`] (what counts as one), [`site`], [`patch`], [`metric`];
+//! - [`runs`]: the methods that run;
+//! - what comes out: [`trace`], [`generation`], [`grid`] and, of a run that is only planned, [`explanation`].
+
+mod explanation;
+mod generation;
+pub mod grid;
+mod loaded;
+mod metric;
+mod patch;
+mod prompt;
+mod runs;
+pub mod site;
+pub mod tokens;
+mod trace;
+
+pub use loaded::layers_of;
+pub use site::check as check_site;
+
+use crate::script::api::Api;
+
+/// Registers everything.
+pub fn register(api: &mut Api) {
+    loaded::register(api);
+    runs::register(api);
+    tokens::register(api);
+    site::register(api);
+    patch::register(api);
+    trace::register(api);
+    metric::register(api);
+    generation::register(api);
+    grid::register(api);
+    explanation::register(api);
+}
