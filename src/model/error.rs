@@ -9,7 +9,7 @@ pub enum ModelError {
     #[error("no model at `{0}`")]
     NotFound(String),
     #[error("`{}` holds no weights that can be read, but {}", folder.display(), what.found)]
-    OtherWeights { folder: PathBuf, what: super::folder::Other },
+    OtherWeights { folder: PathBuf, what: super::files::folder::Other },
     #[error("`{}` holds an adapter, `{file}`, which would change the weights and is not applied", folder.display())]
     Adapter { folder: PathBuf, file: String },
     #[error("cannot read `{}`: {source}", path.display())]
@@ -100,7 +100,7 @@ impl ModelError {
                 "give a folder in Hugging Face layout, a `.gguf` file, or `org/name` on the Hub, like `openai-community/gpt2`".into(),
             ),
             ModelError::OtherWeights { what, .. } => Some(what.cure.clone()),
-            ModelError::Adapter { file, .. } => Some(super::folder::adapter_cure(file)),
+            ModelError::Adapter { file, .. } => Some(super::files::folder::adapter_cure(file)),
             ModelError::EmptyPrompt => Some("give a text that is not empty, or ids: `m.tokens([1, 2, 3])`".into()),
             ModelError::UnknownFamily(_) => {
                 let names: Vec<_> = super::family::FAMILIES.iter().map(|f| format!("`{}`", f.arch)).collect();

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::error::Result;
-use super::loader::{self, Layout};
+use super::files::assemble::{self, Layout};
 use super::point::{Axes, Point};
 use candle_core::DType;
 
@@ -16,7 +16,7 @@ pub struct Info {
 
 /// Reads no weights.
 pub fn info(config: &Config) -> Result<Info> {
-    let tensors = loader::survey(config, Layout::published(config))?.into_iter().collect();
+    let tensors = assemble::survey(config, Layout::published(config))?.into_iter().collect();
     let points = Point::ALL.into_iter().filter(|point| point.absent(config).is_none());
     Ok(Info { tensors, points: points.map(|point| (point, point.axes(config))).collect() })
 }

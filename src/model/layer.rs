@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::error::Result;
 use super::family::{NormKind, QkNorm};
-use super::loader::Loader;
+use super::files::assemble::Loader;
 use super::ops;
 use super::weight::Weight;
 use candle_core::Tensor;

@@ -1,42 +1,42 @@
 //! A language model: its files, its tokens and one forward pass over a packed batch.
 //!
-//! Read in this order: [`family`] (what differs between architectures, as data), [`config`], [`weights`],
-//! [`loader`], [`weight`] and [`layer`] (how a checkpoint becomes tensors), [`info`] (what it holds, without reading it), [`point`] and [`hook`] (where a run can stand), [`batch`],
-//! [`attention`], [`transformer`] (the pass itself, cut at layer boundaries). Beside them: [`inside`] (that a model's
-//! files are its own), [`gguf`], [`hub`], [`tokenizer`], [`chat`], `folder` (what is there where no model is). What to run,
-//! and what to change on the way, is the business of [`crate::run`].
+//! Read in this order:
+//! - [`config`] and [`family`]: what a model is, and what differs between architectures, as data; [`info`] says how
+//!   large it is before a weight is read;
+//! - [`files`]: from a name to weights; [`text`]: text to ids and back, chat templates;
+//! - [`weight`] and [`layer`]: what a layer holds;
+//! - [`point`] and [`hook`]: where a run can stand, and who stands there;
+//! - [`batch`], [`attention`] (with [`rope`]) and [`transformer`]: the pass, cut at layer boundaries. [`ops`] is its
+//!   arithmetic, [`cpu`] the same by kernels.
+//!
+//! [`error`] is what can go wrong in all of them. What to run, and what to change on the way, is the business of
+//! [`crate::run`].
 
 pub mod attention;
 pub mod batch;
-pub mod chat;
 pub mod config;
 pub mod cpu;
-pub mod embedded;
 pub mod error;
 pub mod family;
-mod folder;
-pub mod gguf;
+pub mod files;
 pub mod hook;
-pub mod hub;
 pub mod info;
-pub mod inside;
 pub mod layer;
-mod load;
-mod loader;
 pub mod ops;
 pub mod point;
 pub mod rope;
-pub mod tokenizer;
+pub mod text;
 pub mod transformer;
 pub mod weight;
-pub mod weights;
 
 pub use batch::{Batch, Kv, Segment};
 pub use config::Config;
 pub use error::{ModelError, Result};
+pub use files::open::{LoadOptions, load_config, parse_device, read_json};
+pub use files::{embedded, gguf, hub, inside};
 pub use hook::{At, Hook, NoHook};
-pub use load::{LoadOptions, load_config, parse_device, read_json};
 pub use point::{Axes, Point};
+pub use text::{chat, tokenizer};
 pub use transformer::{Prepared, Transformer};
 
 use candle_core::Tensor;

@@ -1,15 +1,15 @@
 //! How the tensors of a checkpoint become weights: found by role, checked all together before the first is read,
 //! turned into the one form that the forward pass uses.
 
-use super::config::Config;
-use super::cpu::blocks::Blocks;
-use super::error::{ModelError, Result};
-use super::family::{MlpNames, Names, NormKind, QkvNames};
-use super::layer::Linear;
-use super::ops;
-use super::transformer::Transformer;
-use super::weight::{Table, Weight};
-use super::weights::{Files, Stored};
+use super::checkpoint::{Files, Stored};
+use crate::model::config::Config;
+use crate::model::cpu::blocks::Blocks;
+use crate::model::error::{ModelError, Result};
+use crate::model::family::{MlpNames, Names, NormKind, QkvNames};
+use crate::model::layer::Linear;
+use crate::model::ops;
+use crate::model::transformer::Transformer;
+use crate::model::weight::{Table, Weight};
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeMap;
 

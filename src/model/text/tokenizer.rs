@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use serde_json::Value as Json;
 use tokenizers::{Encoding, Tokenizer as Pipeline};
 
-use super::gguf::{Gguf, GgufError};
-use super::inside;
+use crate::model::gguf::{Gguf, GgufError};
+use crate::model::inside;
 
 mod bounds;
 mod from_gguf;
@@ -343,7 +343,7 @@ fn spellings(word: &str) -> Vec<String> {
 }
 
 /// The file's value, `Null` if there is no such file.
-pub(super) fn read_json(path: &Path) -> Result<Json> {
+pub(in crate::model) fn read_json(path: &Path) -> Result<Json> {
     let Some(bytes) = inside::read(path).map_err(|error| unreadable(path, &error))? else {
         return Ok(Json::Null);
     };

@@ -4,13 +4,14 @@
 use candle_core::safetensors::SliceSafetensors;
 use serde_json::Value;
 
-use super::chat::ChatTemplate;
-use super::config::Config;
-use super::error::Result;
-use super::loader::{self, Target};
-use super::tokenizer::Tokenizer;
-use super::weights::Files;
-use super::{Model, ModelError};
+use super::assemble::{self, Target};
+use super::checkpoint::Files;
+use crate::model::Model;
+use crate::model::ModelError;
+use crate::model::chat::ChatTemplate;
+use crate::model::config::Config;
+use crate::model::error::Result;
+use crate::model::tokenizer::Tokenizer;
 
 /// What `load` knows it by.
 pub const ID: &str = "demo";
@@ -19,13 +20,13 @@ pub const ID: &str = "demo";
 #[repr(C, align(8))]
 struct Aligned<T: ?Sized>(T);
 
-static WEIGHTS: &Aligned<[u8]> = &Aligned(*include_bytes!("../../demo/model.safetensors"));
-const TOKENIZER: &[u8] = include_bytes!("../../demo/tokenizer.json");
+static WEIGHTS: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../demo/model.safetensors"));
+const TOKENIZER: &[u8] = include_bytes!("../../../demo/tokenizer.json");
 const TOKENIZER_CONFIG: (&str, &str) =
-    ("demo/tokenizer_config.json", include_str!("../../demo/tokenizer_config.json"));
-const CONFIG: (&str, &str) = ("demo/config.json", include_str!("../../demo/config.json"));
+    ("demo/tokenizer_config.json", include_str!("../../../demo/tokenizer_config.json"));
+const CONFIG: (&str, &str) = ("demo/config.json", include_str!("../../../demo/config.json"));
 const GENERATION_CONFIG: (&str, &str) =
-    ("demo/generation_config.json", include_str!("../../demo/generation_config.json"));
+    ("demo/generation_config.json", include_str!("../../../demo/generation_config.json"));
 
 pub(super) fn load(target: &Target) -> Result<Model> {
     let sources = [json(TOKENIZER_CONFIG)?, json(CONFIG)?, json(GENERATION_CONFIG)?];
@@ -34,7 +35,7 @@ pub(super) fn load(target: &Target) -> Result<Model> {
     // Side by side, since each takes half of the time that a first command may take.
     let (tokenizer, transformer) = rayon::join(
         || Tokenizer::from_json("demo/tokenizer.json".as_ref(), TOKENIZER, &sources),
-        || loader::load(config, &Files::Embedded(SliceSafetensors::new(&WEIGHTS.0)?), target),
+        || assemble::load(config, &Files::Embedded(SliceSafetensors::new(&WEIGHTS.0)?), target),
     );
     let (tokenizer, transformer) = (tokenizer?, transformer?);
     let [.., generation_config] = sources;

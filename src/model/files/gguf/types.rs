@@ -1,6 +1,6 @@
 //! The types of tensors: numbers in the file, llama.cpp's names, and which can be read.
 
-use super::super::cpu::blocks::Format;
+use crate::model::cpu::blocks::Format;
 use candle_core::quantized::GgmlDType as G;
 
 /// What can be de-quantised.

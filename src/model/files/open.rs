@@ -1,15 +1,18 @@
 //! From a name to a model: the embedded one, a folder, a `.gguf` file, or `org/name` on the Hub.
 
-use super::chat::ChatTemplate;
-use super::config::Config;
-use super::cpu::isa;
-use super::error::{ModelError, Result};
+use super::assemble::{self, Target};
+use super::checkpoint::{Files, safetensors_files};
+use super::embedded;
+use super::folder;
 use super::gguf::Gguf;
 use super::hub::{self, Need};
-use super::loader::{self, Target};
-use super::tokenizer::{Tokenizer, TokenizerError};
-use super::weights::{Files, safetensors_files};
-use super::{Model, embedded, folder, inside};
+use super::inside;
+use crate::model::Model;
+use crate::model::chat::ChatTemplate;
+use crate::model::config::Config;
+use crate::model::cpu::isa;
+use crate::model::error::{ModelError, Result};
+use crate::model::tokenizer::{Tokenizer, TokenizerError};
 use candle_core::{DType, Device};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -105,7 +108,7 @@ fn load_folder(id: &str, folder: &Path, target: &Target) -> Result<Model> {
     let generation_config =
         optional_json(&folder.join("generation_config.json"))?.unwrap_or_else(|| json!({}));
     let weights = safetensors_files(folder)?;
-    let transformer = loader::load(config, &Files::open(folder, &weights)?, target)?;
+    let transformer = assemble::load(config, &Files::open(folder, &weights)?, target)?;
     let beside = BESIDE.iter().map(|name| folder.join(name)).filter(|path| path.is_file());
     let files = beside.chain(weights).collect();
     Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config, files })
@@ -121,7 +124,7 @@ fn load_gguf(id: &str, path: &Path, target: &Target) -> Result<Model> {
     let config = Config::from_gguf(&gguf)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let chat = ChatTemplate::from_gguf(&gguf)?;
-    let transformer = loader::load(config, &Files::Gguf(gguf), target)?;
+    let transformer = assemble::load(config, &Files::Gguf(gguf), target)?;
     let files = vec![path.into()];
     Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config: json!({}), files })
 }

@@ -1,9 +1,9 @@
 //! Where tensors come from: safetensors files, the ones inside the program, or one GGUF.
 
-use super::cpu::blocks::Blocks;
-use super::error::{ModelError, Result};
 use super::gguf::Gguf;
 use super::inside;
+use crate::model::cpu::blocks::Blocks;
+use crate::model::error::{ModelError, Result};
 use candle_core::safetensors::{MmapedSafetensors, SliceSafetensors};
 use candle_core::{Device, Tensor};
 use safetensors::Dtype;
@@ -141,7 +141,7 @@ pub(super) fn safetensors_files(folder: &Path) -> Result<Vec<PathBuf>> {
     if !index.is_file() {
         return Err(super::folder::missing(folder, "model.safetensors"));
     }
-    let json = super::load::read_json(&index)?;
+    let json = super::open::read_json(&index)?;
     let Some(map) = json.get("weight_map").and_then(|m| m.as_object()) else {
         return Err(ModelError::Safetensors { path: index, reason: "it has no `weight_map`".into() });
     };

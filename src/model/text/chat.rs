@@ -11,8 +11,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, ErrorKind, Value, context};
 
-use super::gguf::GgufError;
 use super::tokenizer::TokenizerError;
+use crate::model::gguf::GgufError;
 
 mod bounds;
 mod filters;

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::cpu::blocks::{self, Blocks, Format};
 use super::inside;
+use crate::model::cpu::blocks::{self, Blocks, Format};
 use candle_core::quantized::GgmlDType;
 use candle_core::{Device, Tensor};
 use memmap2::Mmap;

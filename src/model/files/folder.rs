@@ -1,6 +1,6 @@
 //! What a folder holds that is no model as it stands, and what to do about it.
 
-use super::error::{ModelError, Result};
+use crate::model::error::{ModelError, Result};
 use std::path::Path;
 
 /// Weights in a form that is not read.
