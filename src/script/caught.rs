@@ -11,9 +11,9 @@ use rhai::{AST, ASTNode, Dynamic, EvalAltResult, EvalContext, Expr, Map, Positio
 
 use super::api::Table;
 use super::context::Context;
+use super::diagnose::Diagnoser;
 use super::diagnostic::Place;
 use super::error::Failure;
-use super::explain::Explainer;
 
 /// The variables of all `catch` clauses compiled so far.
 #[derive(Debug, Default)]
@@ -55,8 +55,8 @@ pub fn on_use(name: &str, call: &mut EvalContext, context: &Context, known: &Kno
         && let Some(value) = call.scope_mut().get_mut(name)
         && let Some(map) = value.read_lock::<Map>().and_then(|map| raw(&map).then(|| map.clone()))
     {
-        let explainer = Explainer { table, context, builtins, variables };
-        let error = Dynamic::from(failure(&map, &explainer));
+        let diagnoser = Diagnoser { table, context, builtins, variables };
+        let error = Dynamic::from(failure(&map, &diagnoser));
         match value.is_shared() {
             true => value.write_lock::<Dynamic>().map(|mut shared| *shared = error).unwrap_or_default(),
             false => *value = error,
@@ -70,7 +70,7 @@ fn raw(map: &Map) -> bool {
     map.contains_key("message") && kind.is_some_and(|kind| kind.starts_with("Error"))
 }
 
-fn failure(map: &Map, explainer: &Explainer) -> Failure {
+fn failure(map: &Map, diagnoser: &Diagnoser) -> Failure {
     let text = |key: &str| map.get(key).map(ToString::to_string).unwrap_or_default();
     let number = |key: &str| map.get(key).and_then(|n| u16::try_from(n.as_int().ok()?).ok());
     let whole = text("message");
@@ -87,7 +87,7 @@ fn failure(map: &Map, explainer: &Explainer) -> Failure {
         Some((inner, source)) => (inner, source.trim_end_matches('\'').to_string()),
         None => (inner, text("source")),
     };
-    let (message, help) = explainer.text(&error(inner), &Place { source, position });
+    let (message, help) = diagnoser.text(&error(inner), &Place { source, position });
     Failure { message, help }
 }
 

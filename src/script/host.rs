@@ -13,12 +13,11 @@ use rhai::{
 use super::api::{Api, Table};
 use super::bind;
 use super::caught;
-use super::check;
 use super::clock;
 use super::context::{Context, HostOptions};
+use super::diagnose::Diagnoser;
 use super::diagnostic::{Diagnostic, Place};
 use super::error::{Error, Failure, fail};
-use super::explain::Explainer;
 use super::growth::Growth;
 use super::help::{self, EngineFunction};
 use super::lint;
@@ -27,6 +26,7 @@ use super::modules::Modules;
 use super::operators;
 use super::params::{self, Scan};
 use super::turns::{Refused, Turns};
+use super::validate;
 use super::{panics, source, stack, turns, value};
 use crate::{memory, utf8};
 
@@ -72,7 +72,7 @@ impl Host {
         let mut api = Api::new(&mut engine, context.clone());
         bind::register(&mut api);
         let table = Arc::new(api.finish());
-        let builtins: Arc<[String]> = check::builtin_functions(&engine).into();
+        let builtins: Arc<[String]> = validate::builtin_functions(&engine).into();
         known.get_or_init(|| (table.clone(), builtins.clone()));
         Self { engine, table, context, builtins, modules, growth, turns }
     }
@@ -108,11 +108,11 @@ impl Host {
     pub fn compile(&self, source: &str, text: &str, scope: &Scope) -> Result<Script, Error> {
         self.context.sources.add(source, text);
         let variables: Vec<_> = scope.iter_raw().map(|(name, ..)| name.to_string()).collect();
-        let explainer = self.explainer(variables);
+        let diagnoser = self.diagnoser(variables);
         let unusable = |diagnostic| Error::Unusable(Box::new(diagnostic));
         let mut ast = self.turns.compile(&self.engine, scope, text).map_err(|refused| {
             unusable(match refused {
-                Refused::Syntax(error) => explainer.syntax(&error, source),
+                Refused::Syntax(error) => diagnoser.syntax(&error, source),
                 Refused::Closure(Failure { message, help }, position) => {
                     let place = Some(Place { source: source.into(), position });
                     Diagnostic { message, help, place, ..Diagnostic::default() }
@@ -131,7 +131,7 @@ impl Host {
     }
 
     pub(super) fn check_for(&self, script: &Script, runs: bool) -> Result<(), Error> {
-        check::calls(&script.ast, &script.source, &self.explainer(Vec::new()))
+        validate::calls(&script.ast, &script.source, &self.diagnoser(Vec::new()))
             .and_then(|()| literals::check(&script.ast, &script.source, &self.table, &self.context, runs))
             .map_err(|diagnostic| Error::Unusable(Box::new(diagnostic)))
     }
@@ -200,13 +200,13 @@ impl Host {
             }
             _ => {
                 let variables = scope.iter_raw().map(|(name, ..)| name.to_string()).collect();
-                Error::Failed(Box::new(self.explainer(variables).runtime(error, source)))
+                Error::Failed(Box::new(self.diagnoser(variables).runtime(error, source)))
             }
         }
     }
 
-    fn explainer(&self, variables: Vec<String>) -> Explainer<'_> {
-        Explainer { table: &self.table, context: &self.context, builtins: &self.builtins, variables }
+    fn diagnoser(&self, variables: Vec<String>) -> Diagnoser<'_> {
+        Diagnoser { table: &self.table, context: &self.context, builtins: &self.builtins, variables }
     }
 
     /// What is known about a name, for a reader.

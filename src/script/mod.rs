@@ -2,35 +2,33 @@
 //!
 //! Read in this order:
 //! - [`api`] the one table of everything a script can call ([`signature`] parses its lines);
-//! - [`bind`] fills the table, one file a type; its functions take their arguments through [`args`],
-//!   refuse with [`error::fail`] and stand behind one [`gate`];
+//! - [`bind`] fills the table, a file or a folder a type; its functions take their arguments through [`args`],
+//!   refuse by [`error`] and stand behind one [`gate`];
 //! - [`context`] what a running script shares with its bindings: options, parameters ([`params`]),
 //!   [`interrupt`], [`progress`], [`resume`];
 //! - [`operators`] and [`turns`], where the engine would be silently wrong: comparisons, division, closures in loops;
-//! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`check`](mod@check)
-//!   ([`literals`] too), [`lint`], run;
+//! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`validate`] (with
+//!   [`literals`]), [`lint`], run;
 //! - [`supervisor`] waits for a script's thread and its [`stack`], [`growth`] measures its values, [`held`] drops those
-//!   inside native ones, [`panics`] catches what
-//!   no error foresaw;
+//!   inside native ones, [`panics`] catches what no error foresaw;
 //! - [`key_order`] the order of a map's keys, which the engine forgets and chat templates print;
 //! - [`session`] the REPL without a terminal, with [`entry`] (when an input is whole), [`help`] and [`value`] (how a value
-//!   is shown; [`draw`] where it stands alone);
+//!   is shown; [`draw`] where it stands alone, as wide as the [`terminal`] is);
 //! - [`format`](mod@format) and [`pattern`], Python's formats and regular expressions;
-//! - [`explain`] turns every engine error into a [`diagnostic`], drawn over its [`source`], also where a script catches it
+//! - [`diagnose`] turns every engine error into a [`diagnostic`], drawn over its [`source`], also where a script catches it
 //!   ([`caught`]).
 
 pub mod api;
 pub mod args;
 pub mod bind;
 pub mod caught;
-pub mod check;
 pub mod clock;
 pub mod context;
+pub mod diagnose;
 pub mod diagnostic;
 pub mod draw;
 pub mod entry;
 pub mod error;
-pub mod explain;
 pub mod format;
 pub mod gate;
 pub mod growth;
@@ -56,6 +54,7 @@ pub mod stack;
 pub mod supervisor;
 pub mod terminal;
 pub mod turns;
+pub mod validate;
 pub mod value;
 
 pub use api::Api;

@@ -1,13 +1,13 @@
 //! What scripts can call; each file and folder fills the table through [`Api`].
 //!
 //! Read in this order:
-//! - [`core`], [`strings`], [`arrays`] (with [`order`]) and [`list`]: the language's own values, and what the engine
-//!   lacks or does silently wrong;
-//! - [`model`]: a model, its prompts, sites and patches, what it runs and what comes out. [`closure`] runs a script's
-//!   functions inside a run, [`refusal`] hands on what the layers below refuse;
-//! - [`tensor`]: numbers; [`random`]: seeded ones;
-//! - [`data`]: files, JSON, tables, logs and statistics; [`progress`]: loops that show how far they are;
-//! - [`plot`]: figures.
+//! - the language's own values, and what the engine lacks or does silently wrong, in [`core`], [`strings`], [`arrays`]
+//!   (with [`order`]) and [`list`];
+//! - a [`model`], its prompts, sites and patches, what it runs and what comes out; [`closure`] runs a script's functions
+//!   inside a run, [`refusal`] hands on what the layers below refuse;
+//! - numbers: [`tensor`], and from a seed [`random`];
+//! - files, JSON, tables, logs and statistics: [`data`]; loops that show how far they are: [`progress`];
+//! - figures: [`plot`].
 //!
 //! [`testing`] runs lines of script in the tests of these.
 

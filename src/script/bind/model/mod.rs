@@ -1,9 +1,9 @@
 //! The type `Model`, and the types of what goes into a run and of what comes out.
 //!
 //! Read in this order:
-//! - [`loaded`]: a model, its sizes, tokens and weights;
+//! - a model, its sizes, tokens and weights: [`loaded`];
 //! - what goes in: [`tokens`] and [`prompt`] (what counts as one), [`site`], [`patch`], [`metric`];
-//! - [`runs`]: the methods that run;
+//! - the methods that run: [`runs`];
 //! - what comes out: [`trace`], [`generation`], [`grid`] and, of a run that is only planned, [`explanation`].
 
 mod explanation;

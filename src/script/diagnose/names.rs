@@ -2,7 +2,7 @@
 
 use super::spot::Spot;
 use super::syntax::{self, Advice};
-use super::{Explainer, Text, engine_words, words};
+use super::{Diagnoser, Text, engine_words, words};
 use crate::nearest::nearest;
 use crate::script::api::{Entry, Kind, script_type};
 use crate::script::diagnostic::Place;
@@ -11,7 +11,7 @@ use crate::script::source::{identifiers, token_at};
 /// The longest argument that a cure repeats.
 const MAX_ARGUMENT: usize = 30;
 
-impl Explainer<'_> {
+impl Diagnoser<'_> {
     /// A name that is no variable: what was meant by it.
     pub(super) fn unknown_variable(&self, name: &str, spot: &Spot) -> Advice {
         let meant = self.named_argument(spot).or_else(|| syntax::of_name(spot));

@@ -1,6 +1,6 @@
 //! Every error of the engine as a [`Diagnostic`].
 //!
-//! [`names`] explains names, calls, fields and operators that are unknown; [`syntax`] and [`brackets`] what was meant at
+//! [`names`] is about names, calls, fields and operators that are unknown; [`syntax`] and [`brackets`] what was meant at
 //! the [`spot`] where the engine stopped reading; [`words`] holds what other languages call our things.
 
 mod brackets;
@@ -20,8 +20,8 @@ use super::error::Failure;
 use super::source::position_at;
 use super::value;
 
-/// What is needed to explain: the table, the sources, and names that no source shows.
-pub struct Explainer<'a> {
+/// What is needed to say what is wrong: the table, the sources, and names that no source shows.
+pub struct Diagnoser<'a> {
     pub table: &'a Table,
     pub context: &'a Context,
     /// Functions of the engine itself.
@@ -33,7 +33,7 @@ pub struct Explainer<'a> {
 /// Message and help.
 pub type Text = (String, Option<String>);
 
-impl Explainer<'_> {
+impl Diagnoser<'_> {
     /// An error of a run of the source `main`.
     pub fn runtime(&self, error: &EvalAltResult, main: &str) -> Diagnostic {
         let (mut error, mut source) = (error, main.to_string());

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
 
 use super::clock;
+use super::diagnose::Diagnoser;
 use super::diagnostic::{Diagnostic, Place};
 use super::error::Failure;
-use super::explain::Explainer;
 use super::source::identifiers;
 use crate::nearest::nearest;
 
@@ -27,7 +27,7 @@ pub fn builtin_functions(engine: &Engine) -> Vec<String> {
 }
 
 /// Refuses the first call, in the order of the text, of a name that is no function anywhere.
-pub fn calls(ast: &AST, source: &str, explainer: &Explainer) -> Result<(), Diagnostic> {
+pub fn calls(ast: &AST, source: &str, diagnoser: &Diagnoser) -> Result<(), Diagnostic> {
     let functions: Vec<_> = ast.iter_functions().map(|function| function.name.to_string()).collect();
     let mut unknown: Option<(Position, String, bool)> = None;
     ast.walk(&mut |path: &[ASTNode]| {
@@ -38,7 +38,7 @@ pub fn calls(ast: &AST, source: &str, explainer: &Explainer) -> Result<(), Diagn
             Some(ASTNode::Expr(Expr::MethodCall(call, at))) => (call, at, true),
             _ => return true,
         };
-        let known = functions.iter().any(|function| call.name == function) || is_known(call, explainer);
+        let known = functions.iter().any(|function| call.name == function) || is_known(call, diagnoser);
         if !known && unknown.as_ref().is_none_or(|(first, ..)| position < first) {
             unknown = Some((*position, call.name.to_string(), is_method));
         }
@@ -46,7 +46,7 @@ pub fn calls(ast: &AST, source: &str, explainer: &Explainer) -> Result<(), Diagn
     });
     let Some((position, name, is_method)) = unknown else { return Ok(()) };
     // A map may hold a closure under this name.
-    let text = explainer.context.sources.get(source).unwrap_or_default();
+    let text = diagnoser.context.sources.get(source).unwrap_or_default();
     if is_method && is_entry_name(&text, &name) {
         return Ok(());
     }
@@ -60,7 +60,7 @@ pub fn calls(ast: &AST, source: &str, explainer: &Explainer) -> Result<(), Diagn
             Some(function) => {
                 (format!("unknown function `{name}`"), Some(format!("did you mean `{function}`?")))
             }
-            None => explainer.unknown_name(&name, is_method, &place),
+            None => diagnoser.unknown_name(&name, is_method, &place),
         };
     Err(Diagnostic { message, help, place: Some(place), ..Diagnostic::default() })
 }
@@ -69,11 +69,11 @@ fn is_slip(function: &str, name: &str) -> bool {
     nearest(name, [function]).is_some()
 }
 
-fn is_known(call: &FnCallExpr, explainer: &Explainer) -> bool {
+fn is_known(call: &FnCallExpr, diagnoser: &Diagnoser) -> bool {
     call.is_qualified()
         || !rhai::is_valid_identifier(&call.name)
-        || explainer.table.named(&call.name).next().is_some()
-        || explainer.builtins.binary_search_by(|name| name.as_str().cmp(&call.name)).is_ok()
+        || diagnoser.table.named(&call.name).next().is_some()
+        || diagnoser.builtins.binary_search_by(|name| name.as_str().cmp(&call.name)).is_ok()
 }
 
 /// Whether the text holds `name:` or `name =`, so that the name can be an entry of a map.
