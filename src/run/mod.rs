@@ -1,9 +1,15 @@
-//! What a run is: where to stand ([`site`], [`names`], [`select`]), what to change there ([`patch`], [`apply`]),
-//! what to record ([`recorder`], `pass`, [`trace`]; `again`: what was not recorded at first, `logits`: those that somebody
-//! reads, `rows`: and nothing beside them), how to judge it ([`metric`]), how many runs become one walk down the
-//! layers ([`plan`], [`sweep`]; [`explain`] says what that takes), and how a run goes on beyond its prompt
-//! ([`generate`]). [`tokens`] is the prompt; [`control`] stops and watches all of it, [`memory`] bounds it,
-//! [`check`](mod@check) tries all of it on a model.
+//! What a run is.
+//!
+//! Read in this order:
+//! - what a run is asked: [`tokens`] is the prompt; [`site`], [`names`] and [`select`] say where to stand, [`patch`] and
+//!   [`apply`] what to change there, [`metric`] how to judge it;
+//! - one run: [`trace`] and what it records ([`recorder`], `pass`; `again`: what was not recorded at first,
+//!   `logits`: those that somebody reads, `rows`: and nothing beside them);
+//! - many runs as one walk down the layers: [`plan`], [`sweep`]; [`explain`](mod@explain) says what that takes, by its
+//!   [`cost`] and the [`memory`] that bounds it;
+//! - on beyond the prompt: [`generate`](mod@generate), by the passes of `decode`, where `choose` takes the next token.
+//!
+//! [`control`] stops and watches all of it, [`error`] is why it is refused, [`check`](mod@check) tries it on a model.
 
 mod again;
 pub mod apply;
