@@ -1,4 +1,5 @@
-//! The command line: [`args`] describes it, one file a subcommand runs it.
+//! The command line. Read [`args`] first: it says what can be typed. Then one file runs each subcommand: [`run`],
+//! [`check`], [`check_model`], [`models`], and [`repl`] (with [`complete`]) where there is none.
 //!
 //! Exit codes: 0 done, 1 the script failed, 2 it could not be run (usage, syntax, parameters),
 //! 130 interrupted.

@@ -3,7 +3,7 @@
 //! A path is judged by where it really leads, all links followed. Reads must end inside the script's
 //! folder, the working folder, the output folder or what `--allow-read` adds; writes inside the output
 //! folder or what `--allow-write` adds. A file appears whole or not at all ([`replace`](mod@replace)), and one run at a
-//! time writes to an output folder. What was read is remembered ([`Reads`]), for runs that are resumed.
+//! time writes to an output folder. What was read is remembered ([`reads`]), for runs that are resumed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};

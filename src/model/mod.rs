@@ -3,7 +3,7 @@
 //! Read in this order:
 //! - [`config`] and [`family`]: what a model is, and what differs between architectures, as data; [`info`] says how
 //!   large it is before a weight is read;
-//! - [`files`]: from a name to weights; [`text`]: text to ids and back, chat templates;
+//! - from a name to weights, [`files`]; text to ids and back and chat templates, [`text`];
 //! - [`weight`] and [`layer`]: what a layer holds;
 //! - [`point`] and [`hook`]: where a run can stand, and who stands there;
 //! - [`batch`], [`attention`] (with [`rope`]) and [`transformer`]: the pass, cut at layer boundaries. [`ops`] is its

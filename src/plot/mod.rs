@@ -9,6 +9,7 @@
 //! `tokens` describe one each. `colormap` (with `color`) and `scale` turn a value into a colour; `layout` places
 //! everything, using `number` and `text`; `scene` is what it produces. `svg`, `png` and `html` draw that, and
 //! `terminal` draws in letters. What the embedded font lacks, `png` takes as `glyphs` from the machine's `fonts`.
+//! `error` says what can be wrong with a figure.
 
 mod chart;
 mod color;

@@ -2,7 +2,8 @@
 //!
 //! An experiment that was first written in Python can be repeated exactly, and compared row by row. Read
 //! [`seed`] and [`generator`] (NumPy's `default_rng`), with [`ziggurat`] for its normal numbers; then [`mt`]:
-//! Python's `random.Random` and the split of scikit-learn, which both stand on the Mersenne Twister.
+//! Python's `random.Random` and the split of scikit-learn, which both stand on the Mersenne Twister. [`error`] is
+//! a draw that cannot be made.
 
 pub mod error;
 pub mod generator;

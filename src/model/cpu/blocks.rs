@@ -1,7 +1,8 @@
 //! Weights in the blocks of few bits in which a GGUF file keeps them. A product with few rows is bound by the bytes
 //! that it reads, so that it reads these, where [`kernel`] knows them; every product with weights that are kept in
 //! blocks alone makes the float32 tensor of them first. Either way the weights that it computes with are the same
-//! float32 numbers to the bit.
+//! float32 numbers to the bit. [`mod@format`] says what the bytes of a block mean, [`codebook`] holds the rows that some
+//! types choose from.
 
 use super::few::rows_of_columns;
 use super::isa::arch;

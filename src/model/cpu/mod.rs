@@ -2,7 +2,8 @@
 //! [`super::attention`] choose them where they apply and fall back to plain tensor operations elsewhere (a card,
 //! another dtype, a tracked gradient). [`elementwise`] holds the row-wise ones, [`attend`] attention, [`few`]
 //! and [`tile`] products with few rows, [`blocks`] those with quantised weights, [`general`] and [`amx`] those with
-//! many, [`simd`] the arithmetic they share, [`isa`] which instructions they use.
+//! many, [`simd`] the arithmetic they share, [`isa`] which instructions they use. Loading [`transpose`]s
+//! weights and makes float32 of half precision by [`widen`].
 
 pub mod amx;
 pub mod attend;

@@ -1,4 +1,7 @@
 //! Text to token ids and back, as the model's own tokenizer does it.
+//!
+//! It is read from `tokenizer.json`, whose steps are held within [`bounds`], or [`from_gguf`]; [`guard`] stands between
+//! us and a library that panics on some files.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The tokenizer that a GGUF file's `tokenizer.ggml.*` keys describe.
 //!
 //! Sources: llama.cpp (`llama-vocab.cpp`) for what each `tokenizer.ggml.pre` means, the models' own `tokenizer.json`
-//! for the same in terms of this library.
+//! for the same in terms of this library. [`sentencepiece`] is the kind that Llama 2 and Gemma have.
 
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, Vocab};
