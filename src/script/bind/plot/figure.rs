@@ -1,5 +1,5 @@
 //! The type `Plot`: figures, drawn when saved or shown. Heatmaps are made here, the other kinds in
-//! [`plot_chart`](super::chart).
+//! [`chart`](super::chart).
 
 use std::io::{self, Write};
 use std::path::Path;
