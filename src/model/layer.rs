@@ -62,6 +62,13 @@ impl Norm {
     }
 }
 
+/// The maps of an MLP, named as TransformerLens does.
+#[derive(Debug)]
+pub enum Mlp {
+    Plain { w_in: Linear, w_out: Linear },
+    Gated { w_gate: Linear, w_in: Linear, w_out: Linear },
+}
+
 /// Weights of one transformer layer. Norms that the family lacks are `None`.
 #[derive(Debug)]
 pub struct Layer {
@@ -74,16 +81,14 @@ pub struct Layer {
     pub attn_out: Linear,
     pub post_attn: Option<Norm>,
     pub ln2: Option<Norm>,
-    pub gate: Option<Linear>,
-    pub mlp_in: Linear,
-    pub mlp_out: Linear,
+    pub mlp: Mlp,
     pub post_mlp: Option<Norm>,
 }
 
 impl Layer {
     pub fn load(loader: &mut Loader, config: &Config, layer: usize) -> Result<Layer> {
         let names = loader.layout.names;
-        let Config { d_model, d_head, d_mlp, n_heads, n_kv_heads, biases, .. } = *config;
+        let Config { d_model, d_head, n_heads, n_kv_heads, biases, .. } = *config;
         let name = |loader: &Loader, role: &str| loader.in_layer(layer, role);
         let norm = |loader: &mut Loader, role: Option<&str>, width: usize| -> Result<Option<Norm>> {
             role.map(|role| Norm::load(loader, config, &loader.in_layer(layer, role), width)).transpose()
@@ -94,7 +99,7 @@ impl Layer {
             Some(QkNorm::Whole) => [n_heads * d_head, n_kv_heads * d_head],
             Some(QkNorm::Head) | None => [d_head; 2],
         };
-        let (gate, mlp_in) = loader.mlp_in(config, layer)?;
+        let mlp = loader.mlp(config, layer)?;
         Ok(Layer {
             ln1: norm(loader, names.ln1, d_model)?,
             q,
@@ -110,9 +115,7 @@ impl Layer {
             )?,
             post_attn: norm(loader, names.post_attn, d_model)?,
             ln2: norm(loader, names.ln2, d_model)?,
-            gate,
-            mlp_in,
-            mlp_out: loader.linear(&name(loader, names.mlp_out), d_mlp, d_model, biases.mlp)?,
+            mlp,
             post_mlp: norm(loader, names.post_mlp, d_model)?,
         })
     }

@@ -35,12 +35,13 @@ pub use error::{ModelError, Result};
 pub use files::open::{LoadOptions, load_config, parse_device, read_json};
 pub use files::{embedded, gguf, hub, inside};
 pub use hook::{At, Hook, NoHook};
-pub use point::{Axes, Point};
+pub use point::{Axes, Point, Stage};
 pub use text::{chat, tokenizer};
 pub use transformer::{Prepared, Transformer};
 
 use candle_core::Tensor;
 use chat::ChatTemplate;
+use layer::Mlp;
 use tokenizer::{Piece, Tokenizer};
 
 /// A loaded model. Immutable: runs borrow it and keep their own state.
@@ -126,9 +127,16 @@ impl Model {
             "attn.W_K" => per_head(&layer.k.weight.dense()?, n_kv_heads),
             "attn.W_V" => per_head(&layer.v.weight.dense()?, n_kv_heads),
             "attn.W_O" => Ok(layer.attn_out.weight.dense()?.reshape((n_heads, d_head, d_model))?),
-            "mlp.W_in" => layer.mlp_in.weight.dense(),
-            "mlp.W_out" => layer.mlp_out.weight.dense(),
-            "mlp.W_gate" => layer.gate.as_ref().ok_or_else(missing)?.weight.dense(),
+            "mlp.W_in" => match &layer.mlp {
+                Mlp::Plain { w_in, .. } | Mlp::Gated { w_in, .. } => w_in.weight.dense(),
+            },
+            "mlp.W_out" => match &layer.mlp {
+                Mlp::Plain { w_out, .. } | Mlp::Gated { w_out, .. } => w_out.weight.dense(),
+            },
+            "mlp.W_gate" => match &layer.mlp {
+                Mlp::Plain { .. } => Err(missing()),
+                Mlp::Gated { w_gate, .. } => w_gate.weight.dense(),
+            },
             _ => Err(missing()),
         }
     }

@@ -7,7 +7,7 @@ use super::config::{Config, Rotary};
 use super::error::{ModelError, Result};
 use super::files::assemble::{Layout, Loader, Target};
 use super::hook::{At, Hook};
-use super::layer::{Layer, Linear, Norm};
+use super::layer::{Layer, Linear, Mlp, Norm};
 use super::ops;
 use super::point::Point;
 use super::rope::RotaryTable;
@@ -133,25 +133,26 @@ impl Transformer {
         Ok((self.write(&read, &mut pass)?, read.own))
     }
 
-    /// One layer whose `resid_post` is wanted at `rows` only, `[rows]` of `u32`: all rows are read, the others
-    /// end there. The first hook sees what is read, up to the pattern, with all rows; the second what is written,
-    /// from `z` on, with the wanted ones.
+    /// One layer whose `resid_post` is wanted at `rows` only, `[rows]` of `u32`, if they are not all: all rows are read,
+    /// the others end there. The first hook sees what is read, up to the pattern, with all rows; the second what is
+    /// written, from `z` on, with the wanted ones. Keys and values are those of all rows.
     pub fn layer_at_rows(
         &self,
         layer: usize,
         x: Tensor,
         batch: &Prepared,
         past: &[Kv],
-        rows: &Tensor,
+        rows: Option<&Tensor>,
         [reads, writes]: [&mut dyn Hook; 2],
-    ) -> Result<Tensor> {
+    ) -> Result<(Tensor, Kv)> {
         reads.before_layer(layer)?;
-        let Read { resid_pre, normed, z, own } =
-            self.read(x, batch, past, &mut Pass { layer, hook: reads })?;
-        let wanted = |x: Tensor| x.index_select(rows, 0);
-        let normed = normed.map(wanted).transpose()?;
-        let read = Read { resid_pre: wanted(resid_pre)?, normed, z: wanted(z)?, own };
-        self.write(&read, &mut Pass { layer, hook: writes })
+        let mut read = self.read(x, batch, past, &mut Pass { layer, hook: reads })?;
+        if let Some(rows) = rows {
+            for x in [&mut read.resid_pre, &mut read.z].into_iter().chain(&mut read.normed) {
+                *x = x.index_select(rows, 0)?;
+            }
+        }
+        Ok((self.write(&read, &mut Pass { layer, hook: writes })?, read.own))
     }
 
     /// The half of a layer in which rows read each other.
@@ -242,18 +243,18 @@ impl Transformer {
             Some(norm) => pass.see(Point::Ln2, norm.forward(stream)?)?,
             None => normed.unwrap_or(stream).clone(),
         };
-        let neurons = match &weights.gate {
-            Some(gate) => {
-                let [gate, up] = Linear::forward_all([gate, &weights.mlp_in], &normed)?;
-                ops::gated(&pass.see(Point::MlpPre, gate)?, &up, self.config.activation)?
+        let (neurons, w_out) = match &weights.mlp {
+            Mlp::Plain { w_in, w_out } => {
+                let pre = pass.see(Point::MlpPre, w_in.forward(&normed)?)?;
+                (ops::activation(&pre, self.config.activation)?, w_out)
             }
-            None => {
-                let pre = pass.see(Point::MlpPre, weights.mlp_in.forward(&normed)?)?;
-                ops::activation(&pre, self.config.activation)?
+            Mlp::Gated { w_gate, w_in, w_out } => {
+                let [gate, up] = Linear::forward_all([w_gate, w_in], &normed)?;
+                (ops::gated(&pass.see(Point::MlpPre, gate)?, &up, self.config.activation)?, w_out)
             }
         };
         let neurons = pass.see(Point::MlpPost, neurons)?;
-        let out = pass.see(Point::MlpOutRaw, weights.mlp_out.forward(&neurons)?)?;
+        let out = pass.see(Point::MlpOutRaw, w_out.forward(&neurons)?)?;
         pass.see(Point::MlpOut, after(&weights.post_mlp, out)?)
     }
 

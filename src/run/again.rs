@@ -89,10 +89,5 @@ pub fn record(wanted: &Wanted, control: &Control) -> Result<BTreeSet<Point>> {
 
 /// The layers that a pass needs to reach `ats`.
 pub fn depth(ats: &[At], n_layers: usize) -> usize {
-    let depth = |at: &At| match at.point {
-        Point::Embed | Point::PosEmbed => 0,
-        Point::LnFinal | Point::Logits => n_layers,
-        _ => at.layer + 1,
-    };
-    ats.iter().map(depth).max().unwrap_or(0)
+    ats.iter().map(|at| at.depth(n_layers)).max().unwrap_or(0)
 }

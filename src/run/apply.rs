@@ -2,14 +2,15 @@
 
 use super::error::{Result, RunError};
 use super::patch::{Op, Write};
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A write on the rows of one segment.
 pub struct Placed<'a> {
-    pub write: &'a Write,
-    /// Which entry of the ledger it reports to.
-    pub entry: usize,
+    pub write: Cow<'a, Write>,
+    /// Whose it is, and which of its writes.
+    pub entry: (usize, usize),
     pub segment: usize,
     /// The packed row at which the segment starts.
     pub start: usize,
@@ -28,8 +29,13 @@ impl Placed<'_> {
     }
 }
 
-/// What a write did: ledger entry and `max |Δ|`, a scalar left on the device.
-pub type Change = (usize, Tensor);
+/// What a write did: whose it was and which, and `max |Δ|`, a scalar left on the device.
+pub type Change = ((usize, usize), Tensor);
+
+/// A scalar as float32.
+pub fn number(x: &Tensor) -> Result<f32> {
+    Ok(x.to_dtype(DType::F32)?.to_scalar::<f32>()?)
+}
 
 /// The larger of two changes, NaN if one is: a patch that brings NaN has not changed nothing.
 pub fn larger(a: f32, b: f32) -> f32 {
@@ -55,7 +61,7 @@ pub fn rows(x: &Tensor, placed: &[Placed]) -> Result<(Tensor, Vec<Change>)> {
         let mut piece = x.index_select(&index, 0)?;
         for p in &placed {
             let local: Vec<usize> = p.packed_rows().map(|r| touched.partition_point(|&t| t < r)).collect();
-            let (new, change) = write_rows(&piece, &local, p.write)?;
+            let (new, change) = write_rows(&piece, &local, &p.write)?;
             piece = new;
             changes.push((p.entry, change));
         }
@@ -128,7 +134,7 @@ pub fn scores(x: &Tensor, p: &Placed) -> Result<(Tensor, Change)> {
     let mut selection = p.write.selection.clone();
     selection.rows = p.own_rows().collect();
     let old = selection.pick(x)?;
-    let new = apply(&old, p.write, keys)?;
+    let new = apply(&old, &p.write, keys)?;
     // Hidden keys hold -inf, and stay hidden whatever is put there: they count as unchanged.
     let hidden = old.eq(f64::NEG_INFINITY)?;
     let change = hidden.where_cond(&old.zeros_like()?, &(&new - &old)?)?.abs()?.max_all()?;

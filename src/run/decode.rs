@@ -1,17 +1,15 @@
 //! The passes of a generation: one packed prefill of all prompts, then packed steps of one row a sequence.
 
-use super::apply::{Placed, larger};
 use super::control::Control;
-use super::error::{Result, RunError};
+use super::error::Result;
 use super::generate::{GenerateOptions, Sequence};
 use super::memory;
 use super::patch::{self, Patch, Write};
-use super::recorder::Recorder;
-use super::rows::own_rows;
 use super::select::Selection;
 use super::site::{Pos, Site};
-use crate::model::{At, Axes, Batch, Hook, Kv, Model, ModelError, Point, Segment};
-use candle_core::{DType, Tensor};
+use super::walk::{End, Past, Walk, Walker};
+use crate::model::{At, Axes, Kv, Model, ModelError, Stage};
+use candle_core::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sequences that grow together, and their keys and values.
@@ -24,18 +22,12 @@ pub(super) struct Wave<'a> {
 }
 
 /// What all prompts start with.
+#[derive(Default)]
 struct Prefix {
-    len: usize,
-    /// By layer, of which none are given where `len` is 0.
+    /// By layer; nothing where they share no token.
     kv: Vec<Vec<Kv>>,
     /// Watched activations, `[len, width]`.
     kept: BTreeMap<At, Tensor>,
-}
-
-/// A write that belongs to one segment of a pass.
-struct Job {
-    segment: usize,
-    write: Write,
 }
 
 impl<'a> Wave<'a> {
@@ -49,14 +41,13 @@ impl<'a> Wave<'a> {
         let config = model.config();
         let resolved = sequences
             .iter()
-            .map(|s| resolve(s.patches, |p| p.steps.in_prompt(), |p| p.resolve(config, s.prompt)));
+            .map(|s| patch::resolve(s.patches, |p| p.steps.in_prompt(), |p| p.resolve(config, s.prompt)));
         let writes: Vec<Vec<Write>> = resolved.collect::<Result<_>>()?;
         let mut wave = Wave { model, options, control, kv: vec![Vec::new(); config.n_layers] };
         // Scores reach from each query to all keys, and the last norm comes after the layers: a prefix has neither.
         let needs_all_rows = |site: &Site| {
-            let At { point, .. } = site.at;
-            matches!(point.axes(config), Axes::Scores { .. })
-                || matches!(point, Point::LnFinal | Point::Logits)
+            let point = site.at.point;
+            matches!(point.axes(config), Axes::Scores { .. }) || point.stage() == Stage::Ending
         };
         let all_rows = options.watch.iter().any(needs_all_rows);
         let shared = if all_rows { 0 } else { shared_prefix(sequences, &writes) };
@@ -69,35 +60,31 @@ impl<'a> Wave<'a> {
         let budget = memory::budget(control, &model.transformer.device);
         for range in memory::prefills(model, lens, shared, &looked_at, budget) {
             control.check()?;
-            logits.push(wave.prefill_some(&mut sequences[range.clone()], &writes[range], &prefix)?);
+            logits.push(wave.prefill_some(&mut sequences[range.clone()], &writes[range], shared, &prefix)?);
         }
-        for (s, writes) in sequences.iter().zip(&writes) {
-            if let Some(write) = writes.iter().find(|w| s.changes[w.index].1 == 0.0 && !w.allow_noop) {
-                let error = RunError::Noop { site: write.selection.site.clone() };
-                return Err(error.in_prompt(s.place.0, s.place.1));
-            }
+        for s in sequences.iter() {
+            s.ledger.refuse_unchanged().map_err(|error| error.in_prompt(s.place.0, s.place.1))?;
         }
         Ok((wave, Tensor::cat(&logits, 0)?))
     }
 
     /// The tokens that all prompts start with.
     fn run_prefix(&self, sequences: &[Sequence], shared: usize) -> Result<Prefix> {
-        let n_layers = self.model.config().n_layers;
         if shared == 0 {
-            return Ok(Prefix { len: 0, kv: vec![Vec::new(); n_layers], kept: BTreeMap::new() });
+            return Ok(Prefix::default());
         }
-        let transformer = &self.model.transformer;
         let ids = &sequences[0].prompt.ids()[..shared];
-        let prepared = transformer.prepare(Batch::prompts(&[shared]))?;
-        let mut hook = Recorder::new(self.control, self.watched());
-        let mut x = transformer.embed(ids, &prepared, &mut hook)?;
-        let mut prefix = Vec::with_capacity(n_layers);
-        for layer in 0..n_layers {
-            let kv;
-            (x, kv) = transformer.layer(layer, x, &prepared, &[], &mut hook)?;
-            prefix.push(vec![kv]);
-        }
-        Ok(Prefix { len: shared, kv: prefix, kept: hook.kept })
+        let walker = Walker { ids, first: 0, past: 0, entry: 0, tail: 0, writes: &[] };
+        let mut end = self.walk(&[walker], &[])?;
+        let kept = end.records()?.swap_remove(0);
+        Ok(Prefix { kv: end.kv.into_iter().map(|kv| vec![kv]).collect(), kept })
+    }
+
+    fn walk<'w>(&'w self, walkers: &[Walker<'w>], past: &'w [Vec<Kv>]) -> Result<End<'w>> {
+        let past = Past { resid: &[], kv: past };
+        let (model, control, depth) = (self.model, self.control, self.model.config().n_layers);
+        let keep = self.watched();
+        Walk { model, control, past, depth, keep, keep_kv: true }.run(walkers, |_| {})
     }
 
     fn watched(&self) -> BTreeSet<At> {
@@ -108,25 +95,25 @@ impl<'a> Wave<'a> {
         &mut self,
         sequences: &mut [Sequence],
         writes: &[Vec<Write>],
+        shared: usize,
         prefix: &Prefix,
     ) -> Result<Tensor> {
         let config = self.model.config();
-        let shared = prefix.len;
-        let segments =
-            sequences.iter().map(|s| Segment { len: s.prompt.len() - shared, past: 0, past_len: shared });
-        let batch = Batch::new(segments.collect());
-        let ids: Vec<u32> = sequences.iter().flat_map(|s| &s.prompt.ids()[shared..]).copied().collect();
-        let jobs = writes.iter().enumerate();
-        let jobs =
-            jobs.flat_map(|(segment, writes)| writes.iter().map(move |w| Job { segment, write: w.clone() }));
-        let jobs: Vec<Job> = jobs.collect();
-        let pass = self.pass(&ids, batch, &jobs, shared, &prefix.kv)?;
-        for (entry, change) in &pass.changes {
-            note(&mut sequences[jobs[*entry].segment], &jobs[*entry].write, *change);
+        let mut walkers = Vec::with_capacity(sequences.len());
+        for (s, writes) in sequences.iter().zip(writes) {
+            let ids = &s.prompt.ids()[shared..];
+            walkers.push(Walker { ids, first: shared, past: 0, entry: 0, tail: shared, writes });
         }
-        for (segment, s) in sequences.iter_mut().enumerate() {
-            let rows = pass.batch.rows_of(segment);
-            for (layer, kv) in pass.kv.iter().enumerate() {
+        let mut end = self.walk(&walkers, &prefix.kv)?;
+        let logits = last_logits(&mut end)?;
+        for ((segment, write), change) in end.changes()? {
+            sequences[segment].ledger.note(writes[segment][write].index, change);
+        }
+        let records = end.records()?;
+        let End { batch, kv, .. } = end;
+        for ((segment, s), own) in sequences.iter_mut().enumerate().zip(records) {
+            let rows = batch.rows_of(segment);
+            for (layer, kv) in kv.iter().enumerate() {
                 let room = |x: &Tensor, prefix: Option<&Tensor>| -> Result<Tensor> {
                     let rows = x.narrow(0, rows.start, rows.len())?;
                     let len = s.prompt.len() + self.options.max_new_tokens - 1;
@@ -137,134 +124,70 @@ impl<'a> Wave<'a> {
                     room.slice_set(&rows, 0, shared)?;
                     Ok(room)
                 };
-                let before = prefix.kv[layer].first();
+                let before = prefix.kv.get(layer).and_then(|kv| kv.first());
                 let (k, v) = (room(&kv.k, before.map(|b| &b.k))?, room(&kv.v, before.map(|b| &b.v))?);
                 self.kv[layer].push(Kv { k, v });
             }
             for site in &self.options.watch {
-                let own = pass.activation(site.at, segment)?;
+                let own = recorded(&own, site.at)?;
                 let whole = match prefix.kept.get(&site.at) {
-                    Some(start) => Tensor::cat(&[start, &own], 0)?,
-                    None => own,
+                    Some(start) => Tensor::cat(&[start, own], 0)?,
+                    None => own.clone(),
                 };
                 s.watched.push(Selection::new(site, config, s.prompt)?.read(&whole)?);
             }
         }
-        Ok(pass.logits)
+        Ok(logits)
     }
 
     /// Reads the last token of every growing sequence: the row of new token `step`. Returns the logits after it.
     pub fn step(&mut self, sequences: &mut [Sequence], growing: &[usize], step: usize) -> Result<Tensor> {
         let config = self.model.config();
         let seen = |s: &Sequence| s.prompt.len() + s.ids.len() - 1;
-        let mut jobs = Vec::new();
-        for (segment, &i) in growing.iter().enumerate() {
+        let mut writes = Vec::with_capacity(growing.len());
+        for &i in growing {
             let s = &sequences[i];
             let acts = |p: &Patch| p.steps.at_step(step);
-            let writes = resolve(s.patches, acts, |p| p.resolve_step(config, 0, seen(s) + 1))?;
-            jobs.extend(writes.into_iter().map(|write| Job { segment, write }));
+            writes.push(patch::resolve(s.patches, acts, |p| p.resolve_step(config, seen(s)))?);
         }
-        let segments = growing.iter().map(|&i| Segment { len: 1, past: i, past_len: seen(&sequences[i]) });
-        let batch = Batch::new(segments.collect());
-        let ids: Vec<u32> = growing.iter().filter_map(|&i| sequences[i].ids.last()).copied().collect();
-        let pass = self.pass(&ids, batch, &jobs, 0, &self.kv)?;
-        for (entry, change) in &pass.changes {
-            note(&mut sequences[growing[jobs[*entry].segment]], &jobs[*entry].write, *change);
+        let mut walkers = Vec::with_capacity(growing.len());
+        for (&i, writes) in growing.iter().zip(&writes) {
+            let (s, first) = (&sequences[i], seen(&sequences[i]));
+            let ids = &s.ids[s.ids.len() - 1..];
+            walkers.push(Walker { ids, first, past: i, entry: 0, tail: first, writes });
         }
-        for (segment, &i) in growing.iter().enumerate() {
-            for (all, new) in self.kv.iter().zip(&pass.kv) {
+        let mut end = self.walk(&walkers, &self.kv)?;
+        let logits = last_logits(&mut end)?;
+        let (changes, records) = (end.changes()?, end.records()?);
+        let new = end.kv;
+        for ((segment, write), change) in changes {
+            sequences[growing[segment]].ledger.note(writes[segment][write].index, change);
+        }
+        for ((segment, &i), own) in growing.iter().enumerate().zip(records) {
+            for (all, new) in self.kv.iter().zip(&new) {
                 let row = seen(&sequences[i]);
                 all[i].k.slice_set(&new.k.narrow(0, segment, 1)?, 0, row)?;
                 all[i].v.slice_set(&new.v.narrow(0, segment, 1)?, 0, row)?;
             }
             for (site, steps) in self.options.watch.iter().zip(&mut sequences[i].steps) {
-                let whole = pass.activation(site.at, segment)?;
                 let row = site.clone().at(Pos::Last);
-                steps.push(Selection::at_rows(&row, config, vec![0]).read(&whole)?);
+                steps.push(Selection::at_rows(&row, config, vec![0]).read(recorded(&own, site.at)?)?);
             }
         }
-        Ok(pass.logits)
-    }
-
-    /// One pass over all layers. `first` is the position of every segment's first row as writes count them.
-    fn pass(&self, ids: &[u32], batch: Batch, jobs: &[Job], first: usize, past: &[Vec<Kv>]) -> Result<Pass> {
-        let mut hook = Recorder::new(self.control, self.watched());
-        for (entry, Job { segment, write }) in jobs.iter().enumerate() {
-            let start = batch.rows_of(*segment).start;
-            hook.write(Placed { write, entry, segment: *segment, start, first });
-        }
-        let transformer = &self.model.transformer;
-        let prepared = transformer.prepare(batch)?;
-        let mut x = transformer.embed(ids, &prepared, &mut hook)?;
-        let mut kv = Vec::with_capacity(past.len());
-        for (layer, past) in past.iter().enumerate() {
-            let own;
-            (x, own) = transformer.layer(layer, x, &prepared, past, &mut hook)?;
-            kv.push(own);
-        }
-        let batch = prepared.batch;
-        let ends = (0..batch.segments().len()).map(|segment| batch.rows_of(segment).end as u32 - 1);
-        let ends = Tensor::from_iter(ends, x.device())?;
-        // Other rows' logits are built only if somebody looks at them.
-        let looked_at = |point| hook.wants(At { point, layer: 0 });
-        let logits = if looked_at(Point::LnFinal) || looked_at(Point::Logits) {
-            let normed = transformer.final_norm(&x, &mut hook)?;
-            transformer.unembed(&normed, &mut hook)?.index_select(&ends, 0)?
-        } else {
-            let normed = transformer.final_norm(&x.index_select(&ends, 0)?, &mut hook)?;
-            transformer.unembed(&normed, &mut hook)?
-        };
-        let number = |x: &Tensor| -> Result<f32> { Ok(x.to_dtype(DType::F32)?.to_scalar::<f32>()?) };
-        let changes = hook.changes.iter().map(|(entry, change)| Ok((*entry, number(change)?)));
-        let changes = changes.collect::<Result<_>>()?;
-        let Recorder { kept, kept_scores, .. } = hook;
-        Ok(Pass { batch, logits, kv, changes, kept, kept_scores })
+        Ok(logits)
     }
 }
 
-/// What one pass left.
-struct Pass {
-    batch: Batch,
-    /// Logits after each segment's last row.
-    logits: Tensor,
-    /// By layer, the rows' keys and values.
-    kv: Vec<Kv>,
-    changes: Vec<(usize, f32)>,
-    kept: BTreeMap<At, Tensor>,
-    kept_scores: BTreeMap<(At, usize), Tensor>,
+/// Logits after each segment's last row, `[segments, d_vocab]`.
+fn last_logits(end: &mut End) -> Result<Tensor> {
+    let segments = 0..end.batch.segments().len();
+    let ends: Vec<u32> = segments.map(|segment| end.batch.rows_of(segment).end as u32 - 1).collect();
+    end.logits(&ends, None)
 }
 
-impl Pass {
-    /// One segment's activation, `[rows, width]` or `[head, query, key]`.
-    fn activation(&self, at: At, segment: usize) -> Result<Tensor> {
-        if let Some(scores) = self.kept_scores.get(&(at, segment)) {
-            return Ok(scores.clone());
-        }
-        let rows = self.batch.rows_of(segment);
-        let missing = || ModelError::Tensor("a pass did not reach a watched site".into());
-        own_rows(self.kept.get(&at).ok_or_else(missing)?, &rows)
-    }
-}
-
-fn note(s: &mut Sequence, write: &Write, change: f32) {
-    let (fired, max) = &mut s.changes[write.index];
-    *fired += 1;
-    *max = larger(*max, change);
-}
-
-/// Resolves the patches that act now, in their canonical order; each write knows its patch's index.
-fn resolve(
-    patches: &[Patch],
-    acts: impl Fn(&Patch) -> bool,
-    resolve: impl Fn(&Patch) -> Result<Write>,
-) -> Result<Vec<Write>> {
-    let acting: Vec<usize> = (0..patches.len()).filter(|&i| acts(&patches[i])).collect();
-    let chosen: Vec<Patch> = acting.iter().map(|&i| patches[i].clone()).collect();
-    let mut writes = chosen.iter().map(&resolve).collect::<Result<Vec<_>>>()?;
-    for (write, &index) in writes.iter_mut().zip(&acting) {
-        write.index = index;
-    }
-    patch::order(&chosen, writes)
+/// A watched activation, `[rows, width]` or `[head, query, key]`.
+fn recorded(record: &BTreeMap<At, Tensor>, at: At) -> Result<&Tensor> {
+    Ok(record.get(&at).ok_or_else(|| ModelError::Tensor("a pass did not reach a watched site".into()))?)
 }
 
 /// How many tokens all prompts start with, short of any patch and of the last token of each.

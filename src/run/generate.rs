@@ -7,12 +7,13 @@ use super::choose::{self, Sampler};
 use super::control::Control;
 use super::decode::Wave;
 use super::error::{Result, RunError};
+use super::ledger::{Ledger, LedgerEntry};
 use super::memory;
 use super::patch::Patch;
 use super::select::Selection;
 use super::site::{Pos, Site};
 use super::tokens::Tokens;
-use super::trace::LedgerEntry;
+
 use crate::model::{Config, Model, ModelError};
 use candle_core::Tensor;
 use std::collections::HashMap;
@@ -101,8 +102,7 @@ pub(super) struct Sequence<'a> {
     pub watched: Vec<Tensor>,
     /// By watched site, then step.
     pub steps: Vec<Vec<Tensor>>,
-    /// By patch: how often it fired, and `max |Δ|`.
-    pub changes: Vec<(usize, f32)>,
+    pub ledger: Ledger,
 }
 
 /// Generates after every prompt, `n` times each, in order. Every result is what its prompt would get alone.
@@ -136,7 +136,7 @@ pub fn generate(
                 finish: None,
                 watched: Vec::new(),
                 steps: vec![Vec::new(); options.watch.len()],
-                changes: vec![(0, 0.0); patches.len()],
+                ledger: Ledger::new(patches),
             });
         }
     }
@@ -283,25 +283,11 @@ fn check_prompt(
 }
 
 fn finish(model: &Model, s: Sequence, options: &GenerateOptions) -> Result<Generation> {
-    for (patch, &(fired, max_change)) in s.patches.iter().zip(&s.changes) {
-        let site = || patch.site.to_string();
-        match (fired, max_change) {
-            _ if patch.allow_noop => {}
-            (0, _) => return Err(RunError::NeverFired { site: site() }.in_prompt(s.place.0, s.place.1)),
-            (_, 0.0) => return Err(RunError::Noop { site: site() }.in_prompt(s.place.0, s.place.1)),
-            _ => {}
-        }
-    }
+    s.ledger.refuse_idle().map_err(|error| error.in_prompt(s.place.0, s.place.1))?;
     let text = match model.tokenizer() {
         Ok(tokenizer) => tokenizer.decode_skip_special(&s.ids),
         Err(_) => model.texts(&s.ids).concat(),
     };
-    let ledger = s.patches.iter().zip(&s.changes);
-    let ledger = ledger.map(|(patch, &(fired, max_change))| LedgerEntry {
-        patch: patch.site.to_string(),
-        fired,
-        max_change,
-    });
     Ok(Generation {
         text,
         tokens: Tokens::new(s.ids.clone(), model.pieces(&s.ids)),
@@ -309,7 +295,7 @@ fn finish(model: &Model, s: Sequence, options: &GenerateOptions) -> Result<Gener
         finish: s.finish.unwrap_or(Finish::Length),
         watched: options.watch.iter().cloned().zip(s.watched).collect(),
         watched_steps: options.watch.iter().cloned().zip(s.steps).collect(),
-        ledger: ledger.collect(),
+        ledger: s.ledger.into_entries(),
         ids: s.ids,
     })
 }

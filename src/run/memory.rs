@@ -7,7 +7,7 @@ use super::select::Cols;
 use super::tokens::Tokens;
 use crate::memory;
 use crate::model::family::MlpKind;
-use crate::model::{At, Axes, Config, Model, Point, ops};
+use crate::model::{At, Axes, Config, Model, Point, Stage, ops};
 use candle_core::{DType, Device};
 use std::ops::Range;
 
@@ -242,7 +242,6 @@ impl Sizes<'_> {
 
     /// Numbers a row at the moment of a patch: besides the activation, the copy with the new rows and the result.
     fn patch(&self, point: Point, whole: bool) -> usize {
-        let Config { d_model, d_mlp, .. } = *self.config;
         let width = match point.axes(self.config) {
             Axes::Row { width } => width,
             Axes::Heads { heads, width } => heads * width,
@@ -250,12 +249,12 @@ impl Sizes<'_> {
         };
         // A part of the columns is cut out and put back.
         let copies = if whole { 4 } else { 6 };
-        match point {
+        match point.stage() {
             // After the last layer only the tails' rows are left: see `bytes`.
-            Point::LnFinal | Point::Logits => 0,
-            Point::MlpPre | Point::MlpPost => self.stream() + d_mlp + copies * width,
-            Point::Result => self.stream() + 2 * d_model + (copies + 1) * width,
-            _ => self.stream() + copies * width,
+            Stage::Ending => 0,
+            Stage::Embedding | Stage::Reading | Stage::Writing | Stage::Leaving => {
+                self.stream() + point.beside(self.config) + copies * width
+            }
         }
     }
 

@@ -1,15 +1,17 @@
-//! What a run is.
+//! What a run is, in the order in which to read it.
 //!
-//! Read in this order:
-//! - what a run is asked: [`tokens`] is the prompt; [`site`], [`names`] and [`select`] say where to stand, [`patch`] and
-//!   [`apply`] what to change there, [`metric`] how to judge it;
-//! - one run: [`trace`] and what it records ([`recorder`], `pass`; `again`: what was not recorded at first,
-//!   `logits`: those that somebody reads, `rows`: and nothing beside them);
-//! - many runs as one walk down the layers: [`plan`], [`sweep`]; [`explain`](mod@explain) says what that takes, by its
-//!   [`cost`] and the [`memory`] that bounds it;
-//! - on beyond the prompt: [`generate`](mod@generate), by the passes of `decode`, where `choose` takes the next token.
+//! What is asked: [`tokens`] is the prompt, [`site`] a place in it ([`names`]: its spellings, [`select`]: its rows and
+//! columns), [`patch`] what to change there, [`metric`] how to judge it.
 //!
-//! [`control`] stops and watches all of it, [`error`] is why it is refused, [`check`](mod@check) tries it on a model.
+//! How it is computed: [`walk`](mod@walk) is the one loop over layers; [`recorder`] is its hook, which carries out
+//! patches ([`apply`]) and keeps activations ([`rows`]: theirs alone); [`ledger`] is what patches did.
+//!
+//! Who walks: [`trace`](mod@trace) ([`pass`]: prompts packed, [`logits`]: those that somebody reads, [`again`]: what was
+//! not recorded at first); [`sweep`](mod@sweep) of a [`plan`](mod@plan) ([`explain`](mod@explain) and [`cost`] say what
+//! that takes); [`generate`](mod@generate) ([`decode`]: its passes, [`choose`]: its tokens).
+//!
+//! Around all of it: [`control`] stops and watches, [`memory`] bounds, [`error`] says what was wrong, and
+//! [`check`](mod@check) tries it all on a model.
 
 mod again;
 pub mod apply;
@@ -21,6 +23,7 @@ mod decode;
 pub mod error;
 pub mod explain;
 pub mod generate;
+pub mod ledger;
 mod logits;
 pub mod memory;
 pub mod metric;
@@ -35,12 +38,14 @@ pub mod site;
 pub mod sweep;
 pub mod tokens;
 pub mod trace;
+mod walk;
 
 pub use control::Control;
 pub use error::{Result, RunError};
 pub use explain::{Explanation, explain};
+pub use ledger::LedgerEntry;
 pub use metric::Metric;
 pub use patch::{Edit, Patch, Steps, Value};
 pub use site::{Heads, Pos, Site};
 pub use tokens::Tokens;
-pub use trace::{LedgerEntry, Trace, trace};
+pub use trace::{Trace, trace};

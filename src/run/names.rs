@@ -5,28 +5,6 @@ use super::site::{Heads, Site};
 use crate::model::family::{Choice, FAMILIES, Family, MlpNames, Names, QkvNames};
 use crate::model::{At, Config, Point};
 
-/// TransformerLens names; `{}` is the layer.
-const HOOKS: &[(&str, Point)] = &[
-    ("hook_embed", Point::Embed),
-    ("hook_pos_embed", Point::PosEmbed),
-    ("blocks.{}.hook_resid_pre", Point::ResidPre),
-    ("blocks.{}.hook_resid_mid", Point::ResidMid),
-    ("blocks.{}.hook_resid_post", Point::ResidPost),
-    ("blocks.{}.attn.hook_q", Point::Q),
-    ("blocks.{}.attn.hook_k", Point::K),
-    ("blocks.{}.attn.hook_v", Point::V),
-    ("blocks.{}.attn.hook_rot_q", Point::RotQ),
-    ("blocks.{}.attn.hook_rot_k", Point::RotK),
-    ("blocks.{}.attn.hook_attn_scores", Point::AttnScores),
-    ("blocks.{}.attn.hook_pattern", Point::Pattern),
-    ("blocks.{}.attn.hook_z", Point::Z),
-    ("blocks.{}.attn.hook_result", Point::Result),
-    ("blocks.{}.hook_attn_out", Point::AttnOut),
-    ("blocks.{}.mlp.hook_pre", Point::MlpPre),
-    ("blocks.{}.mlp.hook_post", Point::MlpPost),
-    ("blocks.{}.hook_mlp_out", Point::MlpOut),
-];
-
 /// Module paths of a family's Hugging Face models, as nnsight writes them; `{}` is the layer.
 fn paths(family: &Family) -> Vec<(String, Point)> {
     let Names { roots, layer, .. } = family.names;
@@ -131,7 +109,7 @@ pub fn parse(text: &str) -> Result<Site> {
     if text.contains('*') || text == ALL {
         return Err(RunError::ManySites { text: text.into() });
     }
-    let hook = HOOKS.iter().find_map(|&(hook, point)| Some((point, matches(hook, text)?)));
+    let hook = Point::ALL.iter().find_map(|&point| Some((point, matches(point.hook()?, text)?)));
     if let Some((point, layer)) = hook {
         return Ok(Site::new(point, layer));
     }
@@ -190,7 +168,7 @@ fn nearest(text: &str) -> Option<String> {
     }
     let is_layer = |part: &&str| *part == "*" || part.parse::<usize>().is_ok();
     let layer = text.split('.').find(is_layer).unwrap_or("0");
-    let hooks = HOOKS.iter().map(|(hook, _)| hook.to_string());
+    let hooks = Point::ALL.iter().filter_map(|point| point.hook()).map(String::from);
     let patterns = hooks.chain(FAMILIES.iter().flat_map(|family| paths(family)).map(|(path, _)| path));
     let spellings: Vec<_> = patterns.map(|pattern| pattern.replace("{}", layer)).collect();
     crate::nearest::nearest(text, spellings.iter().map(String::as_str)).map(String::from)
@@ -199,38 +177,9 @@ fn nearest(text: &str) -> Option<String> {
 /// Other spellings of a site on this architecture.
 pub fn aliases(at: At, config: &Config) -> Vec<String> {
     let fill = |pattern: &str| pattern.replace("{}", &at.layer.to_string());
-    let hooks = HOOKS.iter().filter(|(_, point)| *point == at.point).map(|(p, _)| fill(p));
+    let hooks = at.point.hook().map(fill).into_iter();
     let paths = paths(config.family).into_iter().filter(|(_, point)| *point == at.point);
     hooks.chain(paths.map(|(path, _)| fill(&path))).collect()
-}
-
-pub fn meaning(point: Point) -> &'static str {
-    match point {
-        Point::Embed => "token embeddings as they enter the residual stream",
-        Point::PosEmbed => "learned position embeddings",
-        Point::ResidPre => "the residual stream entering the layer",
-        Point::Ln1 => "the first norm's output, gain included: what attention reads",
-        Point::Q => "queries as projected, before any norm of theirs and rotary",
-        Point::K => "keys as projected, before any norm of theirs and rotary",
-        Point::V => "values",
-        Point::RotQ => "queries as attention uses them",
-        Point::RotK => "keys as attention uses them",
-        Point::AttnScores => "scores before the softmax, scaled and soft-capped, -inf where a key is hidden",
-        Point::Pattern => "attention probabilities",
-        Point::Z => "mixed values a head, before W_O",
-        Point::Result => "what each head adds to the attention module's output, without b_O",
-        Point::AttnOutRaw => "the attention module's output, before any post-norm",
-        Point::AttnOut => "what attention adds to the residual stream",
-        Point::ResidMid => "the residual stream between attention and MLP",
-        Point::Ln2 => "the second norm's output, gain included: what the MLP reads",
-        Point::MlpPre => "neurons before the activation function",
-        Point::MlpPost => "neurons: what W_out reads",
-        Point::MlpOutRaw => "the MLP module's output, before any post-norm",
-        Point::MlpOut => "what the MLP adds to the residual stream",
-        Point::ResidPost => "the residual stream leaving the layer, before any final norm",
-        Point::LnFinal => "the final norm's output",
-        Point::Logits => "next-token logits",
-    }
 }
 
 #[cfg(test)]

@@ -178,10 +178,10 @@ impl Patch {
         self.write(self.check(config, tokens)?, tokens.len())
     }
 
-    /// Resolves the patch for one new token, whose row is `row` of its segment.
-    pub fn resolve_step(&self, config: &Config, row: usize, keys: usize) -> Result<Write> {
-        let mut selection = Selection::at_rows(&self.site, config, vec![row]);
-        selection.site = self.site.to_string();
+    /// Resolves the patch for one new token, at this position.
+    pub fn resolve_step(&self, config: &Config, position: usize) -> Result<Write> {
+        let selection = Selection::at_rows(&self.site, config, vec![position]);
+        let keys = position + 1;
         self.check_values(&selection, keys)?;
         self.write(selection, keys)
     }
@@ -267,9 +267,22 @@ pub fn check_overlaps<'a>(
     Ok(())
 }
 
-/// Refuses patches whose order would matter, and sorts the others.
-pub fn order(patches: &[Patch], writes: Vec<Write>) -> Result<Vec<Write>> {
-    check_overlaps(patches, writes.iter().map(|write| &write.selection))?;
+/// Resolves those patches of a run that act now, in their canonical order.
+///
+/// # Errors
+/// Patches whose order would matter.
+pub fn resolve(
+    patches: &[Patch],
+    acts: impl Fn(&Patch) -> bool,
+    resolve: impl Fn(&Patch) -> Result<Write>,
+) -> Result<Vec<Write>> {
+    let acting: Vec<usize> = (0..patches.len()).filter(|&i| acts(&patches[i])).collect();
+    let chosen: Vec<Patch> = acting.iter().map(|&i| patches[i].clone()).collect();
+    let mut writes = chosen.iter().map(resolve).collect::<Result<Vec<_>>>()?;
+    for (write, &index) in writes.iter_mut().zip(&acting) {
+        write.index = index;
+    }
+    check_overlaps(&chosen, writes.iter().map(|write| &write.selection))?;
     sorted(writes)
 }
 

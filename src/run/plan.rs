@@ -6,7 +6,7 @@ use super::error::{Result, RunError};
 use super::patch::{self, Edit, Patch, Steps, Value, Write};
 use super::select::{Cols, Selection};
 use super::tokens::Tokens;
-use crate::model::{At, Config, Model, ModelError, Point};
+use crate::model::{At, Config, Model, ModelError, Point, Stage};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -155,11 +155,10 @@ fn check(config: &Config, prompt: &Tokens, patches: &[Patch]) -> Result<Vec<Sele
 
 /// `resid_post.l` is `resid_pre.l+1`, so that equal cells look equal.
 fn canonical(at: At, config: &Config) -> At {
-    match at.point {
-        Point::ResidPost if at.layer + 1 < config.n_layers => {
-            At { point: Point::ResidPre, layer: at.layer + 1 }
-        }
-        _ => at,
+    let next = at.layer + 1;
+    match at.point == Point::ResidPost && next < config.n_layers {
+        true => At { point: Point::ResidPre, layer: next },
+        false => at,
     }
 }
 
@@ -191,12 +190,12 @@ fn reaches(selection: &Selection, config: &Config, reads: &Range<usize>) -> bool
     if selection.rows.iter().all(|row| *row >= reads.end) {
         return false;
     }
-    match point {
-        Point::Embed | Point::PosEmbed => true,
-        Point::LnFinal | Point::Logits => false,
-        // Other positions read these in the same layer.
-        Point::ResidPre | Point::Ln1 | Point::K | Point::V | Point::RotK => true,
-        _ => layer + 1 < config.n_layers,
+    match point.stage() {
+        Stage::Embedding => true,
+        Stage::Reading | Stage::Writing | Stage::Leaving => {
+            point.read_by_others() || layer + 1 < config.n_layers
+        }
+        Stage::Ending => false,
     }
 }
 
@@ -209,7 +208,7 @@ fn place(
     reads: &Range<usize>,
     shortcuts: bool,
 ) -> Work {
-    let entry = acts.iter().map(|act| entry(act.selection.at, config)).min();
+    let entry = acts.iter().map(|act| act.selection.at.entry(config.n_layers)).min();
     let entry = entry.filter(|_| shortcuts).unwrap_or(0);
     let rows = |act: &Act| act.selection.rows.iter().copied().min();
     let first = acts.iter().filter_map(rows).min().filter(|_| shortcuts).unwrap_or(0).min(reads.start);
@@ -232,17 +231,7 @@ fn place(
 
 /// Does a patch there act on tails: where rows meet no more before the metric reads the last one?
 pub fn acts_on_tail(at: At, config: &Config) -> bool {
-    matches!(at.point, Point::LnFinal | Point::Logits)
-        || (at.layer + 1 == config.n_layers && at.point.row_by_row())
-}
-
-fn entry(at: At, config: &Config) -> usize {
-    match at.point {
-        Point::Embed | Point::PosEmbed => 0,
-        Point::LnFinal | Point::Logits => config.n_layers,
-        Point::ResidPost => at.layer + 1,
-        _ => at.layer,
-    }
+    at.point.stage() == Stage::Ending || (at.layer + 1 == config.n_layers && at.point.row_by_row())
 }
 
 /// What makes two patches the same change.

@@ -31,6 +31,11 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// Forgets the writes, whose rows may lie elsewhere from now on.
+    pub fn clear_writes(&mut self) {
+        self.writes.clear();
+    }
+
     /// Adds a write; writes of one place are applied in the order in which they were added.
     pub fn write(&mut self, placed: Placed<'a>) {
         self.writes.entry(placed.write.selection.at).or_default().push(placed);

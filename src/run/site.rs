@@ -133,12 +133,12 @@ impl Site {
                 return Err(RunError::HeadTwice { head });
             }
         }
-        match (self.neuron, axes, point) {
+        match (self.neuron, axes, point.has_neurons()) {
             (None, ..) => Ok(()),
-            (Some(neuron), Axes::Row { width }, Point::MlpPre | Point::MlpPost) if neuron >= width => {
+            (Some(neuron), Axes::Row { width }, true) if neuron >= width => {
                 Err(RunError::NeuronRange { site, neuron, width })
             }
-            (Some(_), _, Point::MlpPre | Point::MlpPost) => Ok(()),
+            (Some(_), _, true) => Ok(()),
             _ => Err(RunError::NoNeurons { site }),
         }
     }
@@ -155,7 +155,7 @@ impl Site {
         let shape = self.at.point.axes(config);
         let aliases = super::names::aliases(self.at, config);
         let also = if aliases.is_empty() { String::new() } else { format!("\nalso: {}", aliases.join(", ")) };
-        Ok(format!("{self}: {shape}\n{}{also}", super::names::meaning(self.at.point)))
+        Ok(format!("{self}: {shape}\n{}{also}", self.at.point.meaning()))
     }
 }
 

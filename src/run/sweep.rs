@@ -2,19 +2,21 @@
 //! rows from the patched position on; earlier positions are read from the base run's keys and values.
 
 use super::again;
-use super::apply::{Change, Placed, larger};
+use super::apply::larger;
 use super::control::Control;
 use super::error::Result;
+use super::ledger::changed_nothing;
+use super::logits::numbers;
 use super::memory;
 use super::metric::{Metric, Resolved};
 use super::patch::{Patch, Write};
-use super::plan::{Fate, Plan, Work, acts_on_tail, plan};
-use super::recorder::Recorder;
+use super::plan::{Fate, Plan, Work, plan};
 use super::tokens::Tokens;
-use crate::model::{At, Batch, Config, Hook, Kv, Model, Point, Prepared, Segment};
-use candle_core::{DType, Device, Tensor};
+use super::walk::{Past, Walk, Walker};
+use crate::model::{At, Kv, Model, Point};
+use candle_core::Tensor;
 use std::cell::Cell as Counter;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a sweep found.
@@ -34,7 +36,13 @@ impl Sweep {
     /// the metric cannot see.
     pub fn unchanged(&self) -> impl Iterator<Item = bool> {
         let cells = self.fates.iter().zip(&self.max_change);
-        cells.map(|(fate, change)| *change == 0.0 && *fate != Fate::Unreachable)
+        cells.map(|(fate, change)| changed_nothing(*change, false) && *fate != Fate::Unreachable)
+    }
+
+    /// How many of its `cells` are unchanged though their patches must change something.
+    pub fn idle(&self, cells: &[Vec<Patch>]) -> usize {
+        let allowed = |patches: &[Patch]| patches.iter().all(|patch| patch.allow_noop);
+        self.unchanged().zip(cells).filter(|(unchanged, patches)| *unchanged && !allowed(patches)).count()
     }
 }
 
@@ -67,14 +75,11 @@ pub fn sweep(
     let plan = plan(model, prompt, cells, &metric.rows(), options.shortcuts)?;
     let chunks = chunks(model, prompt, &plan, &metric, control);
     again::record(&plan.donors(cells), control)?;
-    let base = Base::run(model, prompt, control)?;
-    let base_value = base.metric(model, &metric)?;
+    let base = Base::run(model, prompt, &metric, control)?;
     let Plan { work, fates } = &plan;
     let total: usize = plan.rows(prompt.len(), model.config().n_layers).iter().sum();
     let progress = Progress { control, cells: work.len(), rows: Counter::new(0), total };
-    let walk = Walk { model, prompt, metric: &metric, base: &base, progress };
-    let mut values = vec![0.0; work.len()];
-    let mut changes = vec![0f32; work.len()];
+    let mut found = vec![(0.0, 0f32); work.len()];
     for chunk in chunks {
         let cell = |&index: &usize| {
             Ok(Cell { index, work: &work[index], writes: work[index].writes(cells, prompt.len())? })
@@ -82,17 +87,16 @@ pub fn sweep(
         let mut chunk = chunk.cells.iter().map(cell).collect::<Result<Vec<_>>>()?;
         // Equal shapes become neighbours and one batched product.
         chunk.sort_by_key(|cell| (cell.work.first, cell.work.entry, cell.index));
-        for (cell, (value, change)) in chunk.iter().zip(walk.run(&chunk)?) {
-            values[cell.index] = value;
-            changes[cell.index] = change;
+        for (cell, value) in chunk.iter().zip(run(model, prompt, &chunk, &base, &metric, &progress)?) {
+            found[cell.index] = value;
         }
     }
     let by_fate = |fate: &Fate| match *fate {
-        Fate::Computed(work) | Fate::Merged(work) => (values[work], changes[work]),
-        Fate::EqualsBase | Fate::Unreachable => (base_value, 0.0),
+        Fate::Computed(work) | Fate::Merged(work) => found[work],
+        Fate::EqualsBase | Fate::Unreachable => (base.metric, 0.0),
     };
     let (values, max_change) = fates.iter().map(by_fate).unzip();
-    Ok(Sweep { values, base: base_value, fates: plan.fates, max_change })
+    Ok(Sweep { values, base: base.metric, fates: plan.fates, max_change })
 }
 
 /// The plan's cells, split to fit the memory budget.
@@ -108,38 +112,28 @@ pub fn chunks(
     memory::chunks(model, prompt.len(), columns, &plan.work, budget)
 }
 
-/// The unpatched run: every layer's residual stream, keys and values.
+/// The unpatched run.
 struct Base {
     /// `resid_pre` of every layer and, last, the final `resid_post`; `[pos, d_model]` each.
     resid: Vec<Tensor>,
-    kv: Vec<Kv>,
+    /// By layer, of this one run.
+    kv: Vec<Vec<Kv>>,
+    metric: f64,
 }
 
 impl Base {
-    fn run(model: &Model, prompt: &Tokens, control: &Control) -> Result<Base> {
-        let transformer = &model.transformer;
-        let prepared = transformer.prepare(Batch::prompts(&[prompt.len()]))?;
-        let mut hook = Recorder::new(control, BTreeSet::new());
-        let mut resid = vec![transformer.embed(prompt.ids(), &prepared, &mut hook)?];
-        let mut kv = Vec::new();
-        for layer in 0..model.config().n_layers {
-            let (x, own) = transformer.layer(layer, resid[layer].clone(), &prepared, &[], &mut hook)?;
-            resid.push(x);
-            kv.push(own);
-        }
-        Ok(Base { resid, kv })
-    }
-
-    fn metric(&self, model: &Model, metric: &Resolved) -> Result<f64> {
-        let rows = metric.rows();
-        let x = self.resid[self.kv.len()].narrow(0, rows.start, rows.len())?;
-        let mut hook = crate::model::NoHook;
-        let normed = model.transformer.final_norm(&x, &mut hook)?;
-        let logits = match metric.columns() {
-            Some(ids) => model.transformer.unembed_columns(&normed, &ids)?,
-            None => model.transformer.unembed(&normed, &mut hook)?,
-        };
-        metric.eval(&logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?)
+    fn run(model: &Model, prompt: &Tokens, metric: &Resolved, control: &Control) -> Result<Base> {
+        let depth = model.config().n_layers;
+        let walker = Walker { ids: prompt.ids(), first: 0, past: 0, entry: 0, tail: 0, writes: &[] };
+        let keep = (0..depth).map(|layer| At { point: Point::ResidPre, layer }).collect();
+        let walk = Walk { model, control, past: Past::default(), depth, keep, keep_kv: true };
+        let mut end = walk.run(&[walker], |_| {})?;
+        let logits = end
+            .logits(&metric.rows().map(|row| row as u32).collect::<Vec<_>>(), metric.columns().as_deref())?;
+        let records = end.records()?.swap_remove(0);
+        let resid = records.into_values().chain([end.x]).collect();
+        let kv = end.kv.into_iter().map(|kv| vec![kv]).collect();
+        Ok(Base { resid, kv, metric: metric.eval(&numbers(&logits)?)? })
     }
 }
 
@@ -167,257 +161,41 @@ impl Progress<'_> {
     }
 }
 
-struct Walk<'a> {
-    model: &'a Arc<Model>,
-    prompt: &'a Tokens,
-    metric: &'a Resolved,
-    base: &'a Base,
-    progress: Progress<'a>,
-}
-
-impl Walk<'_> {
-    /// Computes the cells: value and `max |Δ|` of each.
-    fn run(&self, cells: &[Cell]) -> Result<Vec<(f64, f32)>> {
-        let transformer = &self.model.transformer;
-        let last = self.model.config().n_layers - 1;
-        let mut changes = vec![Vec::new(); cells.len()];
-        // Indices into `cells` of those that have entered.
-        let mut active: Vec<usize> = Vec::new();
-        let mut x: Option<Tensor> = None;
-        let mut shape: Option<Prepared> = None;
-        for layer in 0..=last {
-            let now: Vec<usize> = (0..cells.len()).filter(|&i| cells[i].work.entry <= layer).collect();
-            if now.is_empty() {
-                continue;
-            }
-            let prepared = match shape {
-                Some(prepared) if active.len() == now.len() => prepared,
-                _ => transformer.prepare(self.batch(cells, &now))?,
-            };
-            let mut hook = Recorder::new(self.progress.control, BTreeSet::new());
-            self.place(&mut hook, cells, &now, &prepared.batch, |at| match at.point.in_layer() {
-                true => at.layer == layer,
-                false => layer == 0 && matches!(at.point, Point::Embed | Point::PosEmbed),
-            });
-            let entered = if layer == 0 {
-                let ids: Vec<u32> =
-                    now.iter().flat_map(|&i| &self.prompt.ids()[cells[i].work.first..]).copied().collect();
-                transformer.embed(&ids, &prepared, &mut hook)?
-            } else {
-                self.enter(x, &self.base.resid[layer], cells, &active, &now)?
-            };
-            let past = std::slice::from_ref(&self.base.kv[layer]);
-            x = Some(if layer < last {
-                transformer.layer(layer, entered, &prepared, past, &mut hook)?.0
-            } else {
-                // From here on only the tails are wanted.
-                let rows = tail_rows(cells, &now, self.prompt.len(), entered.device())?;
-                let tails = self.tails(cells, &now)?;
-                let mut writes = self.tail_hook(cells, &now, &tails, |at| at.point.in_layer());
-                let hooks: [&mut dyn Hook; 2] = [&mut hook, &mut writes];
-                let x = transformer.layer_at_rows(layer, entered, &prepared, past, &rows, hooks)?;
-                note(&mut changes, writes.changes);
-                x
-            });
-            note(&mut changes, hook.changes);
-            self.progress.passed(prepared.batch.rows());
-            shape = Some(prepared);
-            active = now;
-        }
-        // Those that enter only after the last layer.
-        let late: Vec<usize> = (0..cells.len()).filter(|&i| cells[i].work.entry > last).collect();
-        let values = self.read_out(x.filter(|_| !active.is_empty()), cells, &active, &late, &mut changes)?;
-        let value = |(value, changes): (f64, &Vec<Tensor>)| Ok((value, largest(changes)?));
-        values.into_iter().zip(&changes).map(value).collect()
+/// Computes cells: value and `max |Δ|` of each, in their order.
+fn run(
+    model: &Model,
+    prompt: &Tokens,
+    cells: &[Cell],
+    base: &Base,
+    metric: &Resolved,
+    progress: &Progress,
+) -> Result<Vec<(f64, f32)>> {
+    let mut walkers = Vec::with_capacity(cells.len());
+    for Cell { work, writes, .. } in cells {
+        let Work { first, entry, tail, .. } = **work;
+        walkers.push(Walker { ids: &prompt.ids()[first..], first, past: 0, entry, tail, writes });
     }
-
-    /// Registers the writes that belong to a step before tails.
-    fn place<'c>(
-        &self,
-        hook: &mut Recorder<'c>,
-        cells: &'c [Cell],
-        now: &[usize],
-        batch: &Batch,
-        here: impl Fn(At) -> bool,
-    ) {
-        let config = self.model.config();
-        for (segment, &i) in now.iter().enumerate() {
-            let start = batch.rows_of(segment).start;
-            for write in &cells[i].writes {
-                let at = write.selection.at;
-                if here(at) && !acts_on_tail(at, config) {
-                    hook.write(Placed { write, entry: i, segment, start, first: cells[i].work.first });
-                }
-            }
-        }
+    let walk = Walk {
+        model,
+        control: progress.control,
+        past: Past { resid: &base.resid, kv: &base.kv },
+        depth: model.config().n_layers,
+        keep: BTreeSet::new(),
+        keep_kv: false,
+    };
+    let mut end = walk.run(&walkers, |rows| progress.passed(rows))?;
+    progress.control.check()?;
+    // Of each cell the rows that the metric reads, counted from the end of its tail.
+    let [from, to] = [metric.rows().start, metric.rows().end].map(|row| prompt.len() - row);
+    let ends = (0..cells.len()).map(|segment| end.batch.rows_of(segment).end);
+    let read: Vec<u32> = ends.flat_map(|end| (end - from) as u32..(end - to) as u32).collect();
+    let logits = numbers(&end.logits(&read, metric.columns().as_deref())?)?;
+    let mut found = vec![(0.0, 0f32); cells.len()];
+    for (&cell, logits) in end.order.iter().zip(logits.chunks(logits.len() / cells.len())) {
+        found[cell].0 = metric.eval(logits)?;
     }
-
-    /// What each of these cells still changes on its tail.
-    fn tails(&self, cells: &[Cell], of: &[usize]) -> Result<Vec<Vec<Write>>> {
-        let (config, len) = (self.model.config(), self.prompt.len());
-        of.iter().map(|&i| cells[i].tail(len, config)).collect()
+    for ((cell, _), change) in end.changes()? {
+        found[cell].1 = larger(found[cell].1, change);
     }
-
-    /// A hook for the packed tails of these cells.
-    fn tail_hook<'t>(
-        &self,
-        cells: &[Cell],
-        of: &[usize],
-        tails: &'t [Vec<Write>],
-        here: impl Fn(At) -> bool,
-    ) -> Recorder<'t>
-    where
-        Self: 't,
-    {
-        let mut hook = Recorder::new(self.progress.control, BTreeSet::new());
-        let batch = tail_batch(cells, of, self.prompt.len());
-        for (segment, (tail, &entry)) in tails.iter().zip(of).enumerate() {
-            let start = batch.rows_of(segment).start;
-            for write in tail.iter().filter(|write| here(write.selection.at)) {
-                hook.write(Placed { write, entry, segment, start, first: cells[entry].work.tail });
-            }
-        }
-        hook
-    }
-
-    fn batch(&self, cells: &[Cell], now: &[usize]) -> Batch {
-        let len = self.prompt.len();
-        let segment = |&i: &usize| {
-            let first = cells[i].work.first;
-            Segment { len: len - first, past: 0, past_len: first }
-        };
-        Batch::new(now.iter().map(segment).collect())
-    }
-
-    /// Rows of the cells `now`: those already active from `x`, those that enter from the base run.
-    fn enter(
-        &self,
-        x: Option<Tensor>,
-        base: &Tensor,
-        cells: &[Cell],
-        active: &[usize],
-        now: &[usize],
-    ) -> Result<Tensor> {
-        let len = self.prompt.len();
-        let (all, base_row) = match x {
-            Some(x) if active.len() == now.len() => return Ok(x),
-            Some(x) => (Tensor::cat(&[&x, base], 0)?, x.dim(0)?),
-            None => (base.clone(), 0),
-        };
-        let starts = starts(cells, active, len);
-        let mut source: Vec<u32> = Vec::new();
-        for &i in now {
-            let first = cells[i].work.first;
-            let from = starts.get(&i).copied().unwrap_or(base_row + first);
-            source.extend((from..from + len - first).map(|row| row as u32));
-        }
-        Ok(all.index_select(&Tensor::new(source, base.device())?, 0)?)
-    }
-
-    /// After the last layer: final norm, the logits the metric needs, and the metric, in the order of `cells`.
-    /// `x` holds the tails of `active`; those of `late` come from the base run.
-    fn read_out(
-        &self,
-        x: Option<Tensor>,
-        cells: &[Cell],
-        active: &[usize],
-        late: &[usize],
-        changes: &mut [Vec<Tensor>],
-    ) -> Result<Vec<f64>> {
-        self.progress.control.check()?;
-        let transformer = &self.model.transformer;
-        let n_layers = self.model.config().n_layers;
-        let order: Vec<usize> = active.iter().chain(late).copied().collect();
-        let tails = self.tails(cells, &order)?;
-        let last = At { point: Point::ResidPost, layer: n_layers - 1 };
-        let mut parts: Vec<Tensor> = x.into_iter().collect();
-        if !late.is_empty() {
-            let base = &self.base.resid[n_layers];
-            let rows = late.iter().flat_map(|&i| cells[i].work.tail as u32..self.prompt.len() as u32);
-            let rows = base.index_select(&Tensor::from_iter(rows, base.device())?, 0)?;
-            let mut hook = self.tail_hook(cells, late, &tails[active.len()..], |at| at == last);
-            parts.push(if hook.wants(last) { hook.rows(last, rows)? } else { rows });
-            note(changes, hook.changes);
-        }
-        let rows = Tensor::cat(&parts, 0)?;
-        let mut hook = self.tail_hook(cells, &order, &tails, |at| !at.point.in_layer());
-        let normed = transformer.final_norm(&rows, &mut hook)?;
-        let logits_patched = hook.wants(At { point: Point::Logits, layer: 0 });
-        let batch = tail_batch(cells, &order, self.prompt.len());
-        // Of each cell the rows that the metric reads, counted from the end of its tail.
-        let [from, to] =
-            [self.metric.rows().start, self.metric.rows().end].map(|row| self.prompt.len() - row);
-        let ends = (0..order.len()).map(|segment| batch.rows_of(segment).end);
-        let read = ends.flat_map(|end| (end - from) as u32..(end - to) as u32);
-        let read = Tensor::from_iter(read, rows.device())?;
-        // Patches on logits may reach the metric's columns from any other.
-        let columns = self.metric.columns();
-        let logits = match &columns {
-            _ if logits_patched => transformer.unembed(&normed, &mut hook)?.index_select(&read, 0)?,
-            Some(ids) => transformer.unembed_columns(&normed.index_select(&read, 0)?, ids)?,
-            None => transformer.unembed(&normed.index_select(&read, 0)?, &mut hook)?,
-        };
-        let logits = match &columns {
-            Some(ids) if logits_patched => {
-                logits.index_select(&Tensor::new(ids.as_slice(), logits.device())?, 1)?
-            }
-            _ => logits,
-        };
-        note(changes, hook.changes);
-        let logits = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let mut values = vec![0.0; cells.len()];
-        for (&i, rows) in order.iter().zip(logits.chunks(logits.len() / order.len())) {
-            values[i] = self.metric.eval(rows)?;
-        }
-        Ok(values)
-    }
-}
-
-/// The packed rows, among those of the cells `of`, that are tails.
-fn tail_rows(cells: &[Cell], of: &[usize], len: usize, device: &Device) -> Result<Tensor> {
-    let starts = starts(cells, of, len);
-    let rows = of.iter().flat_map(|i| {
-        let Work { first, tail, .. } = *cells[*i].work;
-        let start = starts.get(i).copied().unwrap_or_default();
-        (start + tail - first) as u32..(start + len - first) as u32
-    });
-    Ok(Tensor::from_iter(rows, device)?)
-}
-
-/// The tails of these cells, one segment each.
-fn tail_batch(cells: &[Cell], of: &[usize], len: usize) -> Batch {
-    let segment = |&i: &usize| Segment { len: len - cells[i].work.tail, past: 0, past_len: 0 };
-    Batch::new(of.iter().map(segment).collect())
-}
-
-fn note(changes: &mut [Vec<Tensor>], of_cells: Vec<Change>) {
-    for (i, change) in of_cells {
-        changes[i].push(change);
-    }
-}
-
-impl Cell<'_> {
-    /// What it still changes where rows meet no more.
-    fn tail(&self, len: usize, config: &Config) -> Result<Vec<Write>> {
-        let after = self.writes.iter().filter(|write| acts_on_tail(write.selection.at, config));
-        let alone = |write: &Write| match self.work.tail == len - 1 {
-            true => write.only_row(len - 1),
-            false => Ok(None),
-        };
-        after.map(|write| Ok(alone(write)?.unwrap_or_else(|| write.clone()))).collect()
-    }
-}
-
-/// The packed row at which each active cell starts.
-fn starts(cells: &[Cell], active: &[usize], len: usize) -> HashMap<usize, usize> {
-    let rows = crate::model::batch::starts(active.iter().map(|&i| cells[i].work.rows(len)));
-    active.iter().copied().zip(rows).collect()
-}
-
-fn largest(changes: &[Tensor]) -> Result<f32> {
-    let mut max = 0f32;
-    for change in changes {
-        max = larger(max, change.to_dtype(DType::F32)?.to_scalar::<f32>()?);
-    }
-    Ok(max)
+    Ok(found)
 }

@@ -3,6 +3,7 @@
 use super::again::{self, Wanted};
 use super::control::Control;
 use super::error::{Result, RunError};
+use super::ledger::LedgerEntry;
 use super::logits::{LastRead, Logits};
 use super::memory;
 use super::pass::{Pass, resolve};
@@ -11,21 +12,13 @@ use super::select::Selection;
 use super::site::Site;
 use super::tokens::Tokens;
 use crate::count;
-use crate::model::{At, Config, Model, ModelError, Point};
+use crate::model::{At, Config, Model, ModelError, Point, Stage};
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const LOGITS: At = At { point: Point::Logits, layer: 0 };
-
-/// What one patch did.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LedgerEntry {
-    pub patch: String,
-    pub fired: usize,
-    pub max_change: f32,
-}
 
 /// What a run recorded. A site that was not asked for at first is recorded when it is read, by running the same
 /// prompt with the same patches again: once for all layers of its point.
@@ -102,11 +95,11 @@ impl Trace {
     pub(super) fn recorded(&self, site: &Site, control: &Control) -> Result<Tensor> {
         let selection = Selection::new(site, self.model.config(), &self.tokens)?;
         let found = self.record().get(&site.at).cloned();
-        let whole = match (found, site.at.point) {
-            (Some(whole), _) => whole,
-            (None, Point::Logits) => self.logits(control)?,
-            (None, Point::LnFinal) => self.logits.normed().clone(),
-            (None, _) => return Err(ModelError::Tensor(format!("`{site}` was not recorded")).into()),
+        let unrecorded = || ModelError::Tensor(format!("`{site}` was not recorded"));
+        let whole = match site.at.point {
+            Point::Logits if found.is_none() => self.logits(control)?,
+            Point::LnFinal if found.is_none() => self.logits.normed().clone(),
+            _ => found.ok_or_else(unrecorded)?,
         };
         selection.read(&whole)
     }
@@ -114,7 +107,7 @@ impl Trace {
     /// Which of `ats` it can only tell by running again.
     pub fn missing(&self, ats: &BTreeSet<At>) -> Vec<At> {
         let record = self.record();
-        let known = |at: &At| matches!(at.point, Point::LnFinal | Point::Logits) || record.contains_key(at);
+        let known = |at: &At| at.point.stage() == Stage::Ending || record.contains_key(at);
         ats.iter().copied().filter(|at| !known(at)).collect()
     }
 

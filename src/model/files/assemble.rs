@@ -6,7 +6,7 @@ use crate::model::config::Config;
 use crate::model::cpu::blocks::Blocks;
 use crate::model::error::{ModelError, Result};
 use crate::model::family::{MlpNames, Names, NormKind, QkvNames};
-use crate::model::layer::Linear;
+use crate::model::layer::{Linear, Mlp};
 use crate::model::ops;
 use crate::model::transformer::Transformer;
 use crate::model::weight::{Table, Weight};
@@ -276,20 +276,24 @@ impl Loader<'_> {
         Ok(parts)
     }
 
-    /// The maps into the neurons of one layer: the gate, if there is one, and the other.
-    pub fn mlp_in(&mut self, config: &Config, layer: usize) -> Result<(Option<Linear>, Linear)> {
+    /// The MLP of one layer.
+    pub fn mlp(&mut self, config: &Config, layer: usize) -> Result<Mlp> {
         let Config { d_model, d_mlp, .. } = *config;
         let bias = config.biases.mlp;
-        Ok(match self.layout.names.mlp {
-            MlpNames::Plain(name) => (None, self.linear(&self.in_layer(layer, name), d_model, d_mlp, bias)?),
+        let names = self.layout.names;
+        let into =
+            |loader: &mut Self, name| loader.linear(&loader.in_layer(layer, name), d_model, d_mlp, bias);
+        let out =
+            |loader: &mut Self| loader.linear(&loader.in_layer(layer, names.mlp_out), d_mlp, d_model, bias);
+        Ok(match names.mlp {
+            MlpNames::Plain(name) => Mlp::Plain { w_in: into(self, name)?, w_out: out(self)? },
             MlpNames::Gated { gate, up } => {
-                let gate = self.linear(&self.in_layer(layer, gate), d_model, d_mlp, bias)?;
-                (Some(gate), self.linear(&self.in_layer(layer, up), d_model, d_mlp, bias)?)
+                Mlp::Gated { w_gate: into(self, gate)?, w_in: into(self, up)?, w_out: out(self)? }
             }
             MlpNames::FusedGated(name) => {
                 let name = self.in_layer(layer, name);
-                let [gate, up] = self.fused(&name, d_model, [d_mlp; 2], None, bias)?;
-                (Some(gate), up)
+                let [w_gate, w_in] = self.fused(&name, d_model, [d_mlp; 2], None, bias)?;
+                Mlp::Gated { w_gate, w_in, w_out: out(self)? }
             }
         })
     }

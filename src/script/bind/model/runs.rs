@@ -133,7 +133,15 @@ impl Model {
                 let Question { prompt, cells, metric } = &*asked;
                 sweep::sweep(&model, prompt, cells, metric, SweepOptions::default(), control)
             })?;
-        report_noops(&sweep, &question.cells);
+        match sweep.idle(&question.cells) {
+            0 => {}
+            // Nothing is lost when standard error is closed.
+            n => drop(writeln!(
+                io::stderr().lock(),
+                "note: {n} of {} cells changed nothing",
+                question.cells.len()
+            )),
+        }
         Ok(sweep)
     }
 
@@ -190,17 +198,6 @@ struct Question {
 pub fn control(context: &Arc<Context>) -> Control {
     let (memory, told) = (context.options.memory, context.clone());
     Control { memory, note: Some(Arc::new(move |text: &str| told.note(text))), ..Control::default() }
-}
-
-/// Says how many cells put there what the run has anyway, unless their patches may.
-fn report_noops(sweep: &Sweep, cells: &[Vec<Patch>]) {
-    let meant = |patches: &Vec<Patch>| patches.iter().all(|patch| patch.allow_noop);
-    let unchanged = sweep.unchanged().zip(cells).filter(|(unchanged, patches)| *unchanged && !meant(patches));
-    match unchanged.count() {
-        0 => {}
-        // Nothing is lost when standard error is closed.
-        n => drop(writeln!(io::stderr().lock(), "note: {n} of {} cells changed nothing", cells.len())),
-    }
 }
 
 /// Registers the methods of Model that run it.

@@ -49,14 +49,12 @@ pub fn register(api: &mut Api) {
     api.ty::<Site>("Site", "an activation of the forward pass, perhaps narrowed", ToString::to_string);
     api.ty::<Pos>("Position", "a position that is looked up in each prompt", ToString::to_string);
     for &(point, signature, code, output) in LAYERED {
-        api.function(signature, names::meaning(point)).example(code, output).native(
+        api.function(signature, point.meaning()).example(code, output).native(
             move |layer: i64| -> ScriptResult<Site> { Ok(Site::new(point, args::size(&layer.into())?)) },
         );
     }
     for &(point, signature, code, output) in SINGLE {
-        api.function(signature, names::meaning(point))
-            .example(code, output)
-            .native(move || Site::new(point, 0));
+        api.function(signature, point.meaning()).example(code, output).native(move || Site::new(point, 0));
     }
     api.function("site(name: string) -> Site", "a site by any of its names")
         .example("site(\"model.layers.1.self_attn.o_proj.input\")", "z.1")
