@@ -15,6 +15,8 @@ use crate::utf8;
 
 /// The stdlib: the name that scripts import and the text.
 pub const STDLIB: &[(&str, &str)] = &[
+    ("asking", include_str!("../../stdlib/asking.rhai")),
+    ("metrics", include_str!("../../stdlib/metrics.rhai")),
     ("patching", include_str!("../../stdlib/patching.rhai")),
     ("plots", include_str!("../../stdlib/plots.rhai")),
 ];
