@@ -259,7 +259,7 @@ pub struct Binding<'a, 'e> {
 }
 
 impl Binding<'_, '_> {
-    /// Code that needs nothing but the default model, and what the REPL prints for it.
+    /// Code that needs nothing but the embedded model, and what the REPL prints for it.
     pub fn example(mut self, code: &'static str, output: &'static str) -> Self {
         if let Some(entry) = &mut self.entry {
             entry.example = Some(Example { code, output });

@@ -13,7 +13,7 @@ macro_rules! example {
     ($field:literal) => {
         concat!(
             "let m = load(); let mary = m.trace(\" John gave Mary\"); m.explain(\" John gave half\", ",
-            "[resid_post(0).at(2).set(mary), resid_pre(1).at(2).set(mary), resid_pre(1).at(0).set(mary)], logit(5))",
+            "[resid_post(0).at(3).set(mary), resid_pre(1).at(3).set(mary), resid_pre(1).at(1).set(mary)], logit(5))",
             $field
         )
     };
@@ -63,14 +63,14 @@ pub fn register(api: &mut Api) {
             .native(move |explanation: &mut Explanation| count(explanation) as i64);
     }
     api.getter("Explanation", "rows -> array", "rows that go through each layer, all cells together")
-        .example(example!(".rows"), "[0, 1, 1]")
+        .example(example!(".rows"), "[0, 1, 1, 1, 1, 1, 1, 1]")
         .native(|explanation: &mut Explanation| ints(&explanation.rows));
     api.getter(
         "Explanation",
         "entering -> array",
         "cells that leave the unpatched run at each layer; the last entry is after all layers",
     )
-    .example(example!(".entering"), "[0, 1, 0, 0]")
+    .example(example!(".entering"), "[0, 1, 0, 0, 0, 0, 0, 0, 0]")
     .native(|explanation: &mut Explanation| ints(&explanation.entering));
     api.getter("Explanation", "flops -> float", "floating-point operations of the whole sweep")
         .example(example!(".flops > 1e5"), "true")

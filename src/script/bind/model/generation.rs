@@ -107,7 +107,7 @@ fn watched(api: &mut Api) {
     api.indexer("Watched", "[site: Site] -> Tensor", "the activation at the prompt's positions")
         .example(
             "load().generate(\" John gave\", #{max_new_tokens: 3, watch: [\"z.1.2\"]}).watched[\"z.1.2\"].shape",
-            "[2, 16]",
+            "[3, 32]",
         )
         .native(|watched: &mut Watched, site: Site| watched.prompt(&site))
         .native(|watched: &mut Watched, name: &str| -> ScriptResult<Tensor> {
@@ -116,7 +116,7 @@ fn watched(api: &mut Api) {
     api.method("Watched", "steps(site: any) -> array", "the activation at each new token that was read again")
         .example(
             "load().generate(\" John gave\", #{max_new_tokens: 3, watch: z(1)}).watched.steps(z(1)).map(|x| x.shape)",
-            "[[4, 16], [4, 16]]",
+            "[[8, 32], [8, 32]]",
         )
         .native(|watched: &mut Watched, site: Dynamic| watched.steps(&site::read(&site)?));
 }

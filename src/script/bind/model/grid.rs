@@ -147,9 +147,9 @@ pub fn register(api: &mut Api) {
          the unpatched run there, `unreachable` for the metric, and `unchanged`; and each cell's `max_change`",
     )
     .example(
-        "let m = load(); let mary = m.trace(\" John gave Mary\"); let g = m.sweep(\" John gave half\", 0..3, 0..3, \
+        "let m = load(); let mary = m.trace(\" John gave Mary\"); let g = m.sweep(\" John gave half\", 0..3, 0..4, \
          |l, p| resid_post(l).at(p).set(mary), logit(5)); [g.ledger.known, g.ledger.computed, g.ledger.max_change.shape]",
-        "[6, 3, [3, 3]]",
+        "[9, 3, [3, 4]]",
     )
     .native(|grid: &mut Grid| grid.ledger());
     api.method(

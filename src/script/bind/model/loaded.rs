@@ -166,7 +166,7 @@ fn load(api: &mut Api) {
         "load(id?: string, options?: map) -> Model",
         "the model given by `--model`, else the embedded `demo`; or by id: `demo`, a folder, a `.gguf` file or `org/name`; options: `dtype`, `device`, `revision`, `quantized` (the weights of a `.gguf` file stay as small as they are there)",
     )
-    .example("load().n_layers", "3")
+    .example("load().n_layers", "8")
     .native(default)
     .native(by_id)
     .native(move |id: &str, options: Map| loaded.get(&context, id, options));
@@ -176,14 +176,14 @@ fn load(api: &mut Api) {
 type Size = (&'static str, &'static str, fn(&model::Config) -> usize, &'static str, &'static str);
 
 const SIZES: &[Size] = &[
-    ("n_layers -> int", "layers", |c| c.n_layers, "load().n_layers", "3"),
-    ("d_model -> int", "width of the residual stream", |c| c.d_model, "load().d_model", "64"),
-    ("n_heads -> int", "query heads a layer", |c| c.n_heads, "load().n_heads", "4"),
-    ("n_kv_heads -> int", "key and value heads a layer", |c| c.n_kv_heads, "load().n_kv_heads", "2"),
-    ("d_head -> int", "width of a head", |c| c.d_head, "load().d_head", "16"),
-    ("d_mlp -> int", "neurons a layer", |c| c.d_mlp, "load().d_mlp", "128"),
-    ("d_vocab -> int", "tokens in the vocabulary", |c| c.d_vocab, "load().d_vocab", "320"),
-    ("n_ctx -> int", "the longest context, in tokens", |c| c.n_ctx, "load().n_ctx", "256"),
+    ("n_layers -> int", "layers", |c| c.n_layers, "load().n_layers", "8"),
+    ("d_model -> int", "width of the residual stream", |c| c.d_model, "load().d_model", "256"),
+    ("n_heads -> int", "query heads a layer", |c| c.n_heads, "load().n_heads", "8"),
+    ("n_kv_heads -> int", "key and value heads a layer", |c| c.n_kv_heads, "load().n_kv_heads", "4"),
+    ("d_head -> int", "width of a head", |c| c.d_head, "load().d_head", "32"),
+    ("d_mlp -> int", "neurons a layer", |c| c.d_mlp, "load().d_mlp", "416"),
+    ("d_vocab -> int", "tokens in the vocabulary", |c| c.d_vocab, "load().d_vocab", "4096"),
+    ("n_ctx -> int", "the longest context, in tokens", |c| c.n_ctx, "load().n_ctx", "1024"),
 ];
 
 fn fields(api: &mut Api) {
@@ -205,14 +205,14 @@ fn fields(api: &mut Api) {
         .example("[\"cpu\", \"cuda\"].contains(load().device)", "true")
         .native(|model: &mut Model| if model.inner.transformer.device.is_cpu() { "cpu" } else { "cuda" });
     api.getter("Model", "config -> map", "`config.json` as it was read")
-        .example("load().config.rope_parameters.factor", "8.0")
+        .example("load().config.rope_theta", "10000.0")
         .native(|model: &mut Model| from_json(model.inner.config().raw.clone()));
     api.getter(
         "Model",
         "generation_config -> map",
         "`generation_config.json` as it was read; empty if there is none",
     )
-    .example("load().generation_config", "#{}")
+    .example("load().generation_config", "#{bos_token_id: 1, eos_token_id: [2, 4], pad_token_id: 0}")
     .native(|model: &mut Model| from_json(model.inner.generation_config.clone()));
 }
 
@@ -254,7 +254,7 @@ fn tokenizer(api: &mut Api) {
         "a text, or an array of ids, as tokens; options: `bos` (true, false, \"auto\"), `special` (whether special \
          tokens in the text are read as such)",
     )
-    .example("load().tokens(\" John gave\", #{bos: true})", "Tokens[\"<bos>\", \" John\", \" gave\"]")
+    .example("load().tokens(\" John gave\", #{bos: true})", "Tokens[\"<|bos|>\", \" John\", \" gave\"]")
     .native(|model: &mut Model, value: Dynamic| -> ScriptResult<Tokens> {
         Ok(model.tokens(prompt::one(model, &value)?))
     })
@@ -266,13 +266,13 @@ fn tokenizer(api: &mut Api) {
         Ok(model.tokens(prompt::text(model, text.into(), bos, special)?))
     });
     api.method("Model", "decode(ids: any) -> string", "the text of ids, of one id or of Tokens")
-        .example("let m = load(); m.decode(m.tokens(\" John gave\").ids)", "\" John gave\"")
+        .example("let m = load(); m.decode(m.tokens(\" John gave\").ids)", "\"<|bos|> John gave\"")
         .native(|model: &mut Model, ids: Dynamic| -> ScriptResult<String> {
             let ids = model.ids(&ids)?;
             prompt::long(model, ids.len(), move |model| Ok(model.tokenizer()?.decode(&ids)))
         });
     api.method("Model", "token(text: string) -> int", "the id of a text that is exactly one token")
-        .example("load().token(\" John\")", "265")
+        .example("load().token(\" John\")", "1392")
         .native(|model: &mut Model, text: &str| -> ScriptResult<i64> {
             let tokenizer = model.inner.tokenizer().map_err(refusal::model)?;
             Ok(i64::from(tokenizer.single(text).map_err(refusal::model)?))
@@ -284,7 +284,7 @@ fn tokenizer(api: &mut Api) {
     )
     .example(
         "let m = load(); let ids = m.variants(\"true\"); ids.map(|id| m.decode(id))",
-        "[\"TRUE\", \" TRUE\"]",
+        "[\" true\", \" TRUE\"]",
     )
     .native(|model: &mut Model, word: &str| -> ScriptResult<Array> {
         let ids = model.inner.tokenizer().map_err(refusal::model)?.variants(word);
@@ -311,7 +311,7 @@ fn chat(api: &mut Api) {
     )
     .example(
         "load().chat([#{role: \"user\", content: \"hello\"}], #{add_generation_prompt: true})",
-        "<user> hello\n<assistant> ",
+        "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant",
     )
     .native(|model: &mut Model, messages: Array| render(model, messages, Map::new()))
     .native(|model: &mut Model, messages: Array, options: Map| render(model, messages, options));
@@ -354,7 +354,7 @@ fn weights(api: &mut Api) {
         "weight(name: string) -> Tensor",
         "a weight by its TransformerLens name and in its shape",
     )
-    .example("load().weight(\"blocks.1.attn.W_O\").shape", "[4, 16, 64]")
+    .example("load().weight(\"blocks.1.attn.W_O\").shape", "[8, 32, 256]")
     .native(|model: &mut Model, name: &str| {
         let name = name.to_string();
         model.computed(move |model| model.weight(&name))
@@ -364,14 +364,14 @@ fn weights(api: &mut Api) {
         "unembed(resid: Tensor) -> Tensor",
         "the logit lens: final norm and unembedding of one residual vector, or of one a row",
     )
-    .example("let m = load(); m.unembed(m.trace(\" John gave\")[resid_post(2)]).shape", "[2, 320]")
+    .example("let m = load(); m.unembed(m.trace(\" John gave\")[resid_post(2)]).shape", "[3, 4096]")
     .native(|model: &mut Model, resid: Tensor| model.unembed(&resid));
     api.method(
         "Model",
         "embed(ids: any) -> Tensor",
         "the token embeddings of ids or of Tokens, [ids, d_model]",
     )
-    .example("let m = load(); m.embed(m.tokens(\" John gave\")).shape", "[2, 64]")
+    .example("let m = load(); m.embed(m.tokens(\" John gave\")).shape", "[3, 256]")
     .native(|model: &mut Model, ids: Dynamic| -> ScriptResult<Tensor> {
         let ids = model.ids(&ids)?;
         model.computed(move |model| {

@@ -88,7 +88,7 @@ pub fn register(api: &mut Api) {
         .example("let t = load().trace(\" John gave\"); kl(t).of(t)", "0.0")
         .native(|clean: Trace| Metric::new(Kind::Kl(clean.inner)));
     api.function("entropy() -> Metric", "the entropy of the next token, in nats")
-        .example("entropy().of(load().trace(\" John gave\")) < (320.0).ln()", "true")
+        .example("entropy().of(load().trace(\" John gave\")) < (4096.0).ln()", "true")
         .native(|| Metric::new(Kind::Entropy));
     api.function(
         "loss(ending: any) -> Metric",

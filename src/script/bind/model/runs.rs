@@ -215,8 +215,7 @@ fn traces(api: &mut Api) {
         "runs a prompt and records sites, every `resid_post` by default: a site or an array of sites, in texts also of all \
          layers (`\"z.*\"`) or `\"all\"`; an array of prompts gives an array of traces",
     )
-    .example("load().trace(\" John gave Mary\")", "Trace(3 tokens, 3 sites)")
-    .example("load().trace(\" John gave Mary\", \"z.*\").sites", "[z.0, z.1, z.2]")
+    .example("load().trace(\" John gave Mary\", \"z.*\").sites", "[z.0, z.1, z.2, z.3, z.4, z.5, z.6, z.7]")
     .native(|call: NativeCallContext, model: &mut Model, prompt: Dynamic| {
         model.trace(&call, &prompt, &Array::new().into(), model.every_resid_post())
     })
@@ -230,7 +229,7 @@ fn traces(api: &mut Api) {
     )
     .example(
         "let m = load(); let mary = m.trace(\" Mary gave\"); \
-         m.run(\" John gave\", resid_post(1).at(0).set(mary)).ledger[0].fired",
+         m.run(\" John gave\", resid_post(1).at(1).set(mary)).ledger[0].fired",
         "1",
     )
     .native(|call: NativeCallContext, model: &mut Model, prompt: Dynamic, patches: Dynamic| {
@@ -283,8 +282,8 @@ fn sweeps(api: &mut Api) {
     )
     .example(
         "let m = load(); let mary = m.trace(\" Mary gave half\"); \
-         m.sweep(\" John gave half\", 0..m.n_layers, 0..2, |l, p| z(l).at(p).set(mary), logit(5)).values.shape",
-        "[3, 2]",
+         m.sweep(\" John gave half\", 0..m.n_layers, 1..3, |l, p| z(l).at(p).set(mary), logit(5)).values.shape",
+        "[8, 2]",
     )
     .native(
         |call: NativeCallContext,
@@ -311,7 +310,7 @@ fn explanations(api: &mut Api) {
     )
     .example(
         "let m = load(); m.explain(\" John gave\", [z(1).head(0).zero(), z(1).head(1).zero()], logit(5)).rows",
-        "[0, 4, 4]",
+        "[0, 6, 6, 6, 6, 6, 6, 6]",
     )
     .native(
         |call: NativeCallContext,
@@ -330,8 +329,8 @@ fn explanations(api: &mut Api) {
     )
     .example(
         "let m = load(); let mary = m.trace(\" Mary gave half\"); \
-         m.explain(\" John gave half\", 0..m.n_layers, 0..2, |l, p| z(l).at(p).set(mary), logit(5)).computed",
-        "4",
+         m.explain(\" John gave half\", 0..m.n_layers, 1..3, |l, p| z(l).at(p).set(mary), logit(5)).computed",
+        "14",
     )
     .native(
         |call: NativeCallContext,

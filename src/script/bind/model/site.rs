@@ -134,7 +134,7 @@ fn positions(api: &mut Api) {
         .example("resid_post(1).at(span(\"John gave\"))", "resid_post.1 at span(\"John gave\")")
         .native(|text: &str| Pos::Span(text.into()));
     api.function("last() -> Position", "the last token")
-        .example("load().trace(\" John gave\")[resid_post(1).at(last())].shape", "[64]")
+        .example("load().trace(\" John gave\")[resid_post(1).at(last())].shape", "[256]")
         .native(|| Pos::Last);
 }
 
@@ -144,29 +144,29 @@ fn narrowing(api: &mut Api) {
         "at(position: any) -> Site",
         "at one position (negative from the end), a range, an array of positions, `tok`, `span` or `last`",
     )
-    .example("load().trace(\" John gave Mary\")[resid_post(1).at(0..2)].shape", "[2, 64]")
+    .example("load().trace(\" John gave Mary\")[resid_post(1).at(0..2)].shape", "[2, 256]")
     .native(|site: &mut Site, position: Dynamic| -> ScriptResult<Site> {
         Ok(site.clone().at(pos(&position)?))
     });
     api.method("Site", "head(head: int) -> Site", "one attention head; reading drops the axis")
-        .example("load().trace(\" John gave\")[z(1).head(3)].shape", "[2, 16]")
+        .example("load().trace(\" John gave\")[z(1).head(3)].shape", "[3, 32]")
         .native(|site: &mut Site, head: i64| -> ScriptResult<Site> {
             Ok(site.clone().heads(Heads::One(args::size(&head.into())?)))
         });
     api.method("Site", "heads(heads: array) -> Site", "several attention heads")
-        .example("load().trace(\" John gave\")[z(1).heads([0, 3])].shape", "[2, 2, 16]")
+        .example("load().trace(\" John gave\")[z(1).heads([0, 3])].shape", "[3, 2, 32]")
         .native(|site: &mut Site, heads: Array| -> ScriptResult<Site> {
             Ok(site.clone().heads(Heads::Many(args::each(&heads.into(), args::size)?)))
         });
     api.method("Site", "neuron(neuron: int) -> Site", "one neuron of an MLP; reading drops the axis")
-        .example("load().trace(\" John gave\")[mlp_post(1).neuron(7)].shape", "[2]")
+        .example("load().trace(\" John gave\")[mlp_post(1).neuron(7)].shape", "[3]")
         .native(|site: &mut Site, neuron: i64| -> ScriptResult<Site> {
             Ok(site.clone().neuron(args::size(&neuron.into())?))
         });
     api.method("Site", "info(model: Model) -> string", "shape, other names and meaning on this architecture")
         .example(
             "pattern(1).info(load())",
-            "pattern.1: [4, query, key]\nattention probabilities\nalso: blocks.1.attn.hook_pattern",
+            "pattern.1: [8, query, key]\nattention probabilities\nalso: blocks.1.attn.hook_pattern",
         )
         .native(|site: &mut Site, model: Model| -> ScriptResult<String> {
             site.info(model.inner.config()).map_err(refusal::run)

@@ -52,7 +52,7 @@ pub fn register(api: &mut Api) {
         "first_diff(other: Tokens) -> int",
         "the first position at which two prompts differ",
     )
-    .example("let m = load(); m.tokens(\" John gave\").first_diff(m.tokens(\" Mary gave\"))", "0")
+    .example("let m = load(); m.tokens(\" John gave\").first_diff(m.tokens(\" Mary gave\"))", "1")
     .native(|tokens: &mut Tokens, other: Tokens| -> ScriptResult<i64> {
         let first = tokens.inner.first_diff(&other.inner);
         let first = first.ok_or_else(|| {
@@ -67,7 +67,7 @@ pub fn register(api: &mut Api) {
     )
     .example(
         "load().tokens(\" John gave\").pad_left(4, 0)",
-        "Tokens[\"<pad>\", \"<pad>\", \" John\", \" gave\"]",
+        "Tokens[\"<|pad|>\", \"<|bos|>\", \" John\", \" gave\"]",
     )
     .native(|tokens: &mut Tokens, len: i64, id: i64| -> ScriptResult<Tokens> {
         let id = prompt::id(&tokens.model, &id.into())?;
@@ -81,24 +81,24 @@ pub fn register(api: &mut Api) {
 
 fn fields(api: &mut Api) {
     api.getter("Tokens", "ids -> array", "the token ids")
-        .example("load().tokens(\" John gave\").ids", "[265, 307]")
+        .example("load().tokens(\" John gave\").ids", "[1, 1392, 1095]")
         .native(|tokens: &mut Tokens| ints(tokens.inner.ids().iter().map(|id| *id as usize)));
     api.getter("Tokens", "texts -> array", "each token's text")
-        .example("load().tokens(\" John gave\").texts", "[\" John\", \" gave\"]")
+        .example("load().tokens(\" John gave\").texts", "[\"<|bos|>\", \" John\", \" gave\"]")
         .native(|tokens: &mut Tokens| -> Array {
             tokens.inner.texts().iter().map(|text| text.clone().into()).collect()
         });
     api.getter("Tokens", "len -> int", "how many tokens")
-        .example("load().tokens(\" John gave\").len", "2")
+        .example("load().tokens(\" John gave\").len", "3")
         .native(|tokens: &mut Tokens| tokens.inner.len() as i64);
     api.indexer("Tokens", "[position: int] -> int", "the id at a position, negative from the end")
-        .example("load().tokens(\" John gave\")[-1]", "307")
+        .example("load().tokens(\" John gave\")[-1]", "1095")
         .native(|tokens: &mut Tokens, position: i64| -> ScriptResult<i64> {
             let index = tokens.inner.position(position).map_err(refusal::run)?;
             Ok(i64::from(tokens.inner.ids()[index]))
         });
     api.indexer("Tokens", "[positions: range] -> Tokens", "a part of the prompt")
-        .example("load().tokens(\" John gave Mary\")[1..3]", "Tokens[\" gave\", \" Mary\"]")
+        .example("load().tokens(\" John gave Mary\")[1..3]", "Tokens[\" John\", \" gave\"]")
         .native(|tokens: &mut Tokens, range: Range<i64>| tokens.slice(range.start, range.end))
         .native(|tokens: &mut Tokens, range: RangeInclusive<i64>| {
             tokens.slice(*range.start(), range.end().saturating_add(1))
@@ -107,12 +107,12 @@ fn fields(api: &mut Api) {
 
 fn finding(api: &mut Api) {
     api.method("Tokens", "find(text: string) -> int", "the first position whose token contains the text")
-        .example("load().tokens(\" John gave Mary half\").find(\"Mary\")", "2")
+        .example("load().tokens(\" John gave Mary half\").find(\"Mary\")", "3")
         .native(|tokens: &mut Tokens, text: &str| -> ScriptResult<i64> {
             Ok(tokens.inner.find(text).map_err(refusal::run)? as i64)
         });
     api.method("Tokens", "find_last(text: string) -> int", "the last position whose token contains the text")
-        .example("load().tokens(\" John and John\").find_last(\"John\")", "2")
+        .example("load().tokens(\" John and John\").find_last(\"John\")", "3")
         .native(|tokens: &mut Tokens, text: &str| -> ScriptResult<i64> {
             Ok(tokens.inner.find_last(text).map_err(refusal::run)? as i64)
         });
@@ -122,10 +122,10 @@ fn finding(api: &mut Api) {
         "all positions whose token contains the text; a text with a character that is split over tokens is in all of \
          these",
     )
-        .example("load().tokens(\" John and John\").find_all(\"John\")", "[0, 2]")
+        .example("load().tokens(\" John and John\").find_all(\"John\")", "[1, 3]")
         .native(|tokens: &mut Tokens, text: &str| ints(tokens.inner.find_all(text)));
     api.method("Tokens", "span(text: string) -> range", "the positions of the tokens that cover the text")
-        .example("load().tokens(\" John gave Mary\").span(\"gave Mary\")", "1..3")
+        .example("load().tokens(\" John gave Mary\").span(\"gave Mary\")", "2..4")
         .native(|tokens: &mut Tokens, text: &str| -> ScriptResult<Range<i64>> {
             let span = tokens.inner.span(text).map_err(refusal::run)?;
             Ok(span.start as i64..span.end as i64)

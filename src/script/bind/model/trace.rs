@@ -76,30 +76,30 @@ pub fn ledger(entries: &[LedgerEntry]) -> Array {
 pub fn register(api: &mut Api) {
     api.ty::<Trace>("Trace", "what a run recorded", |trace| format!("{:?}", trace.inner));
     api.indexer("Trace", "[site: Site] -> Tensor", "the activation at a site, a Site or its name")
-        .example("load().trace(\" John gave Mary\")[\"blocks.1.hook_resid_post\"].shape", "[3, 64]")
+        .example("load().trace(\" John gave Mary\")[\"blocks.1.hook_resid_post\"].shape", "[4, 256]")
         .native(|call: NativeCallContext, trace: &mut Trace, site: Site| trace.read(&call, &site))
         .native(|call: NativeCallContext, trace: &mut Trace, name: &str| -> ScriptResult<Tensor> {
             trace.read(&call, &site::read(&name.into())?)
         });
     api.getter("Trace", "logits -> Tensor", "logits at every position, [pos, d_vocab]")
-        .example("load().trace(\" John gave Mary\").logits.shape", "[3, 320]")
+        .example("load().trace(\" John gave Mary\").logits.shape", "[4, 4096]")
         .native(|call: NativeCallContext, trace: &mut Trace| {
             let inner = trace.inner.clone();
             trace.tensor(&call, move |control| inner.logits(control))
         });
     api.getter("Trace", "last -> Tensor", "logits at the last position, [d_vocab]")
-        .example("load().trace(\" John gave Mary\").last.shape", "[320]")
+        .example("load().trace(\" John gave Mary\").last.shape", "[4096]")
         .native(|trace: &mut Trace| -> ScriptResult<Tensor> {
             Tensor::new(&trace.context, trace.inner.last().map_err(refusal::run)?)
         });
     api.getter("Trace", "tokens -> Tokens", "the prompt")
-        .example("load().trace(\" John gave\").tokens", "Tokens[\" John\", \" gave\"]")
+        .example("load().trace(\" John gave\").tokens", "Tokens[\"<|bos|>\", \" John\", \" gave\"]")
         .native(|trace: &mut Trace| Tokens {
             inner: trace.inner.tokens().clone(),
             model: trace.inner.model().clone(),
         });
     api.getter("Trace", "sites -> array", "what is recorded; other sites are recorded when they are read")
-        .example("load().trace(\" John gave\").sites", "[resid_post.0, resid_post.1, resid_post.2]")
+        .example("load().trace(\" John gave\").sites", "[resid_post.0, resid_post.1, resid_post.2, resid_post.3, resid_post.4, resid_post.5, resid_post.6, resid_post.7]")
         .native(|trace: &mut Trace| -> Array {
             trace.inner.sites().into_iter().map(Dynamic::from).collect()
         });
@@ -114,6 +114,9 @@ pub fn register(api: &mut Api) {
         "top(k: int) -> array",
         "the k likeliest next tokens: `token`, `id`, `prob`, `logit`",
     )
-    .example("load().trace(\" John gave\").top(2).map(|t| t.token)", "[\"\\u{7}\", \"C\"]")
+    .example(
+        "load().trace(\"The capital of France is\").top(2).map(|t| t.token)",
+        "[\" Paris\", \" Madrid\"]",
+    )
     .native(|trace: &mut Trace, k: i64| -> ScriptResult<Array> { trace.top(args::size(&k.into())?) });
 }

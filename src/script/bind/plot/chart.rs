@@ -65,7 +65,7 @@ pub fn register(api: &mut Api) {
         "a text with each token on the colour of its value, in any format; options: `cmap`, `vmin`, `vmax`, `center`, \
          `cbar`, `title`",
     )
-    .example("tokens_html(load().tokens(\" John gave\"), [0.1, 0.9], #{cmap: \"Blues\"})", "2 coloured tokens")
+    .example("tokens_html(load().tokens(\" John gave\"), [0.0, 0.1, 0.9], #{cmap: \"Blues\"})", "3 coloured tokens")
     .native(|tokens: Dynamic, values: Dynamic| coloured(&tokens, &values, Map::new()))
     .native(|tokens: Dynamic, values: Dynamic, options: Map| coloured(&tokens, &values, options));
 }
