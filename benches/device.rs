@@ -116,7 +116,7 @@ fn numbers(json: &Json) -> Vec<f32> {
 /// precision is.
 fn tiny_checkpoints(table: &mut Table) {
     for arch in ARCHS {
-        let expected = tiny_expected(arch);
+        let expected = tiny_expected(arch, "expected");
         let rows = expected["input_ids"].to_vec2::<i64>().unwrap();
         let rows: Vec<Vec<u32>> = rows.iter().map(|ids| ids.iter().map(|&id| id as u32).collect()).collect();
         let logits = |model: &Arc<Model>| -> Vec<f32> {

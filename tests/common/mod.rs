@@ -42,8 +42,9 @@ pub fn tiny_with(arch: &str, config: &Json) -> Arc<Model> {
     load(folder.path().to_str().unwrap())
 }
 
-pub fn tiny_expected(arch: &str) -> HashMap<String, Tensor> {
-    let path = format!("tests/golden/tiny/{arch}/expected.safetensors");
+/// What transformers makes of such a checkpoint: `expected` or `sites`.
+pub fn tiny_expected(arch: &str, file: &str) -> HashMap<String, Tensor> {
+    let path = format!("tests/golden/tiny/{arch}/{file}.safetensors");
     candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap()
 }
 
