@@ -40,16 +40,27 @@ fn the_script_prints_what_the_readme_says() {
 
 #[test]
 fn the_repl_answers_what_the_readme_says() {
-    let talk = &blocks("text")[1];
-    let (inputs, answers): (Vec<_>, Vec<_>) = talk.lines().partition(|line| line.starts_with("> "));
-    let inputs: String = inputs.iter().map(|line| format!("{}\n", &line[2..])).collect();
-    let ran = patchscript("", &[], &inputs);
-    assert_eq!((text(&ran.stdout), text(&ran.stderr)), (answers.join("\n") + "\n", String::new()));
+    let talks: Vec<_> = blocks("text").into_iter().filter(|block| block.starts_with("> ")).collect();
+    assert_eq!(talks.len(), 2);
+    for talk in talks {
+        let (inputs, answers): (Vec<_>, Vec<_>) = talk.lines().partition(|line| line.starts_with("> "));
+        let inputs: String = inputs.iter().map(|line| format!("{}\n", &line[2..])).collect();
+        let ran = patchscript("", &[], &inputs);
+        assert_eq!((text(&ran.stdout), text(&ran.stderr)), (answers.join("\n") + "\n", String::new()));
+    }
+}
+
+#[test]
+fn the_long_run_is_a_run() {
+    let script = format!("let m = load(); let prompts = [\"Rome\", \"Paris is\"];\n{}", blocks("rhai")[1]);
+    let ran = patchscript(&script, &["run", "a.rhai"], "");
+    assert_eq!((text(&ran.stderr), ran.status.code()), (String::new(), Some(0)));
 }
 
 #[test]
 fn the_error_is_the_readmes() {
-    let error = &blocks("text")[2];
+    let texts = blocks("text");
+    let error = texts.iter().find(|block| block.starts_with("error: ")).expect("an error");
     let line = error.lines().find_map(|line| line.strip_prefix("2 | ")).expect("the script's line");
     let ran = patchscript(&format!("let m = load();\n{line}\n"), &["run", "a.rhai"], "");
     assert_eq!(text(&ran.stderr), *error);
