@@ -1,6 +1,6 @@
 //! `--resume`: which logs of an interrupted run this one may take up.
 //!
-//! Beside its logs a run keeps notes, a JSON value a line: what it is made of (the program, the parameters, the seed),
+//! Beside its logs a run keeps notes, a JSON value a line: what it is made of (the program, the parameters, the seed, …),
 //! every script, file and model that it reads, with checksums and before the first line that may depend on it, the logs
 //! that it begins, and the end and checksum of each line before it is written. A run that resumes takes up those logs
 //! if all of that is as it was and the logs are as they were left, and else is refused: rows of two experiments must
@@ -19,6 +19,7 @@ use super::context::Context;
 use super::error::{Failure, ScriptResult, fail};
 use crate::data::files::{FileError, Read};
 use crate::data::log::{self, Mark};
+use crate::model::chat::DEFAULT_DATE;
 use crate::plain;
 
 const AGAIN: &str = "run without `--resume` to start again";
@@ -341,6 +342,7 @@ fn made_of(context: &Context) -> BTreeMap<String, String> {
         ("the device", json!(options.device)),
         ("the number type", json!(options.dtype)),
         ("the seed", json!(options.seed)),
+        ("the default date of chats", json!(DEFAULT_DATE)),
     ];
     parts.into_iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }

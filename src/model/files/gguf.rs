@@ -3,6 +3,9 @@
 //! The [`header`] is checked against the file before anything is allocated from its numbers: every length, every
 //! tensor's extent, no two tensors on the same bytes. Metadata values stay in the mapped file until they are asked for;
 //! [`cursor`] reads them. [`types`] are those of tensors.
+//! candle's `gguf_file` (0.11.1) does not do: it refuses a whole file for one tensor of an IQ, TQ or MXFP4 type, copies
+//! tensors out of the file in place of mapping it, makes 32 bytes of each element of an array (of a byte, too), divides by
+//! zero where `general.alignment` is 0, and of two equal keys or names lets the last win.
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::collections::BTreeMap;

@@ -37,8 +37,6 @@ pub enum ChatError {
     Refused(String),
     #[error("the model's chat template takes too much: {0}")]
     Excess(String),
-    #[error("the model's chat template asks for today's date, which a run does not know")]
-    NoDate,
     #[error("a chat needs at least one message")]
     Empty,
     #[error("`continue_final` and `add_generation_prompt` exclude each other")]
@@ -55,7 +53,6 @@ impl ChatError {
             Self::Tokenizer(error) => error.help(),
             Self::Refused(_) => Some("change the roles or their order as the template asks".into()),
             Self::Excess(_) => Some("the template is at fault: write the text without `chat`".into()),
-            Self::NoDate => Some("give it, for example `#{date: \"26 Jul 2024\"}`".into()),
             Self::Empty => Some("give messages such as `[#{role: \"user\", content: \"hello\"}]`".into()),
             Self::BothEnds => {
                 Some("drop `add_generation_prompt` to continue the last message, `continue_final` to begin a new one".into())
@@ -86,12 +83,6 @@ impl From<minijinja::Error> for ChatError {
     fn from(error: minijinja::Error) -> Self {
         if error.kind() == ErrorKind::OutOfFuel {
             return Self::Excess("too many steps".into());
-        }
-        // Without a date there is no such function.
-        if error.kind() == ErrorKind::UnknownFunction
-            && error.detail().is_some_and(|detail| detail.contains(NOW))
-        {
-            return Self::NoDate;
         }
         let mut source = error.source();
         while let Some(cause) = source {
@@ -130,7 +121,7 @@ pub struct ChatOptions {
     /// End with the header of an answer to come.
     pub add_generation_prompt: bool,
     /// What a template prints where it asks for today's date (`26 Jul 2024`), whatever format it asks for. Without it,
-    /// templates print a date of their own if they have one, and else are refused: a run knows no date.
+    /// templates do without a date or print one of their own, and those that cannot print [`DEFAULT_DATE`].
     pub date: Option<String>,
     /// What the template knows by other names, such as `enable_thinking`: see [`ChatTemplate::variables`].
     pub variables: serde_json::Map<String, serde_json::Value>,
@@ -149,6 +140,9 @@ pub type SpecialTokens = BTreeMap<&'static str, String>;
 const NAME: &str = "chat";
 /// The variables that a template gets from messages and options.
 const GIVEN: [&str; 4] = ["messages", "add_generation_prompt", "date_string", NOW];
+/// What a template that asks for today's date gets where no date is given: a run has no clock, so that it gives the same
+/// result on any day. It is the date that Llama 3's templates print then.
+pub const DEFAULT_DATE: &str = "26 Jul 2024";
 /// What templates call for today's date.
 const NOW: &str = "strftime_now";
 /// What transformers appends to the final message to find its end again.
@@ -217,14 +211,30 @@ impl ChatTemplate {
     }
 
     fn print(&self, messages: &[Message], options: &ChatOptions) -> Result<String> {
+        match self.print_on(options.date.as_deref(), messages, options) {
+            Err(error) if options.date.is_none() && asks_for_date(&error) => {
+                Ok(self.print_on(Some(DEFAULT_DATE), messages, options)?)
+            }
+            printed => Ok(printed?),
+        }
+    }
+
+    fn print_on(
+        &self,
+        date: Option<&str>,
+        messages: &[Message],
+        options: &ChatOptions,
+    ) -> std::result::Result<String, minijinja::Error> {
         let variables: usize = options.variables.values().map(|value| value.to_string().len()).sum();
         let given = variables + messages.iter().map(|m| m.role.len() + m.content.len()).sum::<usize>();
         let messages: Vec<Value> = messages
             .iter()
             .map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]))
             .collect();
-        let date = options.date.clone();
-        let strftime_now = date.map(|date| Value::from_function(move |_format: String| date.clone()));
+        let now = date.map(|date| {
+            let date = date.to_string();
+            Value::from_function(move |_format: String| date.clone())
+        });
         let mut others: BTreeMap<&str, Value> = [("tools", ().into()), ("documents", ().into())].into();
         others.extend(self.special.iter().map(|(role, text)| (*role, text.as_str().into())));
         others.extend(options.variables.iter().map(|(name, value)| (name.as_str(), Serde(value).into())));
@@ -232,12 +242,19 @@ impl ChatTemplate {
             messages => messages,
             add_generation_prompt => options.add_generation_prompt,
             // Llama 3's templates take today's date from here if it is given.
-            date_string => options.date.clone().map_or(Value::UNDEFINED, Value::from),
-            strftime_now => strftime_now.unwrap_or(Value::UNDEFINED),
+            date_string => date.map_or(Value::UNDEFINED, Value::from),
+            strftime_now => now.unwrap_or(Value::UNDEFINED),
             ..Value::from_pairs(others),
         };
-        Ok(bounds::render(&self.environment, NAME, context, given)?)
+        bounds::render(&self.environment, NAME, context, given)
     }
+}
+
+/// Whether the template failed for want of a date, be it within a macro: without one there is no such function.
+fn asks_for_date(error: &minijinja::Error) -> bool {
+    let asks =
+        error.kind() == ErrorKind::UnknownFunction && error.detail().is_some_and(|detail| detail.contains(NOW));
+    asks || error.source().and_then(|cause| cause.downcast_ref()).is_some_and(asks_for_date)
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 //!
 //! Sources: llama.cpp (`llama-vocab.cpp`) for what each `tokenizer.ggml.pre` means, the models' own `tokenizer.json`
 //! for the same in terms of this library. [`sentencepiece`] is the kind that Llama 2 and Gemma have.
+//!
+//! candle's `TokenizerFromGguf` does not do: it has no SentencePiece, and takes `llama-bpe`, as llama.cpp names Llama 3's, and
+//! any other name that it does not know for GPT-2's, which cuts numbers and words elsewhere.
 
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, Vocab};

@@ -306,7 +306,8 @@ fn chat(api: &mut Api) {
         "Model",
         "chat(messages: array, options?: map) -> string",
         "a conversation as the text that the model was trained on; messages are `#{role, content}`; options: \
-         `continue_final`, `add_generation_prompt`, `date`, and variables that the model's template reads, such as \
+         `continue_final`, `add_generation_prompt`, `date` (where a template needs today's date and none is given it \
+         gets `26 Jul 2024`, on every day), and variables that the model's template reads, such as \
          `enable_thinking`, or `tools`, whose keys stay in the order in which they were read or written",
     )
     .example(
