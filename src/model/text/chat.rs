@@ -132,6 +132,7 @@ pub struct ChatOptions {
 pub struct ChatTemplate {
     environment: Environment<'static>,
     special: SpecialTokens,
+    asks_for_date: bool,
 }
 
 /// Text of each special token by its role, as templates call them: `bos_token`, `eos_token`, ….
@@ -166,7 +167,7 @@ impl ChatTemplate {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, "refused").with_source(Refusal(message)))
         });
         environment.add_template_owned(NAME, source::as_minijinja_reads_it(source))?;
-        Ok(Self { environment, special })
+        Ok(Self { environment, special, asks_for_date: source.contains(NOW) })
     }
 
     /// Names that the template reads and that nothing else gives a value.
@@ -212,7 +213,12 @@ impl ChatTemplate {
 
     fn print(&self, messages: &[Message], options: &ChatOptions) -> Result<String> {
         match self.print_on(options.date.as_deref(), messages, options) {
-            Err(error) if options.date.is_none() && asks_for_date(&error) => {
+            // Without a date there is no such function; in a macro it is a value that cannot be called.
+            Err(error)
+                if self.asks_for_date
+                    && options.date.is_none()
+                    && matches!(error.kind(), ErrorKind::UnknownFunction | ErrorKind::InvalidOperation) =>
+            {
                 Ok(self.print_on(Some(DEFAULT_DATE), messages, options)?)
             }
             printed => Ok(printed?),
@@ -248,13 +254,6 @@ impl ChatTemplate {
         };
         bounds::render(&self.environment, NAME, context, given)
     }
-}
-
-/// Whether the template failed for want of a date, be it within a macro: without one there is no such function.
-fn asks_for_date(error: &minijinja::Error) -> bool {
-    let asks =
-        error.kind() == ErrorKind::UnknownFunction && error.detail().is_some_and(|detail| detail.contains(NOW));
-    asks || error.source().and_then(|cause| cause.downcast_ref()).is_some_and(asks_for_date)
 }
 
 #[cfg(test)]

@@ -77,7 +77,10 @@ fn the_date_can_be_fixed() {
     for (source, text) in [
         ("{{ strftime_now('%Y') }}", DEFAULT_DATE),
         ("{% macro day() %}{{ strftime_now('%Y') }}{% endmacro %}{{ day() }}", DEFAULT_DATE),
-        ("{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}1 Dec 2023{% endif %}", "1 Dec 2023"),
+        (
+            "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}1 Dec 2023{% endif %}",
+            "1 Dec 2023",
+        ),
     ] {
         assert_eq!(render(source, &[message("user", "")], &ChatOptions::default()).unwrap(), text);
     }
