@@ -10,6 +10,12 @@
 //! everything, using `number` and `text`; `scene` is what it produces. `svg`, `png` and `html` draw that, and
 //! `terminal` draws in letters. What the embedded font lacks, `png` takes as `glyphs` from the machine's `fonts`.
 //! `error` says what can be wrong with a figure.
+//!
+//! Why `svg` and `png` are not the back ends of plotters (0.3.7): these place everything on whole pixels. A line of more
+//! than one pixel becomes a polygon with its corners there, thicker than asked for and with steps
+//! (`docs/images/plotters_lines.png`: plotters left, ours right), without round ends and joints; texts turn by right angles
+//! alone, so that labels at 45° are lost. Nor does `resvg` (0.49) draw our SVG: a heatmap of 300,000 cells takes it 3.2 s
+//! and 457 MB, `png` 0.6 s and 83 MB, and letters would reach it as outlines of ours all the same.
 
 mod chart;
 mod color;

@@ -1,3 +1,6 @@
+//! Gain: a token of SmolLM2 reads 96 MB in place of 538, and costs 3.2 times less than transformers' in place of 1.2
+//! times (`docs/performance.md`).
+//!
 //! Weights in the blocks of few bits in which a GGUF file keeps them. A product with few rows is bound by the bytes
 //! that it reads, so that it reads these, where [`kernel`] knows them; every product with weights that are kept in
 //! blocks alone makes the float32 tensor of them first. Either way the weights that it computes with are the same

@@ -1,3 +1,5 @@
+//! Gain: the choice of instructions; the kernels, and so the speed, are those that candle calls.
+//!
 //! Products with many rows, by the kernels of `gemm` for the instructions that serve. (The crate's own entry, which
 //! candle calls, takes the best that the CPU has.)
 

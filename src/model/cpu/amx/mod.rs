@@ -1,5 +1,8 @@
 //! Float32 products on the matrix unit (AMX) of newer x86 CPUs.
 //!
+//! Gain: on a quiet host 1.1 to 1.8 times the rate of gemm from 256 rows on, and a grid of patches in 1/1.6 of the time;
+//! on a busy one at times none (`docs/performance.md`).
+//!
 //! The unit multiplies bfloat16 only, and sums in float32. A float32 is the exact sum of three bfloat16, eight of
 //! its 24 bits each, so a product of two is the sum of nine products. The six largest are computed; the three that
 //! are left out amount to less than 2⁻²² of it, a rounding of float32. At six products for one the unit still does
