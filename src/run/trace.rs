@@ -95,11 +95,11 @@ impl Trace {
     pub(super) fn recorded(&self, site: &Site, control: &Control) -> Result<Tensor> {
         let selection = Selection::new(site, self.model.config(), &self.tokens)?;
         let found = self.record().get(&site.at).cloned();
-        let unrecorded = || ModelError::Tensor(format!("`{site}` was not recorded"));
-        let whole = match site.at.point {
-            Point::Logits if found.is_none() => self.logits(control)?,
-            Point::LnFinal if found.is_none() => self.logits.normed().clone(),
-            _ => found.ok_or_else(unrecorded)?,
+        let whole = match found {
+            Some(whole) => whole,
+            None if site.at.point == Point::Logits => self.logits(control)?,
+            None if site.at.point == Point::LnFinal => self.logits.normed().clone(),
+            None => return Err(ModelError::Tensor(format!("`{site}` was not recorded")).into()),
         };
         selection.read(&whole)
     }
