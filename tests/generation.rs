@@ -251,3 +251,76 @@ fn a_patch_that_never_acts_is_refused() {
     let traced = trace(&model, &[(prompt.clone(), vec![late])], &[], &Control::default());
     assert_eq!(traced.unwrap_err().to_string(), "the patch on `resid_post.1` never fired");
 }
+
+/// 20,000 draws with as many seeds, against the probabilities that temperature, top-k and top-p leave. The distribution
+/// that differs a little fails the same test.
+#[test]
+fn draws_follow_the_exact_distribution() {
+    const DRAWS: usize = 20_000;
+    let model = tiny("llama");
+    let prompt = pair(&model).0;
+    let logits = flat(&common::run(&model, &prompt, vec![], &[]).last().unwrap());
+    for (temperature, top_k, top_p) in [
+        (1.0, None, None),
+        (0.7, None, None),
+        (0.8, Some(12), None),
+        (1.0, None, Some(0.8)),
+        (0.8, Some(20), Some(0.9)),
+    ] {
+        let sampled = GenerateOptions { temperature, top_k, top_p, n: DRAWS, seed: 1, ..options(1) };
+        let mut counts = vec![0.0; logits.len()];
+        for made in run(&model, &[(prompt.clone(), vec![])], &sampled) {
+            counts[made.ids[0] as usize] += 1.0;
+        }
+        let name = format!("temperature {temperature}, top_k {top_k:?}, top_p {top_p:?}");
+        let far = chi_square(&counts, &distribution(&logits, temperature, top_k, top_p));
+        assert!(far < 5.0, "{name}: {far} standard deviations");
+        let warmer = distribution(&logits, temperature + 0.3, top_k, top_p);
+        assert!(chi_square(&counts, &warmer) > 5.0, "{name}: passes for another temperature");
+    }
+}
+
+/// What each token must be drawn with, written plainly.
+fn distribution(logits: &[f32], temperature: f64, top_k: Option<usize>, top_p: Option<f64>) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    order.truncate(top_k.unwrap_or(logits.len()));
+    let weight = |id: usize| (f64::from(logits[id] - logits[order[0]]) / temperature).exp();
+    let total: f64 = order.iter().map(|&id| weight(id)).sum();
+    // The fewest tokens that have `top_p` between them.
+    let mut kept = 0.0;
+    let enough = order.iter().take_while(|&&id| {
+        let more = kept < top_p.unwrap_or(1.0) * total;
+        kept += weight(id);
+        more
+    });
+    let enough: Vec<usize> = enough.copied().collect();
+    let total: f64 = enough.iter().map(|&id| weight(id)).sum();
+    let mut probabilities = vec![0.0; logits.len()];
+    enough.iter().for_each(|&id| probabilities[id] = weight(id) / total);
+    probabilities
+}
+
+/// By how many standard deviations Pearson's statistic lies above its mean; infinite if what cannot be drawn was.
+fn chi_square(counts: &[f64], probabilities: &[f64]) -> f64 {
+    let draws: f64 = counts.iter().sum();
+    let (mut statistic, mut bins) = (0.0, 0.0);
+    // Tokens that are hardly ever drawn are counted together.
+    let (mut rare, mut expected_rare) = (0.0, 0.0);
+    for (&count, &p) in counts.iter().zip(probabilities) {
+        let expected = p * draws;
+        if p == 0.0 && count > 0.0 {
+            return f64::INFINITY;
+        } else if expected < 5.0 {
+            (rare, expected_rare) = (rare + count, expected_rare + expected);
+        } else {
+            statistic += (count - expected) * (count - expected) / expected;
+            bins += 1.0;
+        }
+    }
+    if expected_rare > 0.0 {
+        statistic += (rare - expected_rare) * (rare - expected_rare) / expected_rare;
+        bins += 1.0;
+    }
+    (statistic - (bins - 1.0)) / (2.0 * (bins - 1.0_f64)).sqrt()
+}
