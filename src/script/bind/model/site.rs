@@ -2,7 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use rhai::{Array, Dynamic};
+use rhai::{Array, Dynamic, ImmutableString};
 
 use super::loaded::Model;
 use crate::model::{Config, Point};
@@ -121,7 +121,12 @@ fn pos(value: &Dynamic) -> ScriptResult<Pos> {
         Ok(index) => Ok(Pos::Index(index)),
         Err(_) if value.is_array() => Ok(Pos::List(args::each(value, args::int)?)),
         Err(_) => {
-            Err(expected("a position: an int, a range, an array, `tok`, `span` or `last`", value).into())
+            let refused = expected("a position: an int, a range, an array, `tok`, `span` or `last`", value);
+            Err(match value.read_lock::<ImmutableString>() {
+                Some(text) => refused.help(format!("the token of a text is `tok({:?})`", text.as_str())),
+                None => refused,
+            }
+            .into())
         }
     }
 }
