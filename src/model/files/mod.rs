@@ -15,3 +15,14 @@ pub mod gguf;
 pub mod hub;
 pub mod inside;
 pub mod open;
+
+/// What a model may have besides `config.json` and its weights: it is fetched with them, and is part of what a run was
+/// made of.
+const SIDE_FILES: [&str; 6] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];

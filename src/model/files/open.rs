@@ -1,5 +1,6 @@
 //! From a name to a model: the embedded one, a folder, a `.gguf` file, or `org/name` on the Hub.
 
+use super::SIDE_FILES;
 use super::assemble::{self, Target};
 use super::checkpoint::{Files, safetensors_files};
 use super::embedded;
@@ -35,17 +36,6 @@ impl Default for LoadOptions {
         LoadOptions { device: "auto".into(), dtype: "f32".into(), offline: false, quantized: false }
     }
 }
-
-/// What is read of a folder beside its weights.
-const BESIDE: [&str; 7] = [
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
-];
 
 impl Model {
     /// Loads the embedded model (`demo`), a folder in Hugging Face layout, a `.gguf` file, or `org/name[@revision]` from the Hub's cache or
@@ -109,7 +99,8 @@ fn load_folder(id: &str, folder: &Path, target: &Target) -> Result<Model> {
         optional_json(&folder.join("generation_config.json"))?.unwrap_or_else(|| json!({}));
     let weights = safetensors_files(folder)?;
     let transformer = assemble::load(config, &Files::open(folder, &weights)?, target)?;
-    let beside = BESIDE.iter().map(|name| folder.join(name)).filter(|path| path.is_file());
+    let beside =
+        ["config.json"].iter().chain(&SIDE_FILES).map(|name| folder.join(name)).filter(|path| path.is_file());
     let files = beside.chain(weights).collect();
     Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config, files })
 }

@@ -11,18 +11,10 @@ use serde::Deserialize;
 use super::cache::{self, CONFIG, INDEX, WEIGHTS};
 use super::client::{Client, RequestError};
 use super::{HubError, Need, Repo, Result, variable};
+use crate::model::files::SIDE_FILES;
 
-/// Fetched besides `config.json` and the weights, where the model has them.
-const OPTIONAL: [&str; 7] = [
-    // Would change the weights, which are refused then.
-    "adapter_config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
-];
+/// Would change the weights, and is refused where it lies beside them.
+const ADAPTER: &str = "adapter_config.json";
 /// How often a file is taken up again after the connection broke, and the first pause before that, which doubles.
 const RETRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -147,7 +139,7 @@ impl Snapshot<'_> {
         if need == Need::Config {
             return Ok(());
         }
-        for file in OPTIONAL.into_iter().filter(|file| self.has(file)) {
+        for file in [ADAPTER].into_iter().chain(SIDE_FILES).filter(|file| self.has(file)) {
             self.get(file)?;
         }
         if self.has(WEIGHTS) {
