@@ -5,7 +5,8 @@ mod common;
 use candle_core::Device;
 use common::*;
 use patchscript::model::{Axes, Point};
-use patchscript::run::{Control, Edit, Heads, Patch, Pos, Site, Value, trace};
+use patchscript::run::generate::{GenerateOptions, generate};
+use patchscript::run::{Control, Edit, Heads, LedgerEntry, Patch, Pos, Site, Value, trace};
 use std::sync::Arc;
 
 #[test]
@@ -178,6 +179,26 @@ fn the_order_of_patches_never_shows() {
         turned.rotate_left(turn);
         assert!(flat(&logits(&first)) == flat(&logits(&run(&model, &prompt, turned, &[]))));
     }
+}
+
+#[test]
+fn ledgers_are_in_the_order_in_which_patches_are_given() {
+    let model = tiny("llama");
+    let (prompt, _) = pair(&model);
+    // Neither the order of the pass nor its reverse.
+    let sites = [
+        Site::new(Point::MlpPost, 1).neuron(5),
+        Site::new(Point::Z, 2),
+        Site::new(Point::Logits, 0),
+        Site::new(Point::ResidMid, 0),
+    ];
+    let patches: Vec<Patch> = sites.iter().map(|site| Patch::new(site.clone(), Edit::Scale(2.0))).collect();
+    let given: Vec<String> = sites.iter().map(ToString::to_string).collect();
+    let names = |ledger: &[LedgerEntry]| ledger.iter().map(|entry| entry.patch.clone()).collect::<Vec<_>>();
+    assert_eq!(names(run(&model, &prompt, patches.clone(), &[]).ledger()), given);
+    let options = GenerateOptions { max_new_tokens: 2, ..GenerateOptions::default() };
+    let made = generate(&model, &[(prompt, patches)], &options, &Control::default()).unwrap();
+    assert_eq!(names(&made[0].ledger), given);
 }
 
 #[test]
