@@ -7,13 +7,14 @@
 //!
 //! Imports go one way: `cli → script → run → model`; `analysis`, `plot` and `data` are leaves that know no model,
 //! and [`memory`] says to all of them how much there is. Small things that several rooms need: `count` (numbers of
-//! things in messages), `nearest` (the name that was meant), `plain` (regular files and nothing else), `utf8`
+//! things in messages), [`help`] (the cure of an error), `nearest` (the name that was meant), `plain` (regular files and nothing else), `utf8`
 //! (text files as people save them). `docs/architecture.md` draws all of it, and `tests/house.rs` holds it.
 
 pub mod analysis;
 pub mod cli;
 mod count;
 pub mod data;
+pub mod help;
 pub mod memory;
 pub mod model;
 mod nearest;

@@ -2,6 +2,8 @@
 
 mod common;
 
+use patchscript::help::Help;
+use patchscript::help::Help;
 use common::*;
 use patchscript::model::{Model, Point};
 use patchscript::run::generate::{GenerateOptions, Generation, generate};

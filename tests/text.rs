@@ -2,6 +2,7 @@
 
 mod common;
 
+use patchscript::help::Help;
 use std::path::Path;
 
 use candle_core::Device;

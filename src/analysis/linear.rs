@@ -1,5 +1,6 @@
 //! Least squares, singular values and principal components, in float64 whatever the numbers came as.
 
+use crate::help::Help;
 use nalgebra::{DMatrix, DVector};
 
 /// Rows and columns of float32 numbers, row after row.
@@ -27,9 +28,8 @@ pub enum LinearError {
     NotConverged { method: &'static str },
 }
 
-impl LinearError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
+impl Help for LinearError {
+    fn help(&self) -> Option<String> {
         Some(match self {
             Self::Empty { .. } => "check what filtered the rows".into(),
             Self::NotFinite { .. } => "leave out rows that are not numbers".into(),

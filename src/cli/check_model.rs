@@ -12,21 +12,21 @@ use crate::model::info::info;
 use crate::model::{self, LoadOptions, Model};
 use crate::run::check::{self, Finding};
 use crate::run::{Control, RunError};
-use crate::script::interrupt;
+use crate::script::{interrupt, output};
 
 use super::args::CheckModel;
-use super::{fail, put, table, warn};
+use super::{put, refuse, table};
 
 /// Prints a table; gives the exit code, 1 if a promise is broken.
 pub fn run(given: &CheckModel) -> u8 {
     let control = Control::default();
     if let Err(error) = interrupt::install(control.interrupted.clone()) {
-        warn(&format!("warning: Ctrl-C will not stop the check cleanly: {error}"));
+        output::tell(format_args!("warning: Ctrl-C will not stop the check cleanly: {error}"));
     }
     match check(given, &control) {
         Ok((text, ok)) => put(&text).max(u8::from(!ok)),
         Err(error) if error.is_interrupt() => 130,
-        Err(error) => fail(error.to_string(), error.help()),
+        Err(error) => refuse(&error),
     }
 }
 

@@ -15,9 +15,10 @@ mod run;
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
 
+use crate::help::Help;
 use crate::model::cpu::isa;
 use crate::script::source::Sources;
-use crate::script::{Diagnostic, Error, Host, panics, terminal};
+use crate::script::{Diagnostic, Error, Host, output, panics, terminal};
 
 /// Parses the command line and runs it.
 pub fn main() -> ExitCode {
@@ -29,7 +30,7 @@ pub fn main() -> ExitCode {
 fn run_command() -> u8 {
     let args = args::parse();
     if let Err(error) = isa::chosen() {
-        fail(error.to_string(), Some(error.help()));
+        refuse(&error);
         return 2;
     }
     match args.command {
@@ -46,7 +47,7 @@ fn run_command() -> u8 {
 /// Prints an error to standard error and gives its exit code.
 fn report(host: &Host, error: &Error) -> u8 {
     if !matches!(error, Error::OutputClosed) {
-        warn(host.render(error, terminal::has_color(&stderr())).trim_end());
+        output::tell(host.render(error, terminal::has_color(&stderr())).trim_end());
     }
     error.exit_code()
 }
@@ -54,26 +55,28 @@ fn report(host: &Host, error: &Error) -> u8 {
 /// Prints what a script most likely does not mean to standard error.
 fn advise(host: &Host, warnings: &[Diagnostic]) {
     for warning in warnings {
-        warn(host.draw(warning, terminal::has_color(&stderr())).trim_end());
+        output::tell(host.draw(warning, terminal::has_color(&stderr())).trim_end());
     }
 }
 
 /// The same as [`report`] for an error that no script has a part in.
 fn fail(message: impl Into<String>, help: Option<String>) -> u8 {
-    warn(
+    output::tell(
         Diagnostic::new(message, help).render(&Sources::default(), terminal::has_color(&stderr())).trim_end(),
     );
     1
+}
+
+/// The same for an error of a layer below.
+fn refuse(error: &dyn Help) -> u8 {
+    fail(error.to_string(), error.help())
 }
 
 /// Text on standard output; whoever closed that has seen enough. Gives the exit code.
 fn put(text: &str) -> u8 {
     let mut to = stdout().lock();
     match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            let error = Error::Output(error.to_string());
-            fail(error.to_string(), error.help())
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => refuse(&Error::Output(error.to_string())),
         _ => 0,
     }
 }
@@ -87,9 +90,4 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_string() + "\n"
     };
     rows.iter().map(line).collect()
-}
-
-/// A line on standard error; nothing is lost if that is closed.
-fn warn(text: &str) {
-    let _ = writeln!(stderr().lock(), "{text}");
 }

@@ -9,7 +9,7 @@ use crate::model::{self, Config, Result};
 use candle_core::DType;
 
 use super::args::{Models, ModelsAction};
-use super::{fail, put, table};
+use super::{put, refuse, table};
 
 /// Gives the exit code.
 pub fn run(models: &Models) -> u8 {
@@ -23,7 +23,7 @@ pub fn run(models: &Models) -> u8 {
     };
     match text {
         Ok(text) => put(&text),
-        Err(error) => fail(error.to_string(), error.help()),
+        Err(error) => refuse(&error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The REPL's terminal; what an input means is in [`crate::script::session`].
 
-use std::io::{BufRead, ErrorKind, IsTerminal, Write, stdin, stdout};
+use std::io::{BufRead, ErrorKind, IsTerminal, stdin};
 use std::path::PathBuf;
 use std::{env, fs};
 
@@ -10,17 +10,17 @@ use rustyline::{CompletionType, Config, Editor};
 
 use crate::script::entry::Entry;
 use crate::script::session::Reply;
-use crate::script::{Error, Host, Session, interrupt};
+use crate::script::{Error, Host, Session, interrupt, output};
 
 use super::args::Settings;
 use super::complete::Assistant;
-use super::{advise, report, warn};
+use super::{advise, report};
 
 /// Talks until the input ends; gives the exit code.
 pub fn run(settings: Settings) -> u8 {
     let host = Host::new(settings.options());
     if let Err(error) = interrupt::install(host.context().interrupt_flag()) {
-        warn(&format!("warning: Ctrl-C will not stop a run cleanly: {error}"));
+        output::tell(format_args!("warning: Ctrl-C will not stop a run cleanly: {error}"));
     }
     match stdin().is_terminal() {
         true => talk(&mut Session::with_person(host)),
@@ -64,7 +64,7 @@ fn step(session: &mut Session, input: &str) -> Step {
     match reply {
         Ok(Reply::Quit) => Step::Leave,
         Ok(Reply::Nothing) => Step::Next,
-        Ok(Reply::Text(text)) => match writeln!(stdout().lock(), "{text}") {
+        Ok(Reply::Text(text)) => match output::print(text) {
             Ok(()) => Step::Next,
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Step::Leave,
             Err(error) => Step::Failed(report(session.host(), &Error::Output(error.to_string()))),
@@ -79,7 +79,7 @@ fn talk(session: &mut Session) -> u8 {
     let mut editor = match Editor::<Assistant, FileHistory>::with_config(config) {
         Ok(editor) => editor,
         Err(error) => {
-            warn(&format!("error: cannot use this terminal: {error}"));
+            output::tell(format_args!("error: cannot use this terminal: {error}"));
             return 1;
         }
     };
@@ -115,14 +115,14 @@ fn talk(session: &mut Session) -> u8 {
     if let Some(history) = &history
         && let Err(error) = editor.save_history(history)
     {
-        warn(&format!("warning: the history was not saved to `{}`: {error}", history.display()));
+        output::tell(format_args!("warning: the history was not saved to `{}`: {error}", history.display()));
     }
     0
 }
 
 /// A line on standard output; nothing is lost if that is closed.
 fn say(text: &str) {
-    let _ = writeln!(stdout().lock(), "{text}");
+    let _ = output::print(text);
 }
 
 /// `history` in the XDG state folder, which is created.

@@ -5,10 +5,10 @@ use std::io::{IsTerminal, stderr};
 use crate::count::count;
 use crate::script::host::Script;
 use crate::script::params::Scan;
-use crate::script::{Host, HostOptions, interrupt};
+use crate::script::{Host, HostOptions, interrupt, output};
 
 use super::args::Run;
-use super::{advise, put, report, warn};
+use super::{advise, put, report};
 
 /// Runs a script, or lists its parameters; gives the exit code.
 pub fn run(run: Run) -> u8 {
@@ -22,7 +22,7 @@ pub fn run(run: Run) -> u8 {
     };
     let host = Host::new(options);
     if let Err(error) = interrupt::install(host.context().interrupt_flag()) {
-        warn(&format!("warning: Ctrl-C will not stop the run cleanly: {error}"));
+        output::tell(format_args!("warning: Ctrl-C will not stop the run cleanly: {error}"));
     }
     let result = host.load(&run.file).and_then(|script: Script| {
         if run.params {
@@ -35,7 +35,7 @@ pub fn run(run: Run) -> u8 {
         Ok(Some(params)) => put(&params),
         Ok(None) => {
             if let Some(results) = results(&host).filter(|_| stderr().is_terminal()) {
-                warn(&results);
+                output::tell(results);
             }
             0
         }

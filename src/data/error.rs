@@ -22,19 +22,3 @@ pub enum DataError {
     Random(#[from] RandomError),
     Statistics(#[from] StatisticsError),
 }
-
-impl DataError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            DataError::File(error) => error.help(),
-            DataError::Table(error) => error.help(),
-            DataError::Json(error) => error.help(),
-            DataError::Log(error) => error.help(),
-            DataError::Npy(error) => error.help(),
-            DataError::Npz(error) => error.help(),
-            DataError::Random(error) => error.help(),
-            DataError::Statistics(error) => error.help(),
-        }
-    }
-}

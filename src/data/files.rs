@@ -5,6 +5,7 @@
 //! folder or what `--allow-write` adds. A file appears whole or not at all ([`replace`](mod@replace)), and one run at a
 //! time writes to an output folder. What was read is remembered ([`reads`]), for runs that are resumed.
 
+use crate::help::Help;
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -90,9 +91,8 @@ fn leads(path: &str, real: &Path) -> String {
     if Path::new(path) == real { "lies".into() } else { format!("leads to `{}`,", real.display()) }
 }
 
-impl FileError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
+impl Help for FileError {
+    fn help(&self) -> Option<String> {
         match self {
             FileError::Missing { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
             FileError::Missing { path, .. } if Path::new(path).is_relative() => {

@@ -26,25 +26,6 @@ pub enum JsonError {
 }
 
 impl JsonError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            JsonError::Malformed { name, .. } => Some(format!(
-                "`{name}` must be strict json: double quotes, no trailing commas, no comments, no `NaN`"
-            )),
-            JsonError::TooLarge { number, .. } => Some(format!(
-                "no digit may be lost: write it as text, `\"{number}\"`, or as a float, `{number}.0`"
-            )),
-            JsonError::NotFinite { .. } => {
-                Some("leave it out or replace it, for example by `()`, which is written as `null`".into())
-            }
-            JsonError::NotJson { .. } => {
-                Some("write a number, a string, an array or a map in its place".into())
-            }
-            JsonError::Shape { .. } => None,
-        }
-    }
-
     /// The error of a text that is line `line` of its file.
     pub fn on_line(self, line: usize) -> JsonError {
         match self {
@@ -194,6 +175,7 @@ pub fn write_line(mut to: impl Write, value: &Value) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use crate::help::Help;
     use proptest::prelude::*;
     use serde_json::json;
 

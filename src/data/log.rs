@@ -80,22 +80,6 @@ pub enum LogError {
     Json(#[from] JsonError),
 }
 
-impl LogError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            LogError::Write { .. } => {
-                Some("the lines before it are whole: make room, and go on with `--resume`".into())
-            }
-            LogError::Gone { .. } | LogError::Changed { .. } => {
-                Some("run again, and leave the file alone until the run has ended".into())
-            }
-            LogError::Differs { .. } => Some("run without `--resume` to start again".into()),
-            LogError::Json(error) => error.help(),
-        }
-    }
-}
-
 impl Log {
     /// Takes `file` up, with whatever whole lines it has. A last line without its end was cut off, and is dropped.
     pub fn new(name: &str, mut file: File) -> Result<Log, LogError> {

@@ -33,19 +33,6 @@ pub enum NpyError {
     Inexact { name: String, number: String, index: usize },
 }
 
-impl NpyError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            NpyError::Header { .. } => Some("write it with `save_npy`, or with NumPy's `np.save`".into()),
-            NpyError::Type { .. } | NpyError::Inexact { .. } => {
-                Some("convert it first, with NumPy's `.astype(np.float32)`, and save it again".into())
-            }
-            NpyError::Size { .. } | NpyError::Shape { .. } => Some("write or download the file again".into()),
-        }
-    }
-}
-
 /// Write `data`, row-major, as an array of shape `shape`; `InvalidInput` if their sizes disagree.
 pub fn write_npy(to: impl Write, shape: &[usize], data: &[f32]) -> io::Result<()> {
     let array = ArrayViewD::from_shape(IxDyn(shape), data)
@@ -166,6 +153,7 @@ fn row_major(shape: &[usize], data: Vec<f32>) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use crate::help::Help;
     use ndarray::{Array, arr0, arr2};
     use proptest::prelude::*;
 

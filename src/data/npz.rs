@@ -12,7 +12,6 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::npy::{self, NpyError};
-use crate::nearest::nearest;
 
 /// Deflate packs no more than so many bytes into one.
 const MOST_DEFLATED: u64 = 1032;
@@ -28,24 +27,6 @@ pub enum NpzError {
     Damaged { name: String, member: String, reason: String },
     #[error(transparent)]
     Npy(#[from] NpyError),
-}
-
-impl NpzError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            NpzError::Archive { .. } => Some("write it with `save_npz`, or with NumPy's `np.savez`".into()),
-            NpzError::Missing { members, .. } if members.is_empty() => Some("it has no members".into()),
-            NpzError::Missing { member, members, .. } => {
-                match nearest(member, members.iter().map(String::as_str)) {
-                    Some(near) => Some(format!("did you mean `{near}`?")),
-                    None => Some(format!("it has `{}`", members.join("`, `"))),
-                }
-            }
-            NpzError::Damaged { .. } => Some("write or download the file again".into()),
-            NpzError::Npy(error) => error.help(),
-        }
-    }
 }
 
 /// Write arrays, each a name, a shape and its numbers, row-major. The same arrays give the same bytes.
@@ -143,6 +124,7 @@ impl<'a> Npz<'a> {
 
 #[cfg(test)]
 mod tests {
+    use crate::help::Help;
     use proptest::prelude::*;
 
     use super::*;

@@ -25,24 +25,6 @@ pub enum StatisticsError {
     Random(#[from] RandomError),
 }
 
-impl StatisticsError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            Self::Empty { .. } | Self::Single { .. } => Some("check what filtered the values".into()),
-            Self::NotFinite { .. } => Some("leave out what has no value before".into()),
-            Self::Fraction { .. } => Some("write 95 percent as `0.95`".into()),
-            Self::TooManyDraws { most, .. } => {
-                Some(format!("draw up to {most}; some thousands do: `n: 10000`"))
-            }
-            Self::Stopped { .. } => None,
-            Self::NoDraws { .. } => Some("draw some thousands: `n: 10000`".into()),
-            Self::Unpaired { .. } => Some("leave out the same items on both sides".into()),
-            Self::Random(error) => error.help(),
-        }
-    }
-}
-
 /// Resamples, at most: the mean of each is kept.
 const MOST_RESAMPLES: usize = 100_000_000;
 /// Relabellings, at most: they are only counted, and no digit of a result shows what they would add beyond that.

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 
 use crate::count::count;
-use crate::nearest::nearest;
 
 /// Rows of text cells under named columns. Every row has one cell a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,39 +47,6 @@ pub enum TableError {
     NoColumn { name: String, column: String, columns: Vec<String> },
     #[error("no row {row} in `{name}`: it has {len}")]
     NoRow { name: String, row: usize, len: usize },
-}
-
-impl TableError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            TableError::Empty { .. } => Some("the first line must name the columns".into()),
-            TableError::DuplicateColumn { column, .. } => {
-                Some(format!("rename one of the columns `{column}` in the first line"))
-            }
-            TableError::Ragged { .. } => Some(
-                "put cells that hold the separator in double quotes, or check the format: `read_tsv` \
-                      separates by tabs, `read_csv` by commas"
-                    .into(),
-            ),
-            TableError::OpenQuote { .. } => {
-                Some("close it, or write a cell that starts with a quote as `\"\"\"like this\"\"\"`".into())
-            }
-            TableError::Read { .. } => None,
-            TableError::NoColumn { column, columns, .. } => {
-                let known = columns.iter().map(|column| format!("`{column}`")).collect::<Vec<_>>().join(", ");
-                Some(match nearest(column, columns.iter().map(String::as_str)) {
-                    Some(near) => format!(
-                        "did you mean `{near}`? `.rename(#{{{near:?}: {column:?}}})` renames it; \
-                         the columns are {known}"
-                    ),
-                    None => format!("the columns are {known}"),
-                })
-            }
-            TableError::NoRow { len: 0, .. } => Some("the table has a header but no rows".into()),
-            TableError::NoRow { len, .. } => Some(format!("rows count from 0 to {}", len - 1)),
-        }
-    }
 }
 
 impl Table {
@@ -210,6 +176,7 @@ fn open_quote(text: &str, separator: Separator) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use crate::help::Help;
     use proptest::prelude::*;
 
     use super::*;

@@ -6,6 +6,7 @@
 //! without ending the process, so that it holds its thread for good and leaves it to the thread that waits for the
 //! script to say so and to end the process in order.
 
+use crate::help::Help;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -56,16 +57,15 @@ impl std::fmt::Display for Full {
     }
 }
 
-impl Full {
-    /// What the user can do about it.
-    pub fn help(&self) -> String {
+impl Help for Full {
+    fn help(&self) -> Option<String> {
         let all = machine::total();
         let needed = self.used.saturating_add(self.wanted);
         if needed > all {
-            return format!("ask for less: there are {} in all", HumanBytes(all as u64));
+            return Some(format!("ask for less: there are {} in all", HumanBytes(all as u64)));
         }
         let unit = if needed < 1 << 30 { (1 << 20, "MiB") } else { (1 << 30, "GiB") };
-        format!("keep less at once, or allow more: `--max-memory {}{}`", (needed / unit.0 + 1), unit.1)
+        Some(format!("keep less at once, or allow more: `--max-memory {}{}`", (needed / unit.0 + 1), unit.1))
     }
 }
 
@@ -222,9 +222,9 @@ mod tests {
     fn a_refusal_says_how_much_and_what_to_do() {
         let full = Full { wanted: 3 << 30, used: 200 << 20, limit: 1 << 30 };
         assert_eq!(full.to_string(), "3.00 GiB do not fit: 200.00 MiB of 1.00 GiB are in use");
-        assert_eq!(full.help(), "keep less at once, or allow more: `--max-memory 4GiB`");
+        assert_eq!(full.help().unwrap(), "keep less at once, or allow more: `--max-memory 4GiB`");
         let absurd = Full { wanted: usize::MAX, used: 1, limit: 2 };
-        assert!(absurd.help().starts_with("ask for less: there are "));
+        assert!(absurd.help().unwrap().starts_with("ask for less: there are "));
         let over = Full { wanted: 0, used: 2 << 30, limit: 1 << 30 };
         assert_eq!(over.to_string(), "the script holds 2.00 GiB, and may hold 1.00 GiB");
     }

@@ -6,7 +6,7 @@ use super::batch::{Batch, Kv};
 use super::config::{Config, Rotary};
 use super::error::{ModelError, Result};
 use super::files::assemble::{Layout, Loader, Target};
-use super::hook::{At, Hook};
+use super::hook::{At, Hook, NoHook};
 use super::layer::{Layer, Linear, Mlp, Norm};
 use super::ops;
 use super::point::Point;
@@ -93,12 +93,8 @@ impl Transformer {
 
     /// Embeds the rows' tokens: `resid_pre` of layer 0, `[rows, d_model]`.
     pub fn embed(&self, ids: &[u32], batch: &Prepared, hook: &mut dyn Hook) -> Result<Tensor> {
-        let d_vocab = self.config.d_vocab;
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= d_vocab) {
-            return Err(ModelError::BadToken { id, d_vocab });
-        }
         let mut pass = Pass { layer: 0, hook };
-        let x = pass.see(Point::Embed, self.scaled(self.embed.rows(ids)?)?)?;
+        let x = pass.see(Point::Embed, self.embeddings(ids)?)?;
         match &self.pos_embed {
             Some(table) => {
                 let positions = Tensor::new(batch.batch.positions(), &self.device)?;
@@ -106,6 +102,18 @@ impl Transformer {
                 Ok((x + positions)?)
             }
             None => Ok(x),
+        }
+    }
+
+    /// The token embeddings of `ids` as they enter the stream, `[ids, d_model]`, at no position.
+    ///
+    /// # Errors
+    /// An id outside the vocabulary.
+    pub fn embeddings(&self, ids: &[u32]) -> Result<Tensor> {
+        let d_vocab = self.config.d_vocab;
+        match ids.iter().find(|&&id| id as usize >= d_vocab) {
+            Some(&id) => Err(ModelError::BadToken { id, d_vocab }),
+            None => self.scaled(self.embed.rows(ids)?),
         }
     }
 
@@ -268,6 +276,13 @@ impl Transformer {
         let logits = ops::unembed(normed, &self.unembed)?;
         let logits = self.as_logits(logits, self.unembed_bias.as_ref())?;
         Pass { layer: 0, hook }.see(Point::Logits, logits)
+    }
+
+    /// The logit lens: final norm and unembedding of residual streams `[rows, d_model]`, on whatever device and of
+    /// whatever dtype, as logits `[rows, d_vocab]`.
+    pub fn logit_lens(&self, resid: &Tensor) -> Result<Tensor> {
+        let rows = resid.to_device(&self.device)?.to_dtype(self.dtype)?;
+        self.unembed(&self.final_norm(&rows, &mut NoHook)?, &mut NoHook)
     }
 
     /// Logits of some tokens only, `[rows, ids]`.

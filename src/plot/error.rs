@@ -1,8 +1,4 @@
-//! What can be wrong with a figure, and how to mend it.
-
-use super::colormap::Colormap;
-use super::figure::{MOST_CHARACTERS, MOST_MARKS};
-use crate::nearest::nearest;
+//! What can be wrong with a figure.
 
 /// Why a figure cannot be drawn.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -59,81 +55,10 @@ pub enum PlotError {
     Encode(String),
 }
 
-impl PlotError {
-    /// What to do about it, where there is something to do.
-    pub fn help(&self) -> Option<String> {
-        Some(match self {
-            Self::Encode(_) => return None,
-            Self::Empty { .. } | Self::NoNumbers => "check what filtered or computed the values".into(),
-            Self::Lengths { name, expected, of, .. } => {
-                format!("give `{name}` {expected} values, one for each of the {of}")
-            }
-            Self::NoPlace { index, .. } => {
-                format!(
-                    "leave value {index} out, for example with `.filter(..)`, together with what belongs to it"
-                )
-            }
-            Self::FarOut { .. } => "draw their logarithms, or scale them down".into(),
-            Self::TooMany { .. } => {
-                format!(
-                    "draw up to {MOST_MARKS}: take means, or every so many; tensors and tables can be saved whole"
-                )
-            }
-            Self::LongText { .. } => format!("cut it to {MOST_CHARACTERS} characters"),
-            Self::Size { .. } => "use 0.1 to 1000".into(),
-            Self::NegativeError { value, .. } => {
-                format!("an error reaches as far up as down: give {} instead", -value)
-            }
-            Self::EmptyRange { name, low, high } => {
-                format!("write the lower end first, as in `{name}: [{high}, {low}]`")
-            }
-            Self::OutOfRange { name, low, high, value } => {
-                let (low, high) = (low.min(*value), high.max(*value));
-                format!("write `{name}: [{low}, {high}]`, or leave `{name}` out to take it from the data")
-            }
-            Self::TooManyLabels { labels } => {
-                format!("draw fewer of the {labels}, as in `max_labels: {}`, or shorten them", labels / 2)
-            }
-            Self::Bins { .. } => format!("use 1 to {} bins", super::chart::MOST_BINS),
-            Self::Ragged { row, expected, .. } => format!("give row {row} {expected} values as well"),
-            Self::Labels { axis, expected, .. } => {
-                format!("give {expected} labels, or none to number the {axis}")
-            }
-            Self::UnknownColormap { name } => {
-                let known = Colormap::names().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-                let rest = format!("known are {known}; `_r` at the end reverses a map");
-                match nearest(name, Colormap::names()) {
-                    Some(near) => format!("write `{near}`; {rest}"),
-                    None => rest,
-                }
-            }
-            Self::UnknownColor { name } => {
-                format!("write `{name}` as `#RRGGBB`, or use a plain name such as `white` or `navy`")
-            }
-            Self::TooFewColors { .. } => {
-                "give the colours of both ends, as in `[\"white\", \"#156082\"]`".into()
-            }
-            Self::NotFinite { name, .. } => format!("leave `{name}` out to take it from the data"),
-            Self::EmptyScale { vmin, .. } => format!("give a `vmax` above {vmin}, or leave `vmin` out"),
-            Self::NumberFormat { fmt } => {
-                format!(
-                    "instead of `{fmt}` write for example `{{:.2}}`, `{{:+.1f}}`, `{{:.0%}}`, `%.2e` or `%d`"
-                )
-            }
-            Self::Rotation { degrees } => format!("instead of {degrees} use 0, 45 or 90"),
-            Self::UnknownFormat { path } => {
-                let stem = path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem);
-                let stem = if stem.is_empty() { "figure" } else { stem };
-                format!("end the name in `.png`, `.svg`, `.html` or `.csv`, as in `{stem}.svg`")
-            }
-            Self::TooLarge { .. } => "shorten the labels, plot fewer cells, or save as `.svg`".into(),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::help::Help;
 
     #[test]
     fn a_misspelt_map_is_met_with_the_nearest() {

@@ -17,9 +17,9 @@ pub enum Figure {
 }
 
 /// Cells, points, values or tokens of a figure, at most: a page of more is more than a browser can show.
-pub(super) const MOST_MARKS: usize = 1_000_000;
+pub const MOST_MARKS: usize = 1_000_000;
 /// Characters of one text, at most.
-pub(super) const MOST_CHARACTERS: usize = 10_000;
+pub const MOST_CHARACTERS: usize = 10_000;
 /// Numbers farther out cannot be placed: a difference of two of them must be a number, with room around it.
 pub(super) const FARTHEST: f64 = 1e300;
 

@@ -41,11 +41,11 @@ use std::path::Path;
 
 use fonts::Fonts;
 
-pub use chart::{Axis, Chart, Series, Style};
+pub use chart::{Axis, Chart, MOST_BINS, Series, Style};
 pub use color::Rgb;
 pub use colormap::Colormap;
 pub use error::PlotError;
-pub use figure::{Colors, Figure, Records, Titles};
+pub use figure::{Colors, Figure, MOST_CHARACTERS, MOST_MARKS, Records, Titles};
 pub use fonts::VARIABLE as FONTS_VARIABLE;
 pub use heatmap::{Heatmap, Origin};
 pub use scatter::{PointColor, Scatter};
@@ -106,6 +106,7 @@ pub fn undrawn(figure: &Figure) -> Vec<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::help::Help;
 
     #[test]
     fn the_extension_names_the_format() {

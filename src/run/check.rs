@@ -44,10 +44,8 @@ pub fn check(model: &Arc<Model>, control: &Control) -> Result<Vec<Finding>> {
 /// the first of every prompt's logits at its last position, and, after the first prompt, `greedy8`.
 pub fn parity(model: &Arc<Model>, expected: &Json, control: &Control) -> Result<Vec<Finding>> {
     let read = |key: &str| -> Result<Vec<Vec<f64>>> {
-        serde_json::from_value(expected[key].clone()).map_err(|error| {
-            let message = format!("`expected.json`: `{key}`: {error}");
-            RunError::Model(crate::model::ModelError::Refused { message, help: None })
-        })
+        serde_json::from_value(expected[key].clone())
+            .map_err(|error| RunError::Reference { key: key.into(), reason: error.to_string() })
     };
     let ids = |ids: &[f64]| tokens(model, ids.iter().map(|&id| id as u32).collect());
     let prompts: Vec<_> = read("input_ids")?.iter().map(|prompt| (ids(prompt), vec![])).collect();

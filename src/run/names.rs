@@ -185,6 +185,7 @@ pub fn aliases(at: At, config: &Config) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::help::Help;
 
     #[test]
     fn every_spelling_is_one_site() {

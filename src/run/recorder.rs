@@ -45,7 +45,7 @@ impl<'a> Recorder<'a> {
 fn refused(error: RunError) -> ModelError {
     match error {
         RunError::Model(error) => error,
-        other => ModelError::Refused { message: other.to_string(), help: other.help() },
+        other => ModelError::Hook(Box::new(other)),
     }
 }
 

@@ -6,6 +6,7 @@ use super::error::{Result, RunError};
 use super::ledger::LedgerEntry;
 use super::logits::{LastRead, Logits};
 use super::memory;
+use super::metric;
 use super::pass::{Pass, resolve};
 use super::patch::{self, Patch};
 use super::select::Selection;
@@ -19,6 +20,14 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const LOGITS: At = At { point: Point::Logits, layer: 0 };
+
+/// A token that may come next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NextToken {
+    pub id: u32,
+    pub prob: f64,
+    pub logit: f32,
+}
 
 /// What a run recorded. A site that was not asked for at first is recorded when it is read, by running the same
 /// prompt with the same patches again: once for all layers of its point.
@@ -68,6 +77,22 @@ impl Trace {
     /// Logits at the last position, `[d_vocab]`, float32.
     pub fn last(&self) -> Result<Tensor> {
         Ok(self.logits.last(&self.model.transformer)?.get(0)?.to_dtype(DType::F32)?)
+    }
+
+    /// The `k` most probable next tokens, the most probable first; of equal ones that with the lower id.
+    ///
+    /// # Errors
+    /// A logit is NaN, so that there is no order.
+    pub fn top(&self, k: usize) -> Result<Vec<NextToken>> {
+        let logits = self.last()?.to_vec1::<f32>()?;
+        let logprobs = metric::log_softmax(&logits);
+        if logprobs.iter().any(|logprob| logprob.is_nan()) {
+            return Err(RunError::NanLogits { reader: "top" });
+        }
+        let mut order: Vec<usize> = (0..logits.len()).collect();
+        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
+        let next = |id: usize| NextToken { id: id as u32, prob: logprobs[id].exp(), logit: logits[id] };
+        Ok(order.into_iter().take(k).map(next).collect())
     }
 
     pub fn ledger(&self) -> &[LedgerEntry] {

@@ -14,9 +14,10 @@ use rhai::{Dynamic, EvalAltResult, Position};
 
 use super::caught::Caught;
 use super::diagnostic::{Diagnostic, Place};
-use super::error::{Error, Failure, ScriptResult, fail};
+use super::error::{Error, Failure, ScriptResult, fail, refused};
 use super::key_order::KeyOrders;
 use super::limits::{Limits, reserve_values};
+use super::output;
 use super::panics;
 use super::params::Params;
 use super::progress::Progress;
@@ -247,7 +248,7 @@ impl Context {
         let written = self.files()?.write(path, |to| fill(&mut Stoppable { to, context: self }));
         written.map_err(|error| match self.check_interrupt() {
             Err(stopped) => stopped,
-            Ok(()) => fail(error.to_string()).maybe_help(error.help()).into(),
+            Ok(()) => refused(&error).into(),
         })
     }
 
@@ -327,8 +328,7 @@ impl Context {
     pub fn advise(&self, warning: &Diagnostic) {
         if self.is_news(warning) {
             let text = warning.render(&self.sources, terminal::has_color(&stderr()));
-            // Nothing is lost if standard error is closed.
-            let _ = write!(stderr().lock(), "{text}");
+            output::tell(text.trim_end());
         }
     }
 
@@ -341,8 +341,7 @@ impl Context {
     pub fn note(&self, text: &str) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.insert(text.into()) {
-            // Nothing is lost when standard error is closed.
-            let _ = writeln!(io::stderr().lock(), "note: {text}");
+            output::tell(format_args!("note: {text}"));
         }
     }
 

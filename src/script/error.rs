@@ -1,5 +1,6 @@
 //! How a script fails: natively with [`fail`], as a whole with [`Error`].
 
+use crate::help::Help;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -22,6 +23,11 @@ pub struct Failure {
 /// Starts a refusal; return it with `?` or `Err(fail(..).into())`.
 pub fn fail(message: impl Into<String>) -> Failure {
     Failure { message: cut(message.into()), help: None }
+}
+
+/// What a layer below refused, as a script sees it.
+pub fn refused(error: &dyn Help) -> Failure {
+    Failure { help: error.help().map(cut), ..fail(error.to_string()) }
 }
 
 /// Characters of a message or a cure: values of the script in it may be of any length.
@@ -87,7 +93,19 @@ pub enum Error {
 }
 
 impl Error {
-    pub fn help(&self) -> Option<String> {
+    /// The exit code of the command line.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::OutputClosed => 0,
+            Self::Failed(_) | Self::Thread(_) | Self::Output(_) => 1,
+            Self::Read { .. } | Self::NotUtf8 { .. } | Self::Unusable(_) => 2,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl Help for Error {
+    fn help(&self) -> Option<String> {
         match self {
             Self::Read { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
                 Some(format!("check the path `{}`, or name another script", path.display()))
@@ -96,16 +114,6 @@ impl Error {
             Self::Unusable(diagnostic) | Self::Failed(diagnostic) => diagnostic.help.clone(),
             Self::Output(_) => Some("make room, or send the output to another place".into()),
             _ => None,
-        }
-    }
-
-    /// The exit code of the command line.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::OutputClosed => 0,
-            Self::Failed(_) | Self::Thread(_) | Self::Output(_) => 1,
-            Self::Read { .. } | Self::NotUtf8 { .. } | Self::Unusable(_) => 2,
-            Self::Interrupted => 130,
         }
     }
 }

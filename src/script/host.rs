@@ -1,6 +1,6 @@
 //! One engine with everything a script stands on: compile, check, run.
 
-use std::io::{self, Write};
+use crate::help::Help;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -24,6 +24,7 @@ use super::lint;
 use super::literals;
 use super::modules::Modules;
 use super::operators;
+use super::output;
 use super::params::{self, Scan};
 use super::turns::{Refused, Turns};
 use super::validate;
@@ -276,16 +277,15 @@ fn watch_variables(engine: &mut Engine, growth: Arc<Growth>, context: Arc<Contex
 
 /// `print` to standard output, `debug` to standard error; a reader who leaves ends the run.
 fn connect_output(engine: &mut Engine, context: &Arc<Context>) {
-    let output = context.clone();
+    let reader = context.clone();
     engine.on_print(move |text| {
-        if let Err(error) = writeln!(io::stdout().lock(), "{text}") {
-            output.close_output(&error);
+        if let Err(error) = output::print(text) {
+            reader.close_output(&error);
         }
     });
     engine.on_debug(|text, source, position: Position| {
         let line = position.line().unwrap_or(0);
-        // Nothing is lost when standard error is closed.
-        let _ = writeln!(io::stderr().lock(), "{}:{line}: {text}", source.unwrap_or("script"));
+        output::tell(format_args!("{}:{line}: {text}", source.unwrap_or("script")));
     });
     let signals = context.clone();
     engine.on_progress(move |_| signals.stop());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rhai::{Engine, EvalAltResult};
 
-use super::error::{Failure, ScriptResult, fail};
+use super::error::{Failure, ScriptResult, refused};
 use crate::memory::{self, Full};
 
 /// Limits of one run. Counts are of the engine's own units; sizes are in bytes or elements.
@@ -79,7 +79,7 @@ impl Limits {
 
 impl From<Full> for Failure {
     fn from(full: Full) -> Self {
-        fail(full.to_string()).help(full.help())
+        refused(&full)
     }
 }
 

@@ -198,7 +198,7 @@ impl<'a> Script<'a> {
         let error = self.context.files().ok()?.read_path(file).err()?;
         // What else may be read is decided by the options of the run.
         let certain = self.runs || matches!(error, FileError::Missing { .. });
-        certain.then(|| (at, super::error::fail(error.to_string()).maybe_help(error.help())))
+        certain.then(|| (at, super::error::refused(&error)))
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`bind`] fills the table, a file or a folder a type; its functions take their arguments through [`args`],
 //!   refuse by [`error`] and stand behind one [`gate`];
 //! - [`context`] what a running script shares with its bindings: options, parameters ([`params`]),
-//!   [`interrupt`], [`progress`], [`resume`];
+//!   [`interrupt`], [`progress`], [`resume`], and where it speaks, [`output`];
 //! - [`operators`] and [`turns`], where the engine would be silently wrong: comparisons, division, closures in loops;
 //! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`validate`] (with
 //!   [`literals`]), [`lint`], run;
@@ -16,7 +16,7 @@
 //!   is shown; [`draw`] where it stands alone, as wide as the [`terminal`] is);
 //! - [`format`](mod@format) and [`pattern`], Python's formats and regular expressions;
 //! - [`diagnose`] turns every engine error into a [`diagnostic`], drawn over its [`source`], also where a script catches it
-//!   ([`caught`]).
+//!   ([`caught`]); [`cure`] is what to do about errors of the layers below.
 
 pub mod api;
 pub mod args;
@@ -24,6 +24,7 @@ pub mod bind;
 pub mod caught;
 pub mod clock;
 pub mod context;
+mod cure;
 pub mod diagnose;
 pub mod diagnostic;
 pub mod draw;
@@ -42,6 +43,7 @@ pub mod lint;
 pub mod literals;
 pub mod modules;
 pub mod operators;
+pub mod output;
 pub mod panics;
 pub mod params;
 pub mod pattern;

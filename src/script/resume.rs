@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::context::Context;
-use super::error::{Failure, ScriptResult, fail};
-use crate::data::files::{FileError, Read};
+use super::error::{Failure, ScriptResult, fail, refused};
+use crate::data::files::Read;
 use crate::data::log::{self, Mark};
 use crate::model::chat::DEFAULT_DATE;
 use crate::plain;
@@ -115,7 +115,7 @@ impl Resume {
     pub fn begin(&self, context: &Context, path: &str) -> ScriptResult<(File, String)> {
         let state = &mut *self.lock();
         let files = context.files()?;
-        let real = files.write_path(path).map_err(refused)?;
+        let real = files.write_path(path).map_err(|error| refused(&error))?;
         if state.open.iter().any(|open| open.real == real || same_file(&open.file, &real)) {
             return Err(fail(format!("the log `{path}` is open already"))
                 .help("keep it in a variable, or write to another file")
@@ -136,7 +136,7 @@ impl Resume {
                 }
             }
         }
-        let file = files.stream(path, keep).map_err(refused)?;
+        let file = files.stream(path, keep).map_err(|error| refused(&error))?;
         if context.options.script.is_some() {
             let watched = file.try_clone().map_err(unwritten)?;
             state.open.push(Open { path: path.into(), real, file: watched });
@@ -162,17 +162,16 @@ impl Resume {
     pub fn finish(&self, context: &Context) -> ScriptResult<()> {
         let mut state = self.lock();
         if let Some(Open { path, .. }) = state.open.iter().find(|open| log::is_gone(&open.file)) {
-            let gone = log::LogError::Gone { name: path.clone() };
-            return Err(fail(gone.to_string()).maybe_help(gone.help()).into());
+            return Err(refused(&log::LogError::Gone { name: path.clone() }).into());
         }
         let files = context.files()?;
         if state.notes.take().is_some()
-            && let Some(text) = files.record().map_err(refused)?
+            && let Some(text) = files.record().map_err(|error| refused(&error))?
         {
             let mut notes =
                 parse(&text).map_err(|error| fail(format!("`.resume.json` is damaged: {error}")))?;
             notes.sort();
-            files.begin_record(&lines(&notes).map_err(unwritten)?).map_err(refused)?;
+            files.begin_record(&lines(&notes).map_err(unwritten)?).map_err(|error| refused(&error))?;
         }
         Ok(())
     }
@@ -218,7 +217,8 @@ impl Notes {
     fn begin(context: &Context) -> ScriptResult<Notes> {
         let made_of = made_of(context);
         let files = context.files()?;
-        let old = if context.options.resume { files.record().map_err(refused)? } else { None };
+        let old =
+            if context.options.resume { files.record().map_err(|error| refused(&error))? } else { None };
         let mut notes = vec![Note::MadeOf(made_of.clone())];
         let mut sums = HashMap::new();
         let mut logs = BTreeSet::new();
@@ -230,7 +230,7 @@ impl Notes {
             }
             logs = take_up(files.out_dir(), &mut notes)?;
         }
-        let file = files.begin_record(&lines(&notes).map_err(unwritten)?).map_err(refused)?;
+        let file = files.begin_record(&lines(&notes).map_err(unwritten)?).map_err(|error| refused(&error))?;
         let resumed = match old {
             Some(_) => notes.iter().filter_map(|note| Some((note.subject()?, note.clone()))).collect(),
             None => HashMap::new(),
@@ -350,10 +350,6 @@ fn made_of(context: &Context) -> BTreeMap<String, String> {
 fn changed(what: &str) -> Failure {
     fail(format!("cannot resume: {what} changed since the interrupted run"))
         .help(format!("undo the change, or {AGAIN}"))
-}
-
-fn refused(error: FileError) -> Failure {
-    fail(error.to_string()).maybe_help(error.help())
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {

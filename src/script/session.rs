@@ -193,6 +193,7 @@ fn loaded_paths(ast: &AST) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::help::Help;
     use crate::script::HostOptions;
 
     fn session() -> Session {

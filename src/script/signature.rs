@@ -3,6 +3,7 @@
 //! A field is `n_layers -> int`, an operator `+(other: Tensor) -> Tensor`, an index `[i: int] -> string`.
 //! A missing result means that the function returns nothing.
 
+use crate::help::Help;
 use std::fmt;
 
 /// A parameter: its name, the type as the reader sees it, and whether it may be left out.
@@ -29,9 +30,8 @@ pub struct SignatureError {
     reason: &'static str,
 }
 
-impl SignatureError {
-    /// What the author of the binding should write.
-    pub fn help(&self) -> Option<String> {
+impl Help for SignatureError {
+    fn help(&self) -> Option<String> {
         Some("write `name(param: type, optional?: type) -> type`".into())
     }
 }

@@ -1,6 +1,7 @@
 //! What several test programs share: golden data, models, small comparisons.
 #![allow(dead_code, reason = "every test program uses its own part")]
 
+use patchscript::help::Help;
 use candle_core::{DType, Tensor};
 use patchscript::model::tokenizer::Bos;
 use patchscript::model::{Config, LoadOptions, Model, Point};

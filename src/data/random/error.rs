@@ -24,23 +24,3 @@ pub enum RandomError {
     #[error("seed {seed} is too large: the Mersenne Twister of scikit-learn takes 32 bits")]
     Seed { seed: u64 },
 }
-
-impl RandomError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        Some(match self {
-            Self::EmptyRange { .. } => "the first bound must be less than the second".into(),
-            Self::Deviation { .. } => "give a finite number that is not negative".into(),
-            Self::NothingToChoose => "check what filtered the items".into(),
-            Self::TooFew { n, .. } => format!("draw at most {n}, or allow repeats: `replace: true`"),
-            Self::ProbabilityCount { n, .. } => format!("give {n}, one an item"),
-            Self::Probability { .. } => "probabilities are finite and not negative".into(),
-            Self::ProbabilitySum { .. } => "divide each by their sum".into(),
-            Self::EmptySplit { .. } => "both sides need an item: collect more, or change `test_size`".into(),
-            Self::TestSize { .. } => {
-                "give a fraction between 0 and 1, or a count less than the number of items".into()
-            }
-            Self::Seed { .. } => format!("use a seed up to {}", u32::MAX),
-        })
-    }
-}

@@ -1,5 +1,6 @@
 //! Which vector instructions serve: the best that the CPU has, unless `PATCHSCRIPT_CPU` limits them.
 
+use crate::help::Help;
 use pulp::Arch;
 use std::ffi::OsString;
 use std::fmt;
@@ -28,10 +29,10 @@ pub enum Isa {
 #[error("`{VARIABLE}` is `{0}`, which names no instructions of this architecture")]
 pub struct UnknownIsa(String);
 
-impl UnknownIsa {
-    pub fn help(&self) -> String {
+impl Help for UnknownIsa {
+    fn help(&self) -> Option<String> {
         let names: Vec<String> = Isa::KNOWN.iter().map(|isa| format!("`{isa}`")).collect();
-        format!("it may be {}; without it the best that the CPU has serve", names.join(", "))
+        Some(format!("it may be {}; without it the best that the CPU has serve", names.join(", ")))
     }
 }
 
@@ -146,7 +147,7 @@ pub mod tests {
         for unknown in ["AVX2", "avx", "sse2", "fast", " avx2"] {
             let error = of(unknown).unwrap_err();
             assert!(error.to_string().contains(&format!("`PATCHSCRIPT_CPU` is `{unknown}`")), "{error}");
-            assert!(Isa::KNOWN.iter().all(|isa| error.help().contains(&format!("`{isa}`"))));
+            assert!(Isa::KNOWN.iter().all(|isa| error.help().unwrap().contains(&format!("`{isa}`"))));
         }
     }
 

@@ -104,6 +104,7 @@ fn other(folder: &Path, names: &[String]) -> Option<Other> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::help::Help;
 
     fn told(files: &[&str]) -> (String, String) {
         let folder = tempfile::tempdir().unwrap();

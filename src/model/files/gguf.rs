@@ -8,6 +8,7 @@
 //! zero where `general.alignment` is 0, and of two equal keys or names lets the last win.
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
+use crate::help::Help;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -69,9 +70,10 @@ impl GgufError {
     fn new(path: &Path, problem: Problem) -> Self {
         Self { path: path.into(), problem: problem.into() }
     }
+}
 
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
+impl Help for GgufError {
+    fn help(&self) -> Option<String> {
         match *self.problem {
             Problem::Truncated { .. } | Problem::Corrupt(_) => {
                 Some(format!("download `{}` again and compare its checksum", self.path.display()))

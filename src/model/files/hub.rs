@@ -1,6 +1,7 @@
 //! Models from the Hugging Face Hub, through the cache folder that its own tools use: [`cache`] reads what is there,
 //! [`download`] fetches what is not, by the requests of [`client`].
 
+use crate::help::Help;
 use std::path::PathBuf;
 
 pub mod cache;
@@ -42,9 +43,8 @@ pub enum HubError {
     NoWeights { id: String },
 }
 
-impl HubError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
+impl Help for HubError {
+    fn help(&self) -> Option<String> {
         match self {
             Self::BadId { .. } => Some("for a folder on this machine, give its path: `./my-model`".into()),
             Self::Offline { id, .. } => {

@@ -45,24 +45,6 @@ pub enum ChatError {
     FinalLost,
 }
 
-impl ChatError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            Self::Gguf(error) => error.help(),
-            Self::Tokenizer(error) => error.help(),
-            Self::Refused(_) => Some("change the roles or their order as the template asks".into()),
-            Self::Excess(_) => Some("the template is at fault: write the text without `chat`".into()),
-            Self::Empty => Some("give messages such as `[#{role: \"user\", content: \"hello\"}]`".into()),
-            Self::BothEnds => {
-                Some("drop `add_generation_prompt` to continue the last message, `continue_final` to begin a new one".into())
-            }
-            Self::FinalLost => Some("drop `continue_final`, or let the last message be the assistant's".into()),
-            Self::File(_) | Self::Template(_) => None,
-        }
-    }
-}
-
 /// An error with its causes; minijinja keeps what went wrong inside a macro in the source.
 fn chain(error: &minijinja::Error) -> String {
     let mut text = error.to_string();

@@ -44,35 +44,8 @@ pub enum TokenizerError {
     SeveralTokens { text: String, pieces: Vec<String>, single: Vec<String> },
 }
 
-impl TokenizerError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            Self::Missing { folder } => Some(format!(
-                "put the model's `tokenizer.json` into `{}`, or give token ids",
-                folder.display()
-            )),
-            Self::LeadsOut { help, .. } => Some(help.clone()),
-            Self::Gguf(error) => error.help(),
-            Self::UnknownKind { .. } => Some("use the model's folder with `tokenizer.json` instead".into()),
-            Self::NoBos => Some("leave out `bos: true`".into()),
-            Self::NoToken => Some("give a string that is one token, for example `\" the\"`".into()),
-            Self::SeveralTokens { single, .. } if !single.is_empty() => {
-                Some(format!("one token each: {}", quoted(single)))
-            }
-            Self::SeveralTokens { text, pieces, .. } => {
-                let first = pieces.first()?;
-                Some(format!(
-                    "no spelling of it is one token: choose words that are, compare texts token by token with `loss(\"{text}\")`, \
-                     or ask for its first piece alone, `{first}`, which other words share"
-                ))
-            }
-            _ => None,
-        }
-    }
-}
-
-fn quoted(pieces: &[String]) -> String {
+/// Pieces of a text in back quotes, one after the other.
+pub fn quoted(pieces: &[String]) -> String {
     pieces.iter().map(|piece| format!("`{piece}`")).collect::<Vec<_>>().join(" ")
 }
 
@@ -391,6 +364,7 @@ fn special_ids(pipeline: &Pipeline, sources: &[Json], role: &str) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::help::Help;
 
     fn tiny() -> Tokenizer {
         Tokenizer::from_folder(Path::new("tests/fixtures/tiny")).unwrap()

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::Device;
 use rhai::{Array, Dynamic, Map};
 
-use super::data::refused_data;
 use super::tensor::{self, Tensor};
 use crate::data::random::{Generator, PythonRandom, RandomError, train_test_split};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
+use crate::script::bind::refusal;
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 
@@ -58,7 +58,7 @@ impl<G> Shared<G> {
                 .into());
         }
         // A generator is valid between any two draws, so a panic elsewhere does not spoil it.
-        draw(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner)).map_err(refused_data)
+        draw(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner)).map_err(refusal::of)
     }
 }
 
@@ -266,7 +266,7 @@ fn split(api: &mut Api) {
         options.finish()?;
         let n = args::size(n)?;
         context.check_len(n)?;
-        let (train, test) = train_test_split(n, test_size, seed).map_err(refused_data)?;
+        let (train, test) = train_test_split(n, test_size, seed).map_err(refusal::of)?;
         let ints = |indices: Vec<usize>| -> Dynamic {
             indices.into_iter().map(|i| Dynamic::from(i as i64)).collect::<Array>().into()
         };

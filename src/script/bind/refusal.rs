@@ -2,20 +2,25 @@
 
 use rhai::{Dynamic, EvalAltResult, Position};
 
+use crate::help::Help;
 use crate::model::ModelError;
 use crate::run::RunError;
-use crate::script::error::fail;
+use crate::script::error::refused;
+
+/// What numbers, files or figures cannot be.
+pub fn of(error: impl Help) -> Box<EvalAltResult> {
+    refused(&error).into()
+}
 
 /// A run that was refused, or stopped by Ctrl-C, which no script can catch.
 pub fn run(error: RunError) -> Box<EvalAltResult> {
-    if error.is_interrupt() {
-        return EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into();
+    match error.is_interrupt() {
+        true => EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE).into(),
+        false => of(error),
     }
-    let help = error.help();
-    fail(error.to_string()).maybe_help(help).into()
 }
 
 /// A model that cannot do what was asked.
 pub fn model(error: impl Into<ModelError>) -> Box<EvalAltResult> {
-    run(RunError::Model(error.into()))
+    run(error.into().into())
 }

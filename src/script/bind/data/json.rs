@@ -4,10 +4,10 @@ use rhai::{Array, Dynamic, Map};
 use serde_json::Value;
 
 use super::table::Table;
-use super::text::refused_data;
 use crate::data::json::{self, JsonError};
 use crate::memory;
 use crate::script::args::{expected, type_of};
+use crate::script::bind::refusal;
 use crate::script::bind::tensor::{self, Tensor};
 use crate::script::error::{ScriptResult, fail};
 use crate::script::key_order;
@@ -58,7 +58,7 @@ fn numbers(t: &Tensor) -> Result<Value, JsonError> {
 /// A row or a whole value as JSON. With `keys`, it is a map with exactly these keys, written in their order; else keys
 /// stand in alphabetical order.
 pub(super) fn ordered(value: &Dynamic, keys: Option<&[String]>) -> ScriptResult<Value> {
-    let json = to_json(value).map_err(refused_data)?;
+    let json = to_json(value).map_err(refusal::of)?;
     let Some(keys) = keys else { return Ok(json) };
     let Value::Object(mut entries) = json else {
         return Err(expected("a map", value).help("`keys` orders the entries of a map").into());

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
 
 use super::json::{from_json, ordered};
-use super::text::{keys_of, refused_data};
+use super::text::keys_of;
 use crate::data;
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
 use crate::script::bind::model::grid;
+use crate::script::bind::refusal;
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 
@@ -32,7 +33,7 @@ impl Log {
         let keys = keys_of(&mut options)?;
         options.finish()?;
         let (file, name) = context.resume.begin(context, path)?;
-        let inner = data::Log::new(path, file).map_err(refused_data)?;
+        let inner = data::Log::new(path, file).map_err(refusal::of)?;
         let inner = Arc::new(Mutex::new(inner));
         Ok(Self { inner, path: path.into(), name, keys, context: context.clone() })
     }
@@ -46,7 +47,7 @@ impl Log {
         let value = ordered(row, self.keys.as_deref())?;
         let resume = &self.context.resume;
         resume.note(&self.context)?;
-        self.lock().append(value, |mark| resume.announce(&self.name, mark)).map_err(refused_data)
+        self.lock().append(value, |mark| resume.announce(&self.name, mark)).map_err(refusal::of)
     }
 
     fn rows(&self) -> Array {
@@ -62,7 +63,7 @@ impl Log {
         let before = self.lock().rows().len();
         let ahead = self.lock().ahead();
         let done = if ahead >= items.len() { items.len() } else { ahead / batch * batch };
-        self.lock().accept(done).map_err(refused_data)?;
+        self.lock().accept(done).map_err(refusal::of)?;
         let bar = self.context.progress(&self.path, items.len() as u64, "rows");
         bar.set(done as u64);
         for part in items[done..].chunks(batch) {

@@ -10,7 +10,7 @@ mod table;
 mod text;
 
 pub use json::{from_json, to_json};
-pub use text::{refused_data, write};
+pub use text::write;
 
 use crate::script::api::Api;
 

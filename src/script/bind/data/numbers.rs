@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use candle_core::Device;
 use rhai::{Array, Dynamic, Map};
 
-use super::text::refused_data;
 use crate::data::statistics::{self, StatisticsError};
 use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, Options, type_of};
+use crate::script::bind::refusal;
 use crate::script::bind::tensor::{Tensor, check_room, refused};
 use crate::script::error::{ScriptResult, fail};
 
@@ -18,7 +18,7 @@ pub fn register(api: &mut Api) {
     for (signature, summary, code, output, compute) in DESCRIPTIVE {
         api.function(signature, summary)
             .example(code, output)
-            .native(move |values: Array| compute(&numbers(values)?).map_err(refused_data));
+            .native(move |values: Array| compute(&numbers(values)?).map_err(refusal::of));
     }
     api.function(
         "quantile(values: array, q: number) -> float",
@@ -26,7 +26,7 @@ pub fn register(api: &mut Api) {
     )
     .example("quantile([1, 2, 3, 10], 0.75)", "4.75")
     .native(|values: Array, q: Dynamic| {
-        statistics::quantile(&numbers(values)?, args::number(&q)?).map_err(refused_data)
+        statistics::quantile(&numbers(values)?, args::number(&q)?).map_err(refusal::of)
     });
     inference(api);
     confusion(api);
@@ -77,8 +77,8 @@ fn inference(api: &mut Api) {
         options.finish()?;
         memory::reserve_many(n, 2 * size_of::<f64>())?;
         let found = statistics::bootstrap(&numbers(values)?, n, level, seed, &|| !resampled.interrupted());
-        let found = found
-            .map_err(|error| resampled.check_interrupt().err().unwrap_or_else(|| refused_data(error)))?;
+        let found =
+            found.map_err(|error| resampled.check_interrupt().err().unwrap_or_else(|| refusal::of(error)))?;
         let entries =
             [("mean", found.mean), ("low", found.low), ("high", found.high), ("stderr", found.stderr)];
         Ok(entries.into_iter().map(|(name, x)| (name.into(), x.into())).collect())
@@ -102,7 +102,7 @@ fn inference(api: &mut Api) {
         let go_on = || !context.interrupted();
         let found = statistics::permutation_test(&numbers(a)?, &numbers(b)?, n, paired, seed, &go_on);
         let found =
-            found.map_err(|error| context.check_interrupt().err().unwrap_or_else(|| refused_data(error)))?;
+            found.map_err(|error| context.check_interrupt().err().unwrap_or_else(|| refusal::of(error)))?;
         let entries = [("difference", found.difference), ("p", found.p)];
         Ok(entries.into_iter().map(|(name, x)| (name.into(), x.into())).collect())
     };

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use rhai::{Array, Dynamic, Map};
 
-use super::text::{read, refused_data, write};
+use super::text::{read, write};
 use crate::count::count;
 use crate::data::{self, Separator};
 use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected, type_of};
+use crate::script::bind::refusal;
 use crate::script::context::Context;
 use crate::script::draw;
 use crate::script::error::{ScriptResult, fail};
@@ -33,7 +34,7 @@ impl Table {
                 .help(format!("rows count from 0 to {}, or back from -1 to -{len}", len.saturating_sub(1)))
                 .into());
         };
-        Ok(as_map(&self.0.columns, self.0.row(row).map_err(refused_data)?))
+        Ok(as_map(&self.0.columns, self.0.row(row).map_err(refusal::of)?))
     }
 }
 
@@ -116,7 +117,7 @@ fn parse(context: &Context, path: &str, separator: Separator) -> ScriptResult<Ta
     memory::reserve_many(ends, CELL)?;
     let name = path.to_string();
     let table = context.apart(move || data::Table::parse(&name, &text, separator))?;
-    table.map(|table| Table(Arc::new(table))).map_err(refused_data)
+    table.map(|table| Table(Arc::new(table))).map_err(refusal::of)
 }
 
 /// The rows under `columns`; if none are chosen, all those of the first row.
@@ -197,12 +198,12 @@ fn columns(api: &mut Api) {
             "write_text(\"t.tsv\", \"a\\tb\\n1\\t2\\n3\\t4\\n\"); read_tsv(\"t.tsv\").column(\"b\")",
             "[\"2\", \"4\"]",
         )
-        .native(|table: &mut Table, name: &str| table.0.column(name).map(strings).map_err(refused_data));
+        .native(|table: &mut Table, name: &str| table.0.column(name).map(strings).map_err(refusal::of));
     api.method("Table", "require(columns: array) -> Table", "the table itself, if it has all these columns")
         .example("write_text(\"t.tsv\", \"a\\tb\\n1\\t2\\n\"); read_tsv(\"t.tsv\").require([\"a\"]).len", "1")
         .native(|table: &mut Table, columns: Dynamic| -> ScriptResult<Table> {
             let columns = args::each(&columns, args::string)?;
-            table.0.require(&columns.iter().map(String::as_str).collect::<Vec<_>>()).map_err(refused_data)?;
+            table.0.require(&columns.iter().map(String::as_str).collect::<Vec<_>>()).map_err(refusal::of)?;
             Ok(table.clone())
         });
     api.method(
@@ -218,7 +219,7 @@ fn columns(api: &mut Api) {
         let pairs = names.iter().map(|(old, new)| Ok((old.as_str(), args::string(new)?)));
         let pairs = pairs.collect::<ScriptResult<Vec<_>>>()?;
         let pairs: Vec<_> = pairs.iter().map(|(old, new)| (*old, new.as_str())).collect();
-        table.0.rename(&pairs).map(|table| Table(Arc::new(table))).map_err(refused_data)
+        table.0.rename(&pairs).map(|table| Table(Arc::new(table))).map_err(refusal::of)
     });
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use rhai::{Array, Dynamic, Map};
 
 use super::json::{from_json, ordered};
-use crate::data::{DataError, json};
+use crate::data::json;
 use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
+use crate::script::bind::refusal;
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
 
@@ -23,19 +24,13 @@ pub fn register(api: &mut Api) {
     write_json(api);
 }
 
-/// What the data layer refused, for the script.
-pub fn refused_data(error: impl Into<DataError>) -> Box<rhai::EvalAltResult> {
-    let error = error.into();
-    fail(error.to_string()).maybe_help(error.help()).into()
-}
-
 /// Fills `path` with `bytes` and says where that is.
 pub fn write(context: &Context, path: &str, bytes: &[u8]) -> ScriptResult<String> {
     Ok(context.write(path, |to| to.write_all(bytes))?.display().to_string())
 }
 
 pub fn read(context: &Context, path: &str) -> ScriptResult<String> {
-    context.files()?.read_text(path).map_err(refused_data)
+    context.files()?.read_text(path).map_err(refusal::of)
 }
 
 fn text(api: &mut Api) {
@@ -68,7 +63,7 @@ fn read_json(api: &mut Api) {
         .native(move |path: &str| -> ScriptResult<Dynamic> {
             let text = read(&context, path)?;
             memory::reserve_many(text.len(), JSON_BYTE)?;
-            json::parse(path, &text).map(from_json).map_err(refused_data)
+            json::parse(path, &text).map(from_json).map_err(refusal::of)
         });
     let context = api.context();
     api.function("read_jsonl(path: string) -> array", "the values in a jsonl file, one a line")
@@ -76,7 +71,7 @@ fn read_json(api: &mut Api) {
         .native(move |path: &str| -> ScriptResult<Array> {
             let text = read(&context, path)?;
             memory::reserve_many(text.len(), JSON_BYTE)?;
-            let values = json::parse_lines(path, &text).map_err(refused_data)?;
+            let values = json::parse_lines(path, &text).map_err(refusal::of)?;
             Ok(values.into_iter().map(from_json).collect())
         });
 }

@@ -12,10 +12,9 @@ use crate::data::files::FileError;
 use crate::memory;
 use crate::model::chat::{ChatOptions, Message};
 use crate::model::tokenizer::Bos;
-use crate::model::{self, LoadOptions, NoHook, embedded};
+use crate::model::{self, LoadOptions, embedded};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
-use crate::script::bind::data::refused_data;
 use crate::script::bind::data::{from_json, to_json};
 use crate::script::bind::refusal;
 use crate::script::bind::tensor::Tensor;
@@ -64,9 +63,7 @@ impl Model {
         }
         let resid = resid.inner().clone();
         self.computed(move |model| {
-            let t = &model.transformer;
-            let rows = resid.reshape(((), d_model))?.to_device(&t.device)?.to_dtype(t.dtype)?;
-            let logits = t.unembed(&t.final_norm(&rows, &mut NoHook)?, &mut NoHook)?;
+            let logits = model.transformer.logit_lens(&resid.reshape(((), d_model))?)?;
             Ok(if dims.len() == 1 { logits.get(0)? } else { logits })
         })
     }
@@ -113,7 +110,7 @@ fn place(context: &Arc<Context>, id: &str) -> ScriptResult<String> {
     match context.files()?.read_path(id) {
         Ok(path) => Ok(path.display().to_string()),
         Err(FileError::Missing { .. }) if !Path::new(id).exists() => Ok(id.into()),
-        Err(error) => Err(fail(error.to_string()).maybe_help(error.help()).into()),
+        Err(error) => Err(refusal::of(error)),
     }
 }
 
@@ -341,7 +338,7 @@ fn render(model: &Model, messages: Array, options: Map) -> ScriptResult<String> 
         ..ChatOptions::default()
     };
     for (name, value) in options.get_all(template.variables()) {
-        let json = to_json(&value).map_err(refused_data)?;
+        let json = to_json(&value).map_err(refusal::of)?;
         let json = model.context.key_orders.restore(&name, &value, json)?;
         chat.variables.insert(name.into(), json);
     }
@@ -375,9 +372,6 @@ fn weights(api: &mut Api) {
     .example("let m = load(); m.embed(m.tokens(\" John gave\")).shape", "[3, 256]")
     .native(|model: &mut Model, ids: Dynamic| -> ScriptResult<Tensor> {
         let ids = model.ids(&ids)?;
-        model.computed(move |model| {
-            let table = model.weight("embed.W_E")?;
-            Ok(table.index_select(&candle_core::Tensor::new(ids.as_slice(), table.device())?, 0)?)
-        })
+        model.computed(move |model| model.transformer.embeddings(&ids))
     });
 }

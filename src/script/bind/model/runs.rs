@@ -1,6 +1,5 @@
 //! What a model runs: traces, generations and sweeps.
 
-use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
 
 use candle_core::Device;
@@ -23,6 +22,7 @@ use crate::script::bind::tensor::{self, Tensor};
 use crate::script::bind::{closure, refusal};
 use crate::script::context::Context;
 use crate::script::error::ScriptResult;
+use crate::script::output;
 
 /// Bytes of a cell of a sweep, at least.
 const CELL: usize = 256;
@@ -124,8 +124,7 @@ impl Model {
             let (model, plan) = (self.inner.clone(), explanation.clone());
             let seconds = self.context.apart(move || plan.measured_seconds(&model));
             let seconds = seconds?.map_err(refusal::run)?;
-            // Nothing is lost when standard error is closed.
-            let _ = writeln!(io::stderr().lock(), "{explanation}\n  time         {seconds:.2} s or more");
+            output::tell(format_args!("{explanation}\n  time         {seconds:.2} s or more"));
         }
         let (model, asked) = (self.inner.clone(), question.clone());
         let sweep =
@@ -135,12 +134,7 @@ impl Model {
             })?;
         match sweep.idle(&question.cells) {
             0 => {}
-            // Nothing is lost when standard error is closed.
-            n => drop(writeln!(
-                io::stderr().lock(),
-                "note: {n} of {} cells changed nothing",
-                question.cells.len()
-            )),
+            n => output::tell(format_args!("note: {n} of {} cells changed nothing", question.cells.len())),
         }
         Ok(sweep)
     }

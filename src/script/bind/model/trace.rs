@@ -6,7 +6,8 @@ use rhai::{Array, Dynamic, Map, NativeCallContext};
 
 use super::tokens::Tokens;
 use super::{runs, site};
-use crate::run::{self, Control, LedgerEntry, RunError, Site};
+use crate::run::trace::NextToken;
+use crate::run::{self, Control, LedgerEntry, Site};
 use crate::script::api::Api;
 use crate::script::args;
 use crate::script::bind::tensor::Tensor;
@@ -38,24 +39,18 @@ impl Trace {
 
     /// The `k` most probable next tokens.
     fn top(&self, k: usize) -> ScriptResult<Array> {
-        let logits = self.inner.last().and_then(|last| Ok(last.to_vec1::<f32>()?)).map_err(refusal::run)?;
-        let logprobs = run::metric::log_softmax(&logits);
-        if logprobs.iter().any(|logprob| logprob.is_nan()) {
-            return Err(refusal::run(RunError::NanLogits { reader: "top" }));
-        }
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-        let entry = |&id: &usize| {
-            let text = self.inner.model().texts(&[id as u32]).concat();
+        let entry = |next: NextToken| {
+            let text = self.inner.model().texts(&[next.id]).concat();
             let entry: [(&str, Dynamic); 4] = [
                 ("token", text.into()),
-                ("id", (id as i64).into()),
-                ("prob", logprobs[id].exp().into()),
-                ("logit", f64::from(logits[id]).into()),
+                ("id", i64::from(next.id).into()),
+                ("prob", next.prob.into()),
+                ("logit", f64::from(next.logit).into()),
             ];
             Dynamic::from(entry.into_iter().map(|(key, value)| (key.into(), value)).collect::<Map>())
         };
-        Ok(order.iter().take(k).map(entry).collect())
+        let next = self.inner.top(k).map_err(refusal::run)?;
+        Ok(next.into_iter().map(entry).collect())
     }
 }
 

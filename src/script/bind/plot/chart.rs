@@ -3,11 +3,12 @@
 use rhai::{Array, Dynamic, Map};
 
 use super::figure::{Plot, plot};
-use super::options::{color, colors, ends, labels, numbers, refused_plot, rotation, rows, titles};
+use super::options::{color, colors, ends, labels, numbers, rotation, rows, titles};
 use crate::plot::{Axis, Chart, Figure, PointColor, Rgb, Scatter, Series, Style, Titles, TokenMap};
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
 use crate::script::bind::model::site;
+use crate::script::bind::refusal;
 use crate::script::bind::tensor::Tensor;
 use crate::script::error::ScriptResult;
 
@@ -84,7 +85,7 @@ fn series(style: Style, x: Option<Dynamic>, y: &Dynamic, options: Map) -> Script
     for (name, found) in [("labels", names.len()), ("error", errors.len())] {
         if found != 0 && found != values.len() {
             let expected = values.len();
-            return Err(refused_plot(crate::plot::PlotError::Lengths {
+            return Err(refusal::of(crate::plot::PlotError::Lengths {
                 name,
                 found,
                 expected,
@@ -128,7 +129,7 @@ fn line_colors(value: &Dynamic) -> ScriptResult<Vec<Rgb>> {
 fn histogram(values: &Dynamic, options: Map) -> ScriptResult<Plot> {
     let mut options = Options::new(options, "hist");
     let (bins, range) = (options.get_usize("bins")?, options.get_with("range", ends)?);
-    let mut chart = Chart::histogram(&numbers(values)?, bins, range).map_err(refused_plot)?;
+    let mut chart = Chart::histogram(&numbers(values)?, bins, range).map_err(refusal::of)?;
     let titles = titles(&mut options)?;
     chart.titles = Titles { y: titles.y.or(chart.titles.y), ..titles };
     chart.ylim = options.get_with("ylim", ends)?;

@@ -1,22 +1,24 @@
 //! The type `Plot`: figures, drawn when saved or shown. Heatmaps are made here, the other kinds in
 //! [`chart`](super::chart).
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rhai::{Array, Dynamic, Map, NativeCallContext};
 
-use super::options::{colors, is_row, labels, numbers, refused_plot, rotation, titles};
+use super::options::{colors, is_row, labels, numbers, rotation, titles};
 use crate::count::count;
 use crate::plot::{self, Axis, Figure, Format, Heatmap, Origin, Style, Terminal};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
 use crate::script::bind::data::write;
+use crate::script::bind::refusal;
 use crate::script::bind::tensor::Tensor;
 use crate::script::context::Context;
 use crate::script::error::{ScriptResult, fail};
+use crate::script::output;
 use crate::script::terminal;
 
 /// A figure of a script.
@@ -25,7 +27,7 @@ pub struct Plot(Arc<Figure>);
 
 /// Hands a figure to the script, checked, so that a mistake shows at this line and not at `.save`.
 pub(super) fn plot(figure: Figure) -> ScriptResult<Plot> {
-    figure.check().map_err(refused_plot)?;
+    figure.check().map_err(refusal::of)?;
     Ok(Plot(Arc::new(figure)))
 }
 
@@ -58,7 +60,7 @@ pub fn register(api: &mut Api) {
         .native(move |call: NativeCallContext, plot: &mut Plot| -> ScriptResult<()> {
             let terminal = Terminal { color: terminal::has_color(&io::stdout()), width: terminal::width() };
             let figure = plot.0.clone();
-            let text = shown.apart(move || plot::show(&figure, terminal))?.map_err(refused_plot)?;
+            let text = shown.apart(move || plot::show(&figure, terminal))?.map_err(refusal::of)?;
             call.call_native_fn("print", (text,))
         });
 }
@@ -89,10 +91,10 @@ fn save(context: &Context, plot: &Plot, path: &str, options: Map) -> ScriptResul
     let mut options = Options::new(options, "save");
     let data = options.get_bool("data")?.unwrap_or(false);
     options.finish()?;
-    let format = Format::from_path(Path::new(path)).map_err(refused_plot)?;
+    let format = Format::from_path(Path::new(path)).map_err(refusal::of)?;
     let render = |format| {
         let figure = plot.0.clone();
-        context.apart(move || plot::render(&figure, format))?.map_err(refused_plot)
+        context.apart(move || plot::render(&figure, format))?.map_err(refusal::of)
     };
     let bytes = render(format)?;
     if format == Format::Png {
@@ -114,20 +116,18 @@ fn tell_undrawn(context: &Context, plot: &Plot, path: &str) {
     }
     let shown: Vec<_> = missing.iter().take(5).map(|c| format!("`{c}`")).collect();
     let more = if missing.len() > shown.len() { ", …" } else { "" };
-    // Nothing is lost when standard error is closed.
-    let _ = writeln!(
-        io::stderr().lock(),
+    output::tell(format_args!(
         "note: no font of this machine draws {}{more}: `{path}` has boxes with their numbers\n = \
          help: save it as `.svg` or `.html`, which have the text; or install a font, such as Noto Sans CJK, or name a \
          font file in {}",
         shown.join(", "),
         plot::FONTS_VARIABLE,
-    );
+    ));
 }
 
 /// A heatmap from its script options.
 fn heatmap(values: &Dynamic, options: Map) -> ScriptResult<Plot> {
-    let mut map = Heatmap::new(matrix(values)?).map_err(refused_plot)?;
+    let mut map = Heatmap::new(matrix(values)?).map_err(refusal::of)?;
     let mut options = Options::new(options, "heatmap");
     map.cols = options.get_with("x", labels)?.unwrap_or_default();
     map.rows = options.get_with("y", labels)?.unwrap_or_default();

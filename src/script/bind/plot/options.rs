@@ -3,16 +3,13 @@
 use rhai::{Array, Dynamic};
 
 use crate::memory;
-use crate::plot::{Colormap, Colors, PlotError, Rgb, Titles, visible_token};
+use crate::plot::{Colormap, Colors, Rgb, Titles, visible_token};
 use crate::script::args::{self, Options, expected};
 use crate::script::bind::model::tokens::Tokens;
 use crate::script::bind::model::{grid, site};
+use crate::script::bind::refusal;
 use crate::script::bind::tensor::Tensor;
 use crate::script::error::{ScriptResult, fail};
-
-pub(super) fn refused_plot(error: PlotError) -> Box<rhai::EvalAltResult> {
-    fail(error.to_string()).maybe_help(error.help()).into()
-}
 
 /// `title`, `x_title` and `y_title`.
 pub(super) fn titles(options: &mut Options) -> ScriptResult<Titles> {
@@ -41,16 +38,16 @@ pub fn check_colormap(value: &Dynamic) -> ScriptResult<()> {
 
 fn colormap(value: &Dynamic) -> ScriptResult<Colormap> {
     if value.is_string() {
-        return Colormap::parse(&args::string(value)?).map_err(refused_plot);
+        return Colormap::parse(&args::string(value)?).map_err(refusal::of);
     }
     if !value.is_array() {
         return Err(expected("the name of a colour map or an array of colours", value).into());
     }
-    Colormap::from_colors(&args::each(value, args::string)?).map_err(refused_plot)
+    Colormap::from_colors(&args::each(value, args::string)?).map_err(refusal::of)
 }
 
 pub(super) fn color(value: &Dynamic) -> ScriptResult<Rgb> {
-    Rgb::parse(&args::string(value)?).map_err(refused_plot)
+    Rgb::parse(&args::string(value)?).map_err(refusal::of)
 }
 
 /// 0, 45 or 90 degrees; the figure refuses others.

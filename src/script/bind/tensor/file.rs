@@ -16,7 +16,8 @@ use crate::memory;
 use crate::nearest::nearest;
 use crate::script::api::Api;
 use crate::script::args::expected;
-use crate::script::bind::data::{refused_data, write};
+use crate::script::bind::data::write;
+use crate::script::bind::refusal;
 use crate::script::context::Context;
 use crate::script::error::{Failure, ScriptResult, fail};
 
@@ -43,8 +44,8 @@ fn npy(api: &mut Api) {
     api.function("load_npy(path: string) -> Tensor", "an array that `save_npy` or `np.save` wrote")
         .example("save_npy(\"t.npy\", tensor([[1, 2]])); load_npy(\"t.npy\")", "Tensor [1, 2] [[1.0, 2.0]]")
         .native(move |path: &str| -> ScriptResult<Tensor> {
-            let bytes = context.files()?.read(path).map_err(refused_data)?;
-            made(&context, npy::read_npy(path, &bytes).map_err(refused_data)?)
+            let bytes = context.files()?.read(path).map_err(refusal::of)?;
+            made(&context, npy::read_npy(path, &bytes).map_err(refusal::of)?)
         });
 }
 
@@ -80,23 +81,23 @@ fn npz(api: &mut Api) {
         "Tensor [2] [1.0, 2.0]",
     )
     .native(move |path: &str| -> ScriptResult<Map> {
-        let bytes = all.files()?.read(path).map_err(refused_data)?;
-        let mut npz = Npz::open(path, &bytes).map_err(refused_data)?;
+        let bytes = all.files()?.read(path).map_err(refusal::of)?;
+        let mut npz = Npz::open(path, &bytes).map_err(refusal::of)?;
         let names = npz.members();
         let read = |name: String| Ok((name.as_str().into(), Dynamic::from(member(&all, &mut npz, &name)?)));
         names.into_iter().map(read).collect()
     })
     .native(move |path: &str, name: &str| -> ScriptResult<Tensor> {
-        let bytes = context.files()?.read(path).map_err(refused_data)?;
-        member(&context, &mut Npz::open(path, &bytes).map_err(refused_data)?, name)
+        let bytes = context.files()?.read(path).map_err(refusal::of)?;
+        member(&context, &mut Npz::open(path, &bytes).map_err(refusal::of)?, name)
     });
 }
 
 fn member(context: &Arc<Context>, npz: &mut Npz, name: &str) -> ScriptResult<Tensor> {
     // A small file may hold a large array.
-    let size = npz.size(name).map_err(refused_data)?;
+    let size = npz.size(name).map_err(refusal::of)?;
     memory::reserve(usize::try_from(size).unwrap_or(usize::MAX))?;
-    made(context, npz.read(name).map_err(refused_data)?)
+    made(context, npz.read(name).map_err(refusal::of)?)
 }
 
 /// A tensor of a file.
@@ -127,7 +128,7 @@ fn safetensors(api: &mut Api) {
         "Tensor [2] [1.0, 2.0]",
     )
     .native(move |path: &str| -> ScriptResult<Map> {
-        let bytes = all.files()?.read(path).map_err(refused_data)?;
+        let bytes = all.files()?.read(path).map_err(refusal::of)?;
         let file = opened(path, &bytes)?;
         let mut tensors = Map::new();
         for (name, view) in file.iter() {
@@ -140,7 +141,7 @@ fn safetensors(api: &mut Api) {
         Ok(tensors)
     })
     .native(move |path: &str, name: &str| -> ScriptResult<Tensor> {
-        let bytes = context.files()?.read(path).map_err(refused_data)?;
+        let bytes = context.files()?.read(path).map_err(refusal::of)?;
         let file = opened(path, &bytes)?;
         let Ok(view) = file.tensor(name) else {
             let mut names = file.names();

@@ -4,10 +4,11 @@ use candle_core::{Device, Tensor as Numbers};
 use rhai::{Dynamic, Map};
 
 use super::value::Tensor;
-use crate::analysis::linear::{self, LinearError, Matrix};
+use crate::analysis::linear::{self, Matrix};
 use crate::memory;
 use crate::script::api::Api;
 use crate::script::args;
+use crate::script::bind::refusal;
 use crate::script::error::{ScriptResult, fail};
 
 /// Registers the methods.
@@ -27,7 +28,7 @@ pub fn register(api: &mut Api) {
             _ => matrix("lstsq", &b)?,
         };
         let whole = matrix("lstsq", a)?;
-        let x = squares.apart(move || linear::lstsq(&whole, &goal))?.map_err(refused_linear)?;
+        let x = squares.apart(move || linear::lstsq(&whole, &goal))?.map_err(refusal::of)?;
         if b.dims().len() == 1 { vector(a, x.values) } else { tensor(a, x) }
     });
     api.method(
@@ -38,7 +39,7 @@ pub fn register(api: &mut Api) {
     .example("tensor([[3, 0], [0, 4]]).svd().s", "Tensor [2] [4.0, 3.0]")
     .native(move |a: &mut Tensor| -> ScriptResult<Map> {
         let whole = matrix("svd", a)?;
-        let linear::Svd { u, s, vt } = context.apart(move || linear::svd(&whole))?.map_err(refused_linear)?;
+        let linear::Svd { u, s, vt } = context.apart(move || linear::svd(&whole))?.map_err(refusal::of)?;
         Ok(map([("u", tensor(a, u)?), ("s", vector(a, s)?), ("vt", tensor(a, vt)?)]))
     });
     api.method(
@@ -51,7 +52,7 @@ pub fn register(api: &mut Api) {
     .native(move |a: &mut Tensor, k: Dynamic| -> ScriptResult<Map> {
         let (whole, k) = (matrix("pca", a)?, args::size(&k)?);
         let found = components.apart(move || linear::pca(&whole, k))?;
-        let linear::Pca { mean, components, variance, scores } = found.map_err(refused_linear)?;
+        let linear::Pca { mean, components, variance, scores } = found.map_err(refusal::of)?;
         Ok(map([
             ("mean", vector(a, mean)?),
             ("components", tensor(a, components)?),
@@ -59,10 +60,6 @@ pub fn register(api: &mut Api) {
             ("scores", tensor(a, scores)?),
         ]))
     });
-}
-
-fn refused_linear(error: LinearError) -> Box<rhai::EvalAltResult> {
-    fail(error.to_string()).maybe_help(error.help()).into()
 }
 
 fn two_axes(method: &str, t: &Tensor) -> Box<rhai::EvalAltResult> {
