@@ -7,7 +7,7 @@
 //!
 //! Imports go one way: `cli → script → run → model`; `analysis`, `plot` and `data` are leaves that know no model,
 //! and [`memory`] says to all of them how much there is. Small things that several rooms need: `count` (numbers of
-//! things in messages), [`help`] (the cure of an error), `nearest` (the name that was meant), `plain` (regular files and nothing else), `utf8`
+//! things in messages), [`help`] (the cure of an error), `nearest` (the name that was meant), `number` (how one is written), `plain` (regular files and nothing else), `utf8`
 //! (text files as people save them). `docs/architecture.md` draws all of it, and `tests/house.rs` holds it.
 
 pub mod analysis;
@@ -18,6 +18,7 @@ pub mod help;
 pub mod memory;
 pub mod model;
 mod nearest;
+mod number;
 mod plain;
 pub mod plot;
 pub mod run;

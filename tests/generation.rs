@@ -2,9 +2,8 @@
 
 mod common;
 
-use patchscript::help::Help;
-use patchscript::help::Help;
 use common::*;
+use patchscript::help::Help;
 use patchscript::model::{Model, Point};
 use patchscript::run::generate::{GenerateOptions, Generation, generate};
 use patchscript::run::{Control, Edit, Patch, Pos, Site, Steps, Tokens, Trace, Value, trace};

@@ -7,16 +7,23 @@ use std::path::{Path, PathBuf};
 /// Who may import whom. What a room does not list is above it, or none of its business.
 const ROOMS: &[(&str, &[&str])] = &[
     ("cli", &["script", "run", "model", "count", "help"]),
-    ("script", &["run", "model", "analysis", "plot", "data", "memory", "count", "help", "nearest", "plain", "utf8"]),
+    (
+        "script",
+        &[
+            "run", "model", "analysis", "plot", "data", "memory", "count", "help", "nearest", "number",
+            "plain", "utf8",
+        ],
+    ),
     ("run", &["model", "memory", "count", "help", "nearest"]),
     ("model", &["help", "plain"]),
     ("analysis", &["data", "help"]),
-    ("plot", &["count", "help", "nearest"]),
+    ("plot", &["count", "help", "nearest", "number"]),
     ("data", &["count", "help", "nearest", "plain", "utf8"]),
     ("memory", &["help"]),
     ("count", &[]),
     ("help", &[]),
     ("nearest", &[]),
+    ("number", &[]),
     ("plain", &[]),
     ("utf8", &[]),
 ];
@@ -85,7 +92,10 @@ fn a_broken_map_is_found() {
 #[test]
 fn a_broken_import_is_found() {
     let faults = |path: &str, text: &str| import_faults(Path::new(path), text).len();
-    assert_eq!(faults("run/plan.rs", "use crate::model::{Model, Point};\nuse crate::run::Site;\n"), 0);
+    assert_eq!(
+        faults("run/sweeping/plan.rs", "use crate::model::{Model, Point};\nuse crate::run::Site;\n"),
+        0
+    );
     assert_eq!(faults("model/hook.rs", "use crate::run::Patch;\n"), 1);
     assert_eq!(
         faults("model/hook.rs", "fn f() -> crate::script::Failure { todo() }\n"),
@@ -212,7 +222,7 @@ fn is_of_word(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
 }
 
-/// How many modules a file's own is inside of, itself included: 1 for `run/mod.rs`, 2 for `run/plan.rs`.
+/// How many modules a file's own is inside of, itself included: 1 for `run/mod.rs`, 2 for `run/sweeping/plan.rs`.
 fn depth(path: &Path) -> usize {
     path.components().count() - usize::from(path.ends_with("mod.rs"))
 }

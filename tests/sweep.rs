@@ -6,10 +6,10 @@ mod common;
 use candle_core::Tensor;
 use common::*;
 use patchscript::model::{Axes, Model, Point};
-use patchscript::run::explain::{Fates, explain};
+use patchscript::run::explain::{CellCounts, explain};
 use patchscript::run::metric::{Ending, Kind, TokenSet, log_softmax};
 use patchscript::run::patch::EditFn;
-use patchscript::run::plan::Fate;
+use patchscript::run::plan::CellStatus;
 use patchscript::run::sweep::{Sweep, SweepOptions, sweep};
 use patchscript::run::{Control, Edit, Heads, Metric, Patch, Pos, Site, Tokens, Trace, Value};
 use proptest::prelude::*;
@@ -64,10 +64,11 @@ fn reference(metric: &Metric, run: &Trace) -> (f64, f64) {
 }
 
 fn check(name: &str, cells: &[Vec<Patch>], runs: &[Arc<Trace>], metric: &Metric, found: &Sweep) {
-    for ((cell, run), (value, fate)) in cells.iter().zip(runs).zip(found.values.iter().zip(&found.fates)) {
+    for ((cell, run), (value, status)) in cells.iter().zip(runs).zip(found.values.iter().zip(&found.statuses))
+    {
         let (low, high) = reference(metric, run);
         let near = (low - TOLERANCE..=high + TOLERANCE).contains(value);
-        assert!(near, "{name}, {metric:?}, {cell:?}, {fate:?}: {value} instead of {low}..{high}");
+        assert!(near, "{name}, {metric:?}, {cell:?}, {status:?}: {value} instead of {low}..{high}");
     }
 }
 
@@ -127,7 +128,7 @@ fn every_kind_of_cell(model: &Arc<Model>, prompt: &Tokens, donor: &Arc<Trace>) -
     // Donors of other lengths, recorded together when the sweep needs them.
     let means = [0..11, 0..9, 2..9].map(|rows| run(model, &prompt.slice(rows), vec![], &[])).to_vec();
     for point in [Point::AttnOut, Point::V, Point::MlpPost] {
-        cells.push(vec![allowed(Site::new(point, 1).at(Pos::Last), Edit::Mean(means.clone()))]);
+        cells.push(vec![allowed(Site::new(point, 1).at(Pos::Last), Edit::Set(Value::Mean(means.clone())))]);
     }
     for (a, b) in [
         (Point::AttnOut, Point::MlpPost),
@@ -190,14 +191,14 @@ fn the_ledger_says_what_each_cell_changed() {
         let control = Control::default();
         let found = sweep(&model, &prompt, &cells, &logit_diff(), SweepOptions::default(), &control).unwrap();
         let mut changed = 0;
-        for ((cell, fate), &change) in cells.iter().zip(&found.fates).zip(&found.max_change) {
+        for ((cell, status), &change) in cells.iter().zip(&found.statuses).zip(&found.max_change) {
             let alone = run(&model, &prompt, cell.clone(), &[]);
             let whole = alone.ledger().iter().map(|entry| entry.max_change).fold(0.0, f32::max);
             let near = |a: f32, b: f32| (a - b).abs() <= 1e-4 * b.max(1.0);
             let close = near(change, whole);
-            match fate {
-                Fate::EqualsBase => assert!(change == 0.0 && whole < 1e-5, "{arch} {cell:?}: {whole}"),
-                Fate::Unreachable => assert_eq!(change, 0.0, "{arch} {cell:?}"),
+            match status {
+                CellStatus::EqualsBase => assert!(change == 0.0 && whole < 1e-5, "{arch} {cell:?}: {whole}"),
+                CellStatus::Unreachable => assert_eq!(change, 0.0, "{arch} {cell:?}"),
                 // What the metric cannot see is left out: the rest has changed as much as it does alone.
                 _ if cell.len() > 1 || cell[0].site.pos == Pos::All || !cell[0].site.pos.is_single() => {
                     let changes = seen_changes(&model, &prompt, cell, &alone);
@@ -210,10 +211,10 @@ fn the_ledger_says_what_each_cell_changed() {
             }
             changed += usize::from(change > 1e-3);
         }
-        let computed = Fates::count(&found.fates).computed;
+        let computed = CellCounts::count(&found.statuses).computed;
         assert!(changed > computed / 2, "{arch}: {changed} of {computed}");
         let unchanged = found.unchanged().filter(|unchanged| *unchanged).count();
-        assert!(unchanged >= Fates::count(&found.fates).known, "{arch}");
+        assert!(unchanged >= CellCounts::count(&found.statuses).known, "{arch}");
     }
 }
 
@@ -243,28 +244,28 @@ fn seen_changes(model: &Arc<Model>, prompt: &Tokens, cell: &[Patch], alone: &Tra
     cell.iter().enumerate().map(seen).collect()
 }
 
-/// One cell of each fate, in every combination that a grid brings.
-fn cells_of_known_fates(donor: &Arc<Trace>) -> Vec<(Vec<Patch>, Fate)> {
+/// One cell of each status, in every combination that a grid brings.
+fn cells_of_known_status(donor: &Arc<Trace>) -> Vec<(Vec<Patch>, CellStatus)> {
     let last = donor.model().config().n_layers - 1;
     let donor_at =
         |point, layer, pos| set(Site::new(point, layer).at(Pos::Index(pos)), Value::Trace(donor.clone()));
     vec![
         // Both prompts are the same up to position 3.
-        (vec![donor_at(Point::ResidPost, 0, 3)], Fate::EqualsBase),
-        (vec![donor_at(Point::Z, last, 0), donor_at(Point::K, 1, 2)], Fate::EqualsBase),
-        (vec![donor_at(Point::ResidPost, 0, 4)], Fate::Computed(0)),
-        (vec![donor_at(Point::ResidPre, 1, 4)], Fate::Merged(0)),
-        (vec![donor_at(Point::ResidPre, 1, 4)], Fate::Merged(0)),
-        (vec![donor_at(Point::ResidPre, 1, 5)], Fate::Computed(1)),
+        (vec![donor_at(Point::ResidPost, 0, 3)], CellStatus::EqualsBase),
+        (vec![donor_at(Point::Z, last, 0), donor_at(Point::K, 1, 2)], CellStatus::EqualsBase),
+        (vec![donor_at(Point::ResidPost, 0, 4)], CellStatus::Computed(0)),
+        (vec![donor_at(Point::ResidPre, 1, 4)], CellStatus::Merged(0)),
+        (vec![donor_at(Point::ResidPre, 1, 4)], CellStatus::Merged(0)),
+        (vec![donor_at(Point::ResidPre, 1, 5)], CellStatus::Computed(1)),
         // The last layer's stream, away from the last position.
-        (vec![donor_at(Point::ResidPost, last, 9)], Fate::Unreachable),
-        (vec![donor_at(Point::Q, last, 9), donor_at(Point::LnFinal, 0, 5)], Fate::Unreachable),
-        (vec![donor_at(Point::V, last, 9)], Fate::Computed(2)),
-        (vec![donor_at(Point::Q, last, -1)], Fate::Computed(3)),
+        (vec![donor_at(Point::ResidPost, last, 9)], CellStatus::Unreachable),
+        (vec![donor_at(Point::Q, last, 9), donor_at(Point::LnFinal, 0, 5)], CellStatus::Unreachable),
+        (vec![donor_at(Point::V, last, 9)], CellStatus::Computed(2)),
+        (vec![donor_at(Point::Q, last, -1)], CellStatus::Computed(3)),
         // Order does not tell cells apart.
-        (vec![donor_at(Point::Z, 1, 7), donor_at(Point::Z, 1, 8)], Fate::Computed(4)),
-        (vec![donor_at(Point::Z, 1, 8), donor_at(Point::Z, 1, 7)], Fate::Merged(4)),
-        (vec![allowed(Site::new(Point::Z, 1).at(Pos::Index(7)), Edit::Zero)], Fate::Computed(5)),
+        (vec![donor_at(Point::Z, 1, 7), donor_at(Point::Z, 1, 8)], CellStatus::Computed(4)),
+        (vec![donor_at(Point::Z, 1, 8), donor_at(Point::Z, 1, 7)], CellStatus::Merged(4)),
+        (vec![allowed(Site::new(Point::Z, 1).at(Pos::Index(7)), Edit::Zero)], CellStatus::Computed(5)),
     ]
 }
 
@@ -274,17 +275,21 @@ fn every_cell_has_the_fate_it_must_have() {
         let model = tiny(arch);
         let (prompt, donor) = pair(&model);
         let donor = run(&model, &donor, vec![], &[]);
-        let (cells, fates): (Vec<_>, Vec<_>) = cells_of_known_fates(&donor).into_iter().unzip();
+        let (cells, statuses): (Vec<_>, Vec<_>) = cells_of_known_status(&donor).into_iter().unzip();
         let control = Control::default();
         let found = sweep(&model, &prompt, &cells, &logit_diff(), SweepOptions::default(), &control).unwrap();
-        assert_eq!(found.fates, fates, "{arch}");
+        assert_eq!(found.statuses, statuses, "{arch}");
         assert_eq!(
-            Fates::count(&found.fates),
-            Fates { computed: 6, merged: 3, known: 2, unreachable: 2 },
+            CellCounts::count(&found.statuses),
+            CellCounts { computed: 6, merged: 3, known: 2, unreachable: 2 },
             "{arch}"
         );
-        for (fate, change) in fates.iter().zip(&found.max_change) {
-            assert_eq!(matches!(fate, Fate::Computed(_) | Fate::Merged(_)), *change > 0.0, "{arch} {fate:?}");
+        for (status, change) in statuses.iter().zip(&found.max_change) {
+            assert_eq!(
+                matches!(status, CellStatus::Computed(_) | CellStatus::Merged(_)),
+                *change > 0.0,
+                "{arch} {status:?}"
+            );
         }
     }
 }
@@ -304,9 +309,9 @@ fn a_loss_sees_what_comes_before_its_tokens() {
     let metric = loss(&prompt.ids()[8..]);
     let found =
         sweep(&model, &prompt, &cells, &metric, SweepOptions::default(), &Control::default()).unwrap();
-    use Fate::{Computed, EqualsBase, Unreachable};
-    let fates = [Unreachable, Unreachable, Computed(0), Computed(1), EqualsBase, Computed(2)];
-    assert_eq!(found.fates, fates);
+    use CellStatus::{Computed, EqualsBase, Unreachable};
+    let statuses = [Unreachable, Unreachable, Computed(0), Computed(1), EqualsBase, Computed(2)];
+    assert_eq!(found.statuses, statuses);
     let runs: Vec<_> = cells.iter().map(|cell| run(&model, &prompt, cell.clone(), &[])).collect();
     check("loss", &cells, &runs, &metric, &found);
     let logits = flat(&logits(&run(&model, &prompt, vec![], &[])).narrow(0, 7, 3).unwrap());
@@ -330,13 +335,13 @@ fn explaining_computes_nothing() {
     let model = tiny("llama");
     let (prompt, donor) = pair(&model);
     let donor = run(&model, &donor, vec![], &[]);
-    let (cells, fates): (Vec<_>, Vec<_>) = cells_of_known_fates(&donor).into_iter().unzip();
+    let (cells, statuses): (Vec<_>, Vec<_>) = cells_of_known_status(&donor).into_iter().unzip();
     let stopped = Control::default();
     stopped.interrupted.store(true, std::sync::atomic::Ordering::Relaxed);
     let plan = || explain(&model, &prompt, &cells, &logit_diff(), &stopped).unwrap();
 
     let before = plan();
-    assert_eq!(before.fates, Fates::count(&fates));
+    assert_eq!(before.counts, CellCounts::count(&statuses));
     assert!(donor.sites().is_empty(), "the donor was run");
     assert_eq!((before.donors, before.chunks), (1, 1));
     // Positions 4, 5 and 7 of 11 (twice) enter at layer 1; 9 and the last at layer 2.
@@ -385,7 +390,7 @@ fn mistakes_are_found_before_donors_run() {
             vec![allowed(Site::new(Point::Z, 0), Edit::Add(Value::Tensor(random(&[3], 1))))],
             "`z.0` selects [11, 4, 16], but the value is [3]",
         ),
-        (vec![allowed(Site::new(Point::Z, 0), Edit::Mean(vec![]))], "a mean over no traces"),
+        (vec![allowed(Site::new(Point::Z, 0), Edit::Set(Value::Mean(vec![])))], "a mean over no traces"),
         (
             vec![good.clone(), good.clone()],
             "`resid_post.1` and `resid_post.1` change the same values, and their order would matter",

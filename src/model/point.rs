@@ -397,6 +397,14 @@ impl Point {
         self.info().read_by_others
     }
 
+    /// Is there one of it a head?
+    pub fn has_heads(self) -> bool {
+        match self.info().width {
+            Width::Heads | Width::KvHeads | Width::HeadOutputs | Width::Scores => true,
+            Width::Stream | Width::Neurons | Width::Vocabulary => false,
+        }
+    }
+
     /// Is an entry of it one neuron?
     pub fn has_neurons(self) -> bool {
         self.info().width == Width::Neurons

@@ -1,6 +1,7 @@
 //! How a number is written: Python's and C's format strings, as far as a cell needs them.
 
 use super::PlotError;
+use crate::number;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Style {
@@ -96,37 +97,9 @@ impl Style {
             Self::Shortest => value.to_string(),
             Self::Fixed(n) => format!("{wide:.n$}"),
             Self::Percent(n) => format!("{:.n$}%", wide * 100.0),
-            Self::Exponent(n) => with_exponent(&format!("{wide:.n$e}")),
-            Self::General(n) => {
-                let scientific = format!("{wide:.*e}", n - 1);
-                let exponent: i32 = scientific.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
-                if exponent < -4 || exponent >= n as i32 {
-                    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-                    with_exponent(&format!("{}e{exponent}", without_trailing_zeros(mantissa)))
-                } else {
-                    let decimals = (n as i32 - 1 - exponent).max(0) as usize;
-                    without_trailing_zeros(&format!("{wide:.decimals$}")).to_owned()
-                }
-            }
+            Self::Exponent(n) => number::exponent(wide, n),
+            Self::General(n) => number::general(wide, n, false),
         }
-    }
-}
-
-fn without_trailing_zeros(number: &str) -> &str {
-    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
-}
-
-/// Rust's `1.5e-7` as C's `1.5e-07`.
-fn with_exponent(number: &str) -> String {
-    match number.split_once('e') {
-        Some((mantissa, exponent)) => {
-            let (sign, digits) = match exponent.strip_prefix('-') {
-                Some(digits) => ('-', digits),
-                None => ('+', exponent),
-            };
-            format!("{mantissa}e{sign}{digits:0>2}")
-        }
-        None => number.to_owned(),
     }
 }
 

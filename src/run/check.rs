@@ -1,9 +1,9 @@
 //! Does the engine keep its promises on one model? On prompts of random ids, so that no tokenizer is needed.
 
-use super::generate::{GenerateOptions, generate};
 use super::{Control, Edit, Patch, Result, RunError, Site, Tokens, Trace, Value, trace};
 use crate::count::count;
 use crate::model::{Model, Point};
+use crate::run::generating::generate::{GenerateOptions, generate};
 use candle_core::{DType, Tensor};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::Value as Json;

@@ -1,13 +1,13 @@
 //! How much memory a run may take, and how much it takes: prompts and cells are split so that it stays within.
 
 use super::control::Control;
-use super::patch::Patch;
-use super::plan::Work;
-use super::select::Cols;
-use super::tokens::Tokens;
 use crate::memory;
 use crate::model::family::MlpKind;
 use crate::model::{At, Axes, Config, Model, Point, Stage, ops};
+use crate::run::asking::patch::Patch;
+use crate::run::asking::select::Cols;
+use crate::run::asking::tokens::Tokens;
+use crate::run::sweeping::plan::CellRun;
 use candle_core::{DType, Device};
 use std::ops::Range;
 
@@ -41,14 +41,14 @@ pub struct Chunk {
 
 /// Splits the cells so that a chunk's rows fit `budget` bytes; a single cell is never split. Cells that enter
 /// late come last, so that a chunk's cells share their layers. `columns` are the logits that the metric reads.
-pub fn chunks(model: &Model, len: usize, columns: usize, work: &[Work], budget: usize) -> Vec<Chunk> {
+pub fn chunks(model: &Model, len: usize, columns: usize, runs: &[CellRun], budget: usize) -> Vec<Chunk> {
     let sizes = Sizes::new(model, len, columns);
-    let mut order: Vec<usize> = (0..work.len()).collect();
-    order.sort_by_key(|&i| (work[i].entry, work[i].first, i));
+    let mut order: Vec<usize> = (0..runs.len()).collect();
+    order.sort_by_key(|&i| (runs[i].entry, runs[i].first, i));
     let mut chunks: Vec<Chunk> = Vec::new();
     let mut load = Load::default();
     for i in order {
-        let more = load.with(&work[i], &sizes);
+        let more = load.with(&runs[i], &sizes);
         let bytes = sizes.bytes(&more);
         match chunks.last_mut() {
             Some(chunk) if more.rows <= PASS_ROWS && bytes <= budget => {
@@ -57,7 +57,7 @@ pub fn chunks(model: &Model, len: usize, columns: usize, work: &[Work], budget: 
                 load = more;
             }
             _ => {
-                load = Load::default().with(&work[i], &sizes);
+                load = Load::default().with(&runs[i], &sizes);
                 chunks.push(Chunk { cells: vec![i], bytes: sizes.bytes(&load) });
             }
         }
@@ -156,13 +156,12 @@ struct Load {
 }
 
 impl Load {
-    fn with(&self, work: &Work, sizes: &Sizes) -> Load {
+    fn with(&self, run: &CellRun, sizes: &Sizes) -> Load {
         let mut load = self.clone();
         load.cells += 1;
-        load.rows += work.rows(sizes.len);
-        load.tails += sizes.len - work.tail;
-        for act in &work.acts {
-            let selection = &act.selection;
+        load.rows += run.rows(sizes.len);
+        load.tails += sizes.len - run.tail;
+        for selection in run.selections.iter().flatten() {
             load.values += selection.values(sizes.len);
             load.patched = load.patched.max(sizes.patch(selection.at.point, selection.cols == Cols::All));
             load.logits_patched |= selection.at.point == Point::Logits;

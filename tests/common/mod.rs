@@ -1,8 +1,8 @@
 //! What several test programs share: golden data, models, small comparisons.
 #![allow(dead_code, reason = "every test program uses its own part")]
 
-use patchscript::help::Help;
 use candle_core::{DType, Tensor};
+use patchscript::help::Help;
 use patchscript::model::tokenizer::Bos;
 use patchscript::model::{Config, LoadOptions, Model, Point};
 use patchscript::run::{Control, Edit, Patch, Site, Tokens, Trace, Value, trace};

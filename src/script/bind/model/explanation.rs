@@ -20,20 +20,20 @@ macro_rules! example {
 }
 
 const COUNTS: &[Count] = &[
-    ("cells -> int", "cells in all", |e| e.fates.cells(), example!(".cells"), "3"),
-    ("computed -> int", "cells that are computed", |e| e.fates.computed, example!(".computed"), "1"),
-    ("merged -> int", "cells equal to a computed one", |e| e.fates.merged, example!(".merged"), "1"),
+    ("cells -> int", "cells in all", |e| e.counts.cells(), example!(".cells"), "3"),
+    ("computed -> int", "cells that are computed", |e| e.counts.computed, example!(".computed"), "1"),
+    ("merged -> int", "cells equal to a computed one", |e| e.counts.merged, example!(".merged"), "1"),
     (
         "known -> int",
         "cells whose donor is the unpatched run there",
-        |e| e.fates.known,
+        |e| e.counts.known,
         example!(".known"),
         "1",
     ),
     (
         "unreachable -> int",
         "cells whose patches the metric cannot see",
-        |e| e.fates.unreachable,
+        |e| e.counts.unreachable,
         example!(".unreachable"),
         "0",
     ),

@@ -7,7 +7,7 @@ use rhai::{Array, Dynamic, Map, NativeCallContext};
 
 use super::site;
 use crate::run::RunError;
-use crate::run::explain::Fates;
+use crate::run::explain::CellCounts;
 use crate::run::sweep::Sweep;
 use crate::script::api::Api;
 use crate::script::args::{self, expected};
@@ -54,7 +54,7 @@ impl Grid {
 
     /// What the patches did, as a map.
     fn ledger(&self) -> ScriptResult<Map> {
-        let Fates { computed, merged, known, unreachable } = Fates::count(&self.sweep.fates);
+        let CellCounts { computed, merged, known, unreachable } = CellCounts::count(&self.sweep.statuses);
         let unchanged = self.sweep.unchanged().filter(|unchanged| *unchanged).count();
         let counts = [
             ("computed", computed),

@@ -71,7 +71,9 @@ fn read_value(value: &Dynamic) -> ScriptResult<Value> {
 fn direction(value: &Dynamic) -> ScriptResult<candle_core::Tensor> {
     match read_value(value)? {
         Value::Tensor(tensor) => tensor.to_dtype(candle_core::DType::F32).map_err(tensor::refused),
-        Value::Trace(_) => Err(expected("a direction: a Tensor or an array of numbers", value).into()),
+        Value::Trace(_) | Value::Mean(_) => {
+            Err(expected("a direction: a Tensor or an array of numbers", value).into())
+        }
     }
 }
 
@@ -145,7 +147,7 @@ fn values(api: &mut Api) {
             Some(trace) => Ok(trace.inner.clone()),
             None => Err(expected("a Trace", trace).into()),
         })?;
-        Ok(Patch::new(site.clone(), Edit::Mean(traces)))
+        Ok(Patch::new(site.clone(), Edit::Set(Value::Mean(traces))))
     });
 }
 

@@ -1,6 +1,7 @@
 //! Sites: constructors, one for each point of the forward pass, and narrowing.
 
 use std::ops::{Range, RangeInclusive};
+use std::sync::LazyLock;
 
 use rhai::{Array, Dynamic, ImmutableString};
 
@@ -12,49 +13,50 @@ use crate::script::args::{self, expected};
 use crate::script::bind::refusal;
 use crate::script::error::ScriptResult;
 
-/// Constructor, an example, and the canonical text of the example.
-const LAYERED: &[(Point, &str, &str, &str)] = &[
-    (Point::ResidPre, "resid_pre(layer: int) -> Site", "resid_pre(1)", "resid_pre.1"),
-    (Point::Ln1, "ln1(layer: int) -> Site", "ln1(1)", "ln1.1"),
-    (Point::Q, "q(layer: int) -> Site", "q(1).head(0)", "q.1.0"),
-    (Point::K, "k(layer: int) -> Site", "k(1).head(0)", "k.1.0"),
-    (Point::V, "v(layer: int) -> Site", "v(1).head(0)", "v.1.0"),
-    (Point::RotQ, "rot_q(layer: int) -> Site", "rot_q(1)", "rot_q.1"),
-    (Point::RotK, "rot_k(layer: int) -> Site", "rot_k(1)", "rot_k.1"),
-    (Point::AttnScores, "attn_scores(layer: int) -> Site", "attn_scores(1)", "attn_scores.1"),
-    (Point::Pattern, "pattern(layer: int) -> Site", "pattern(1).head(2)", "pattern.1.2"),
-    (Point::Z, "z(layer: int) -> Site", "z(1).head(2)", "z.1.2"),
-    (Point::Result, "result(layer: int) -> Site", "result(1).head(2)", "result.1.2"),
-    (Point::AttnOutRaw, "attn_out_raw(layer: int) -> Site", "attn_out_raw(1)", "attn_out_raw.1"),
-    (Point::AttnOut, "attn_out(layer: int) -> Site", "attn_out(1)", "attn_out.1"),
-    (Point::ResidMid, "resid_mid(layer: int) -> Site", "resid_mid(1)", "resid_mid.1"),
-    (Point::Ln2, "ln2(layer: int) -> Site", "ln2(1)", "ln2.1"),
-    (Point::MlpPre, "mlp_pre(layer: int) -> Site", "mlp_pre(1)", "mlp_pre.1"),
-    (Point::MlpPost, "mlp_post(layer: int) -> Site", "mlp_post(1).neuron(7)", "mlp_post.1.7"),
-    (Point::MlpOutRaw, "mlp_out_raw(layer: int) -> Site", "mlp_out_raw(1)", "mlp_out_raw.1"),
-    (Point::MlpOut, "mlp_out(layer: int) -> Site", "mlp_out(1)", "mlp_out.1"),
-    (Point::ResidPost, "resid_post(layer: int) -> Site", "resid_post(1).at(-1)", "resid_post.1 at -1"),
-];
+/// What makes a site at a point: its signature, an example and what that gives.
+struct Constructor {
+    point: Point,
+    signature: String,
+    example: String,
+    canonical: String,
+}
 
-/// The points that stand once in the model.
-const SINGLE: &[(Point, &str, &str, &str)] = &[
-    (Point::Embed, "embed() -> Site", "embed()", "embed"),
-    (Point::PosEmbed, "pos_embed() -> Site", "pos_embed()", "pos_embed"),
-    (Point::LnFinal, "ln_final() -> Site", "ln_final()", "ln_final"),
-    (Point::Logits, "logits() -> Site", "logits()", "logits"),
-];
+/// One for each point of the forward pass.
+static CONSTRUCTORS: LazyLock<Vec<Constructor>> =
+    LazyLock::new(|| Point::ALL.into_iter().map(constructor).collect());
+
+fn constructor(point: Point) -> Constructor {
+    let name = point.name();
+    let (parameters, arguments, place) = match point.in_layer() {
+        true => ("layer: int", "1", ".1"),
+        false => ("", "", ""),
+    };
+    let (narrowed, part) = match (point.has_heads(), point.has_neurons()) {
+        (true, _) => (".head(0)", ".0"),
+        (_, true) => (".neuron(7)", ".7"),
+        _ => ("", ""),
+    };
+    Constructor {
+        point,
+        signature: format!("{name}({parameters}) -> Site"),
+        example: format!("{name}({arguments}){narrowed}"),
+        canonical: format!("{name}{place}{part}"),
+    }
+}
 
 /// Registers Site and Position.
 pub fn register(api: &mut Api) {
     api.ty::<Site>("Site", "an activation of the forward pass, perhaps narrowed", ToString::to_string);
     api.ty::<Pos>("Position", "a position that is looked up in each prompt", ToString::to_string);
-    for &(point, signature, code, output) in LAYERED {
-        api.function(signature, point.meaning()).example(code, output).native(
-            move |layer: i64| -> ScriptResult<Site> { Ok(Site::new(point, args::size(&layer.into())?)) },
-        );
-    }
-    for &(point, signature, code, output) in SINGLE {
-        api.function(signature, point.meaning()).example(code, output).native(move || Site::new(point, 0));
+    for Constructor { point, signature, example, canonical } in CONSTRUCTORS.iter() {
+        let binding = api.function(signature, point.meaning()).example(example, canonical);
+        if point.in_layer() {
+            binding.native(|layer: i64| -> ScriptResult<Site> {
+                Ok(Site::new(*point, args::size(&layer.into())?))
+            });
+        } else {
+            binding.native(|| Site::new(*point, 0));
+        }
     }
     api.function("site(name: string) -> Site", "a site by any of its names")
         .example("site(\"model.layers.1.self_attn.o_proj.input\")", "z.1")

@@ -1,16 +1,16 @@
 //! What a sweep would take, before it runs: cells, rows, arithmetic, memory and time.
 
-use super::again;
-use super::control::Control;
 use super::cost::{Speed, layer_weights, run_flops, unembed_flops, write_flops};
-use super::error::Result;
-use super::memory;
-use super::metric::Metric;
-use super::patch::Patch;
-use super::plan::{Fate, Plan, plan};
+use super::plan::{CellStatus, Plan, plan};
 use super::sweep;
-use super::tokens::Tokens;
 use crate::model::Model;
+use crate::run::asking::metric::Metric;
+use crate::run::asking::patch::Patch;
+use crate::run::asking::tokens::Tokens;
+use crate::run::control::Control;
+use crate::run::error::Result;
+use crate::run::memory;
+use crate::run::tracing::again;
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Explanation {
     /// Tokens of the prompt.
     pub tokens: usize,
     /// How the cells get their values.
-    pub fates: Fates,
+    pub counts: CellCounts,
     /// Rows that go through each layer, all cells together.
     pub rows: Vec<usize>,
     /// Cells that leave the base run at each layer; the last entry: only after the last layer.
@@ -39,9 +39,9 @@ pub struct Explanation {
     pub seconds: f64,
 }
 
-/// How many cells have each fate.
+/// How many cells have each status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Fates {
+pub struct CellCounts {
     pub computed: usize,
     /// Equal to another cell.
     pub merged: usize,
@@ -51,15 +51,15 @@ pub struct Fates {
     pub unreachable: usize,
 }
 
-impl Fates {
-    pub fn count(fates: &[Fate]) -> Fates {
-        let mut counts = Fates::default();
-        for fate in fates {
-            *match fate {
-                Fate::Computed(_) => &mut counts.computed,
-                Fate::Merged(_) => &mut counts.merged,
-                Fate::EqualsBase => &mut counts.known,
-                Fate::Unreachable => &mut counts.unreachable,
+impl CellCounts {
+    pub fn count(statuses: &[CellStatus]) -> CellCounts {
+        let mut counts = CellCounts::default();
+        for status in statuses {
+            *match status {
+                CellStatus::Computed(_) => &mut counts.computed,
+                CellStatus::Merged(_) => &mut counts.merged,
+                CellStatus::EqualsBase => &mut counts.known,
+                CellStatus::Unreachable => &mut counts.unreachable,
             } += 1;
         }
         counts
@@ -89,17 +89,17 @@ pub fn explain(
     let columns = metric.logits(config.d_vocab);
 
     let mut flops = run_flops(config, len, 0) * config.n_layers as f64 + unembed_flops(config, columns);
-    for work in &plan.work {
-        let layers = (config.n_layers - work.entry) as f64;
-        let tails = if work.entry < config.n_layers { work.tail - work.first } else { 0 };
+    for run in &plan.runs {
+        let layers = (config.n_layers - run.entry) as f64;
+        let tails = if run.entry < config.n_layers { run.tail - run.first } else { 0 };
         // In the last layer, rows before the tail are only read.
-        flops += run_flops(config, len, work.first) * layers - write_flops(config, tails);
+        flops += run_flops(config, len, run.first) * layers - write_flops(config, tails);
         flops += unembed_flops(config, columns);
     }
     // Layers that are passed, by however many rows at once.
     let mut passes = config.n_layers;
     for chunk in &chunks {
-        let entry = chunk.cells.iter().map(|&cell| plan.work[cell].entry).min();
+        let entry = chunk.cells.iter().map(|&cell| plan.runs[cell].entry).min();
         passes += config.n_layers - entry.unwrap_or(config.n_layers);
     }
     let mut weights = (passes * layer_weights(config)) as f64;
@@ -113,15 +113,15 @@ pub fn explain(
     }
 
     let mut entering = vec![0; config.n_layers + 1];
-    for work in &plan.work {
-        entering[work.entry] += 1;
+    for run in &plan.runs {
+        entering[run.entry] += 1;
     }
     let walk = chunks.iter().map(|chunk| chunk.bytes).max().unwrap_or(0);
     let speed = Speed::nominal(&model.transformer.device);
-    let Plan { fates, .. } = &plan;
+    let Plan { statuses, .. } = &plan;
     Ok(Explanation {
         tokens: len,
-        fates: Fates::count(fates),
+        counts: CellCounts::count(statuses),
         rows: plan.rows(len, config.n_layers),
         entering,
         donors,
@@ -135,9 +135,9 @@ pub fn explain(
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fates { computed, merged, known, unreachable } = self.fates;
+        let CellCounts { computed, merged, known, unreachable } = self.counts;
         let n_layers = self.rows.len();
-        writeln!(f, "sweep of {} cells, {} tokens, {n_layers} layers", self.fates.cells(), self.tokens)?;
+        writeln!(f, "sweep of {} cells, {} tokens, {n_layers} layers", self.counts.cells(), self.tokens)?;
         writeln!(f, "  computed     {computed}")?;
         writeln!(f, "  merged       {merged} (equal to another cell)")?;
         writeln!(f, "  known        {known} (the donor is the base run there)")?;

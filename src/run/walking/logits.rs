@@ -1,10 +1,10 @@
 //! The logits of one run, computed when somebody reads them: a vocabulary is many times as wide as the stream, and most
 //! runs are asked for one row of it or for none.
 
-use super::apply::{self, Change, Placed};
-use super::control::Control;
-use super::error::Result;
+use super::apply::{self, Change, PackedWrite};
 use crate::model::{NoHook, Transformer};
+use crate::run::control::Control;
+use crate::run::error::Result;
 use candle_core::{DType, Tensor};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -48,11 +48,11 @@ impl Logits {
     pub fn patch(
         &mut self,
         transformer: &Transformer,
-        placed: &[Placed],
+        placed: &[PackedWrite],
         control: &Control,
     ) -> Result<Vec<Change>> {
         let (all, changes) = apply::rows(&self.plain(transformer, control)?, placed)?;
-        let touched: BTreeSet<usize> = placed.iter().flat_map(Placed::packed_rows).collect();
+        let touched: BTreeSet<usize> = placed.iter().flat_map(PackedWrite::packed_rows).collect();
         let index = Tensor::from_iter(touched.iter().map(|&row| row as u32), all.device())?;
         self.patched = Some((touched.into_iter().collect(), all.index_select(&index, 0)?));
         Ok(changes)

@@ -1,13 +1,13 @@
 //! Carrying out writes on packed activations.
 
-use super::error::{Result, RunError};
-use super::patch::{Op, Write};
+use crate::run::asking::patch::{Edit, Write};
+use crate::run::error::{Result, RunError};
 use candle_core::{D, DType, Tensor};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A write on the rows of one segment.
-pub struct Placed<'a> {
+pub struct PackedWrite<'a> {
     pub write: Cow<'a, Write>,
     /// Whose it is, and which of its writes.
     pub entry: (usize, usize),
@@ -18,7 +18,7 @@ pub struct Placed<'a> {
     pub first: usize,
 }
 
-impl Placed<'_> {
+impl PackedWrite<'_> {
     /// The write's rows, counted within its segment.
     fn own_rows(&self) -> impl Iterator<Item = usize> {
         self.write.selection.rows.iter().map(|&row| row - self.first)
@@ -43,8 +43,8 @@ pub fn larger(a: f32, b: f32) -> f32 {
 }
 
 /// Applies writes to `x` `[rows, width]`, all of them in one copy of `x`.
-pub fn rows(x: &Tensor, placed: &[Placed]) -> Result<(Tensor, Vec<Change>)> {
-    let mut segments: BTreeMap<usize, Vec<&Placed>> = BTreeMap::new();
+pub fn rows(x: &Tensor, placed: &[PackedWrite]) -> Result<(Tensor, Vec<Change>)> {
+    let mut segments: BTreeMap<usize, Vec<&PackedWrite>> = BTreeMap::new();
     for p in placed {
         segments.entry(p.segment).or_default().push(p);
     }
@@ -129,7 +129,7 @@ fn put_columns(rows: &Tensor, ranges: &[(usize, usize)], new: &Tensor) -> Result
 }
 
 /// Applies a write to one segment's scores `[head, query, key]`.
-pub fn scores(x: &Tensor, p: &Placed) -> Result<(Tensor, Change)> {
+pub fn scores(x: &Tensor, p: &PackedWrite) -> Result<(Tensor, Change)> {
     let (n_heads, n_queries, keys) = x.dims3()?;
     let mut selection = p.write.selection.clone();
     selection.rows = p.own_rows().collect();
@@ -139,7 +139,7 @@ pub fn scores(x: &Tensor, p: &Placed) -> Result<(Tensor, Change)> {
     let hidden = old.eq(f64::NEG_INFINITY)?;
     let change = hidden.where_cond(&old.zeros_like()?, &(&new - &old)?)?.abs()?.max_all()?;
     let heads = match &selection.cols {
-        super::select::Cols::Heads { heads, .. } => heads.clone(),
+        crate::run::asking::select::Cols::Heads { heads, .. } => heads.clone(),
         _ => (0..n_heads).collect(),
     };
     let mut source: Vec<u32> = (0..(n_heads * n_queries) as u32).collect();
@@ -157,19 +157,20 @@ pub fn scores(x: &Tensor, p: &Placed) -> Result<(Tensor, Change)> {
 /// New packed values from old ones. `keys` is the key axis of scores.
 fn apply(old: &Tensor, write: &Write, keys: usize) -> Result<Tensor> {
     let value = |v: &Tensor| -> Result<Tensor> { Ok(v.to_device(old.device())?.to_dtype(old.dtype())?) };
-    Ok(match &write.op {
-        Op::Set(v) => value(v)?,
-        Op::Add(v) => (old + value(v)?)?,
-        Op::Scale(a) if *a == 0.0 => old.zeros_like()?,
-        Op::Scale(a) => (old * *a)?,
-        Op::Lerp(v, a) => ((old * (1.0 - a))? + (value(v)? * *a)?)?,
-        Op::ProjectOut(r) => {
+    Ok(match &write.edit {
+        Edit::Set(v) => value(v)?,
+        Edit::Add(v) => (old + value(v)?)?,
+        Edit::Zero => old.zeros_like()?,
+        Edit::Scale(a) if *a == 0.0 => old.zeros_like()?,
+        Edit::Scale(a) => (old * *a)?,
+        Edit::Lerp(v, a) => ((old * (1.0 - a))? + (value(v)? * *a)?)?,
+        Edit::ProjectOut(r) => {
             let r = value(r)?;
             let x = old.reshape(((), r.dim(0)?))?;
             let along = x.broadcast_mul(&r)?.sum_keepdim(D::Minus1)?;
             (&x - along.broadcast_mul(&r)?)?.reshape(old.shape())?
         }
-        Op::Func(f) => {
+        Edit::Func(f) => {
             let want = write.selection.shape(keys);
             let new = f(old.reshape(want.clone())?).map_err(RunError::Closure)?;
             if new.dims() != want {

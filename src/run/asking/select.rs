@@ -1,10 +1,10 @@
 //! A site resolved for one prompt: which rows and columns of which tensor.
 
-use super::error::{Result, RunError};
-use super::rows::own;
 use super::site::{Heads, Site};
 use super::tokens::Tokens;
 use crate::model::{At, Axes, Config};
+use crate::run::error::{Result, RunError};
+use crate::run::walking::rows::own;
 use candle_core::Tensor;
 
 /// Rows and columns of one activation. For scores, `rows` are query positions.

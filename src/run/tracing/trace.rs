@@ -1,19 +1,19 @@
 //! A traced run: its tokens, its patches, its logits, and any activation on request. What it keeps is its own.
 
 use super::again::{self, Wanted};
-use super::control::Control;
-use super::error::{Result, RunError};
-use super::ledger::LedgerEntry;
-use super::logits::{LastRead, Logits};
-use super::memory;
-use super::metric;
 use super::pass::{Pass, resolve};
-use super::patch::{self, Patch};
-use super::select::Selection;
-use super::site::Site;
-use super::tokens::Tokens;
 use crate::count;
 use crate::model::{At, Config, Model, ModelError, Point, Stage};
+use crate::run::asking::metric;
+use crate::run::asking::patch::{self, Patch};
+use crate::run::asking::select::Selection;
+use crate::run::asking::site::Site;
+use crate::run::asking::tokens::Tokens;
+use crate::run::control::Control;
+use crate::run::error::{Result, RunError};
+use crate::run::memory;
+use crate::run::walking::ledger::LedgerEntry;
+use crate::run::walking::logits::{LastRead, Logits};
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -117,7 +117,7 @@ impl Trace {
     }
 
     /// The activation at a site that is recorded, in the site's shape.
-    pub(super) fn recorded(&self, site: &Site, control: &Control) -> Result<Tensor> {
+    pub(crate) fn recorded(&self, site: &Site, control: &Control) -> Result<Tensor> {
         let selection = Selection::new(site, self.model.config(), &self.tokens)?;
         let found = self.record().get(&site.at).cloned();
         let whole = match found {

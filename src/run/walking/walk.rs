@@ -1,14 +1,14 @@
 //! The one loop over layers. Sequences go down packed: each enters with its tokens, or at a later layer with rows that
 //! another run had there; after the last layer only those rows go on that somebody wants.
 
-use super::apply::Placed;
-use super::control::Control;
-use super::error::Result;
-use super::patch::Write;
-use super::plan::acts_on_tail;
+use super::apply::PackedWrite;
 use super::recorder::Recorder;
 use super::rows::own_rows;
 use crate::model::{At, Batch, Config, Hook, Kv, Model, ModelError, Point, Segment};
+use crate::run::asking::patch::Write;
+use crate::run::control::Control;
+use crate::run::error::Result;
+use crate::run::sweeping::plan::acts_on_tail;
 use candle_core::{Device, Tensor};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,7 +201,7 @@ fn place<'a>(
         let here = writes.iter().enumerate().filter(|(_, write)| !acts_on_tail(write.selection.at, config));
         for (index, write) in here {
             let write = Cow::Borrowed(write);
-            recorder.write(Placed { write, entry: (i, index), segment, start, first });
+            recorder.write(PackedWrite { write, entry: (i, index), segment, start, first });
         }
     }
 }
@@ -229,7 +229,7 @@ fn place_tails<'a>(
                 false => None,
             };
             let write = alone.map_or(Cow::Borrowed(write), Cow::Owned);
-            recorder.write(Placed { write, entry: (i, index), segment, start, first: tail });
+            recorder.write(PackedWrite { write, entry: (i, index), segment, start, first: tail });
         }
     }
     Ok(())

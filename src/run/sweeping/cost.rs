@@ -1,10 +1,10 @@
 //! What a sweep costs: its arithmetic, the weights that it brings in, and how long both take, nominally and on this
 //! machine.
 
-use super::error::Result;
 use crate::model::family::MlpKind;
 use crate::model::weight::Weight;
 use crate::model::{Config, ops};
+use crate::run::error::Result;
 use candle_core::{DType, Device, DeviceLocation, Tensor};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

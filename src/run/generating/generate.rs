@@ -2,17 +2,17 @@
 //! prefill together (what all of them share at the front, once); then every growing sequence adds one row to each
 //! step, and finished ones leave. [`super::decode`] holds the passes, [`super::choose`] picks the tokens.
 
-use super::again;
 use super::choose::{self, Sampler};
-use super::control::Control;
 use super::decode::Wave;
-use super::error::{Result, RunError};
-use super::ledger::{Ledger, LedgerEntry};
-use super::memory;
-use super::patch::Patch;
-use super::select::Selection;
-use super::site::{Pos, Site};
-use super::tokens::Tokens;
+use crate::run::asking::patch::Patch;
+use crate::run::asking::select::Selection;
+use crate::run::asking::site::{Pos, Site};
+use crate::run::asking::tokens::Tokens;
+use crate::run::control::Control;
+use crate::run::error::{Result, RunError};
+use crate::run::memory;
+use crate::run::tracing::again;
+use crate::run::walking::ledger::{Ledger, LedgerEntry};
 
 use crate::model::{Config, Model, ModelError};
 use candle_core::Tensor;

@@ -1,12 +1,12 @@
 //! Metrics: one number from the logits, for all but the loss those at the last position.
 
-use super::control::Control;
-use super::error::{Result, RunError};
-use super::logits;
 use super::tokens::Tokens;
-use super::trace::Trace;
 use crate::model::tokenizer::Bos;
 use crate::model::{Model, ModelError};
+use crate::run::control::Control;
+use crate::run::error::{Result, RunError};
+use crate::run::tracing::trace::Trace;
+use crate::run::walking::logits;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;

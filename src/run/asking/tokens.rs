@@ -1,8 +1,8 @@
 //! A prompt as tokens, and the ways to find a position in it. Texts are looked for among bytes: a character may be split
 //! over several tokens, none of which shows it.
 
-use super::error::{Result, RunError};
 use crate::model::tokenizer::Piece;
+use crate::run::error::{Result, RunError};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,16 +1,16 @@
 //! The hook of every run: applies the run's writes and keeps the activations it was asked for.
 
-use super::apply::{self, Change, Placed};
-use super::control::Control;
-use super::error::RunError;
+use super::apply::{self, Change, PackedWrite};
 use super::rows::own;
 use crate::model::{At, Hook, ModelError, Result};
+use crate::run::control::Control;
+use crate::run::error::RunError;
 use candle_core::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub struct Recorder<'a> {
     control: &'a Control,
-    writes: BTreeMap<At, Vec<Placed<'a>>>,
+    writes: BTreeMap<At, Vec<PackedWrite<'a>>>,
     keep: BTreeSet<At>,
     /// Kept activations of all rows, `[rows, width]`.
     pub kept: BTreeMap<At, Tensor>,
@@ -37,7 +37,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Adds a write; writes of one place are applied in the order in which they were added.
-    pub fn write(&mut self, placed: Placed<'a>) {
+    pub fn write(&mut self, placed: PackedWrite<'a>) {
         self.writes.entry(placed.write.selection.at).or_default().push(placed);
     }
 }

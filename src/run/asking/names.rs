@@ -1,9 +1,9 @@
 //! The spellings of sites: canonical names, TransformerLens hooks and Hugging Face module paths.
 
-use super::error::{Result, RunError};
 use super::site::{Heads, Site};
 use crate::model::family::{Choice, FAMILIES, Family, MlpNames, Names, QkvNames};
 use crate::model::{At, Config, Point};
+use crate::run::error::{Result, RunError};
 
 /// Module paths of a family's Hugging Face models, as nnsight writes them; `{}` is the layer.
 fn paths(family: &Family) -> Vec<(String, Point)> {

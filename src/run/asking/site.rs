@@ -1,8 +1,8 @@
 //! A site: one activation of the forward pass, narrowed to positions, heads or a neuron.
 
-use super::error::{Result, RunError};
 use super::tokens::Tokens;
 use crate::model::{At, Axes, Config, Point};
+use crate::run::error::{Result, RunError};
 use std::fmt;
 
 /// Positions, as a script says them; they become indices only for a given prompt.

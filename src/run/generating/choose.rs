@@ -1,8 +1,8 @@
 //! Choosing each sequence's next token from its logits.
 
-use super::error::{Result, RunError};
 use super::generate::{Finish, GenerateOptions, Sequence};
 use crate::model::Model;
+use crate::run::error::{Result, RunError};
 use candle_core::{DType, Tensor};
 use rand::distr::{Distribution, weighted::WeightedIndex};
 use rand::{SeedableRng, rngs::StdRng};

@@ -1,14 +1,14 @@
 //! The passes of a generation: one packed prefill of all prompts, then packed steps of one row a sequence.
 
-use super::control::Control;
-use super::error::Result;
 use super::generate::{GenerateOptions, Sequence};
-use super::memory;
-use super::patch::{self, Patch, Write};
-use super::select::Selection;
-use super::site::{Pos, Site};
-use super::walk::{End, Past, Walk, Walker};
 use crate::model::{At, Axes, Kv, Model, ModelError, Stage};
+use crate::run::asking::patch::{self, Patch, Write};
+use crate::run::asking::select::Selection;
+use crate::run::asking::site::{Pos, Site};
+use crate::run::control::Control;
+use crate::run::error::Result;
+use crate::run::memory;
+use crate::run::walking::walk::{End, Past, Walk, Walker};
 use candle_core::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
 

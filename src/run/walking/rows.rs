@@ -2,7 +2,7 @@
 //! the sake of one prompt; candle's `Tensor::copy` clones that storage, and `contiguous` copies nothing where the
 //! view happens to lie in order.
 
-use super::error::Result;
+use crate::run::error::Result;
 use candle_core::Tensor;
 use std::ops::Range;
 

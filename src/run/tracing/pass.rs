@@ -1,15 +1,15 @@
 //! A packed pass of whole prompts, each with its patches.
 
-use super::apply::{Change, Placed, number};
-use super::control::Control;
-use super::error::{Result, RunError};
-use super::ledger::{Ledger, LedgerEntry};
-use super::logits::{LastRead, Logits};
-use super::patch::{self, Patch, Write};
-use super::rows::own_rows;
-use super::tokens::Tokens;
-use super::walk::{End, Past, Walk, Walker};
 use crate::model::{At, Model, Point};
+use crate::run::asking::patch::{self, Patch, Write};
+use crate::run::asking::tokens::Tokens;
+use crate::run::control::Control;
+use crate::run::error::{Result, RunError};
+use crate::run::walking::apply::{Change, PackedWrite, number};
+use crate::run::walking::ledger::{Ledger, LedgerEntry};
+use crate::run::walking::logits::{LastRead, Logits};
+use crate::run::walking::rows::own_rows;
+use crate::run::walking::walk::{End, Past, Walk, Walker};
 use candle_core::Tensor;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -76,9 +76,9 @@ impl<'a> Pass<'a> {
             let own = own_rows(&normed, &self.end.batch.rows_of(segment))?;
             let mut logits = Logits::new(own, last_read.clone(), first + segment);
             let writes = writes.iter().enumerate();
-            let placed: Vec<Placed> = writes
+            let placed: Vec<PackedWrite> = writes
                 .filter(|(_, write)| write.selection.at.point == Point::Logits)
-                .map(|(index, write)| Placed {
+                .map(|(index, write)| PackedWrite {
                     write: Cow::Borrowed(write),
                     entry: (segment, index),
                     segment,

@@ -1,13 +1,13 @@
 //! A patch: a site and what to do there. For a prompt it is first checked, by shapes alone, and then resolved, which
 //! reads its values from what donors have recorded.
 
-use super::control::Control;
-use super::error::{Result, RunError};
 use super::select::Selection;
 use super::site::Site;
 use super::tokens::Tokens;
-use super::trace::Trace;
 use crate::model::{At, Config};
+use crate::run::control::Control;
+use crate::run::error::{Result, RunError};
+use crate::run::tracing::trace::Trace;
 use candle_core::{DType, Tensor};
 use std::cmp::Ordering;
 use std::fmt;
@@ -19,22 +19,35 @@ pub enum Value {
     Tensor(Tensor),
     /// Read at the patch's own site, in the other run.
     Trace(Arc<Trace>),
+    /// The mean over what these runs have there.
+    Mean(Vec<Arc<Trace>>),
+}
+
+impl Value {
+    /// The runs that it is read from.
+    pub fn donors(&self) -> &[Arc<Trace>] {
+        match self {
+            Value::Tensor(_) => &[],
+            Value::Trace(trace) => std::slice::from_ref(trace),
+            Value::Mean(traces) => traces,
+        }
+    }
 }
 
 /// A script's closure: the selected values in their script shape, to new values of the same shape.
 pub type EditFn = Arc<dyn Fn(Tensor) -> std::result::Result<Tensor, String> + Send + Sync>;
 
+/// What a patch does to the values at its site. `V` is a [`Value`] until it is resolved, and then what was read, packed as
+/// the selection's rows.
 #[derive(Clone)]
-pub enum Edit {
-    Set(Value),
-    Add(Value),
+pub enum Edit<V = Value> {
+    Set(V),
+    Add(V),
     Scale(f64),
     /// `(1 - a) x + a v`
-    Lerp(Value, f64),
+    Lerp(V, f64),
     Zero,
-    /// The mean over these runs.
-    Mean(Vec<Arc<Trace>>),
-    /// `x - (x · r) r` with `r` the unit vector along the given direction.
+    /// `x - (x · r) r` with `r` the unit vector along the given direction, which has length 1 once it is resolved.
     ProjectOut(Tensor),
     Func(EditFn),
 }
@@ -93,12 +106,12 @@ impl fmt::Debug for Patch {
 impl Edit {
     pub fn name(&self) -> &'static str {
         match self {
+            Edit::Set(Value::Mean(_)) => "mean",
             Edit::Set(_) => "set",
             Edit::Add(_) => "add",
             Edit::Scale(_) => "scale",
             Edit::Lerp(..) => "lerp",
             Edit::Zero => "zero",
-            Edit::Mean(_) => "mean",
             Edit::ProjectOut(_) => "project_out",
             Edit::Func(_) => "edit",
         }
@@ -112,32 +125,38 @@ impl Edit {
 
     /// The runs it reads.
     pub fn donors(&self) -> &[Arc<Trace>] {
-        match self {
-            Edit::Set(Value::Trace(t)) | Edit::Add(Value::Trace(t)) | Edit::Lerp(Value::Trace(t), _) => {
-                std::slice::from_ref(t)
-            }
-            Edit::Mean(traces) => traces,
-            _ => &[],
-        }
+        self.value().map_or(&[], Value::donors)
     }
 }
 
-/// What a resolved patch does to its packed rows.
-#[derive(Clone)]
-pub enum Op {
-    Set(Tensor),
-    Add(Tensor),
-    Scale(f64),
-    Lerp(Tensor, f64),
-    ProjectOut(Tensor),
-    Func(EditFn),
+impl<V> Edit<V> {
+    /// What it brings, if it brings anything.
+    pub fn value(&self) -> Option<&V> {
+        match self {
+            Edit::Set(value) | Edit::Add(value) | Edit::Lerp(value, _) => Some(value),
+            Edit::Scale(_) | Edit::Zero | Edit::ProjectOut(_) | Edit::Func(_) => None,
+        }
+    }
+
+    /// The same with another value in place of the one that it brings.
+    fn map<W>(&self, to: impl FnOnce(&V) -> Result<W>) -> Result<Edit<W>> {
+        Ok(match self {
+            Edit::Set(value) => Edit::Set(to(value)?),
+            Edit::Add(value) => Edit::Add(to(value)?),
+            Edit::Lerp(value, a) => Edit::Lerp(to(value)?, *a),
+            Edit::Scale(a) => Edit::Scale(*a),
+            Edit::Zero => Edit::Zero,
+            Edit::ProjectOut(direction) => Edit::ProjectOut(direction.clone()),
+            Edit::Func(f) => Edit::Func(f.clone()),
+        })
+    }
 }
 
 /// A patch resolved for one prompt.
 #[derive(Clone)]
 pub struct Write {
     pub selection: Selection,
-    pub op: Op,
+    pub edit: Edit<Tensor>,
     pub allow_noop: bool,
     /// Which of the caller's patches it was.
     pub index: usize,
@@ -147,17 +166,13 @@ impl Write {
     /// The same write on one of its rows alone; `None` for a closure that sees several rows at once.
     pub fn only_row(&self, row: usize) -> Result<Option<Write>> {
         let Some(index) = self.selection.rows.iter().position(|&r| r == row) else { return Ok(None) };
-        let one = |value: &Tensor| value.narrow(0, index, 1);
-        let op = match &self.op {
-            Op::Func(_) if self.selection.rows.len() > 1 => return Ok(None),
-            Op::Set(value) => Op::Set(one(value)?),
-            Op::Add(value) => Op::Add(one(value)?),
-            Op::Lerp(value, a) => Op::Lerp(one(value)?, *a),
-            other => other.clone(),
-        };
+        if matches!(self.edit, Edit::Func(_)) && self.selection.rows.len() > 1 {
+            return Ok(None);
+        }
+        let edit = self.edit.map(|value| Ok(value.narrow(0, index, 1)?))?;
         let mut selection = self.selection.clone();
         selection.rows = vec![row];
-        Ok(Some(Write { selection, op, ..self.clone() }))
+        Ok(Some(Write { selection, edit, ..self.clone() }))
     }
 }
 
@@ -190,10 +205,11 @@ impl Patch {
         match &self.edit {
             Edit::Set(value) | Edit::Add(value) | Edit::Lerp(value, _) => match value {
                 Value::Tensor(tensor) => selection.accepts(tensor.dims(), keys),
-                Value::Trace(trace) => self.check_trace(trace, selection, keys),
+                Value::Mean(traces) if traces.is_empty() => Err(RunError::NoTraces),
+                Value::Trace(_) | Value::Mean(_) => {
+                    value.donors().iter().try_for_each(|donor| self.check_trace(donor, selection, keys))
+                }
             },
-            Edit::Mean(traces) if traces.is_empty() => Err(RunError::NoTraces),
-            Edit::Mean(traces) => traces.iter().try_for_each(|t| self.check_trace(t, selection, keys)),
             Edit::ProjectOut(direction) => {
                 let site = selection.site.clone();
                 if norm(direction)? == 0.0 {
@@ -229,21 +245,16 @@ impl Patch {
         let pack = |value: &Value| match value {
             Value::Tensor(tensor) => selection.pack(tensor, keys),
             Value::Trace(trace) => read(trace),
-        };
-        let op = match &self.edit {
-            Edit::Set(value) => Op::Set(pack(value)?),
-            Edit::Add(value) => Op::Add(pack(value)?),
-            Edit::Lerp(value, a) => Op::Lerp(pack(value)?, *a),
-            Edit::Scale(a) => Op::Scale(*a),
-            Edit::Zero => Op::Scale(0.0),
-            Edit::Mean(traces) => {
+            Value::Mean(traces) => {
                 let values = traces.iter().map(|trace| read(trace)).collect::<Result<Vec<_>>>()?;
-                Op::Set(Tensor::stack(&values, 0)?.mean(0)?)
+                Ok(Tensor::stack(&values, 0)?.mean(0)?)
             }
-            Edit::ProjectOut(direction) => Op::ProjectOut((direction / norm(direction)?)?),
-            Edit::Func(f) => Op::Func(f.clone()),
         };
-        Ok(Write { selection, op, allow_noop: self.allow_noop, index: 0 })
+        let edit = match &self.edit {
+            Edit::ProjectOut(direction) => Edit::ProjectOut((direction / norm(direction)?)?),
+            edit => edit.map(pack)?,
+        };
+        Ok(Write { selection, edit, allow_noop: self.allow_noop, index: 0 })
     }
 }
 
@@ -304,10 +315,11 @@ struct SortKey {
 }
 
 fn sort_key(write: &Write) -> Result<SortKey> {
-    let value = match &write.op {
-        Op::Add(value) => value.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?,
-        Op::Scale(a) => vec![*a as f32],
-        _ => Vec::new(),
+    let value = match &write.edit {
+        Edit::Add(value) => value.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?,
+        Edit::Scale(a) => vec![*a as f32],
+        Edit::Zero => vec![0.0],
+        Edit::Set(_) | Edit::Lerp(..) | Edit::ProjectOut(_) | Edit::Func(_) => Vec::new(),
     };
     let selection = &write.selection;
     Ok(SortKey { at: selection.at, rows: selection.rows.clone(), columns: selection.column_ranges(), value })

@@ -1,14 +1,14 @@
 //! Recording what traces lack when somebody reads it: their prompts run again, packed, as far as it takes.
 
-use super::control::Control;
-use super::error::Result;
-use super::memory;
 use super::pass::{Pass, resolve};
-use super::patch::Patch;
-use super::site::Site;
-use super::tokens::Tokens;
 use super::trace::Trace;
 use crate::model::{At, Model, Point};
+use crate::run::asking::patch::Patch;
+use crate::run::asking::site::Site;
+use crate::run::asking::tokens::Tokens;
+use crate::run::control::Control;
+use crate::run::error::Result;
+use crate::run::memory;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 

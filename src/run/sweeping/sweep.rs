@@ -1,19 +1,19 @@
 //! The sweep: one walk down the layers for all cells. A cell enters at the layer of its patch with the base run's
 //! rows from the patched position on; earlier positions are read from the base run's keys and values.
 
-use super::again;
-use super::apply::larger;
-use super::control::Control;
-use super::error::Result;
-use super::ledger::changed_nothing;
-use super::logits::numbers;
-use super::memory;
-use super::metric::{Metric, Resolved};
-use super::patch::{Patch, Write};
-use super::plan::{Fate, Plan, Work, plan};
-use super::tokens::Tokens;
-use super::walk::{Past, Walk, Walker};
+use super::plan::{CellRun, CellStatus, Plan, plan};
 use crate::model::{At, Kv, Model, Point};
+use crate::run::asking::metric::{Metric, Resolved};
+use crate::run::asking::patch::{Patch, Write};
+use crate::run::asking::tokens::Tokens;
+use crate::run::control::Control;
+use crate::run::error::Result;
+use crate::run::memory;
+use crate::run::tracing::again;
+use crate::run::walking::apply::larger;
+use crate::run::walking::ledger::changed_nothing;
+use crate::run::walking::logits::numbers;
+use crate::run::walking::walk::{Past, Walk, Walker};
 use candle_core::Tensor;
 use std::cell::Cell as Counter;
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ pub struct Sweep {
     pub values: Vec<f64>,
     /// The metric of the unpatched prompt.
     pub base: f64,
-    pub fates: Vec<Fate>,
+    pub statuses: Vec<CellStatus>,
     /// `max |Δ|` over each cell's patches; 0 where the value was known without computing.
     pub max_change: Vec<f32>,
 }
@@ -35,8 +35,8 @@ impl Sweep {
     /// Of each cell: did its patches put there what the run has anyway? Not known, and so no, of cells whose patches
     /// the metric cannot see.
     pub fn unchanged(&self) -> impl Iterator<Item = bool> {
-        let cells = self.fates.iter().zip(&self.max_change);
-        cells.map(|(fate, change)| changed_nothing(*change, false) && *fate != Fate::Unreachable)
+        let cells = self.statuses.iter().zip(&self.max_change);
+        cells.map(|(status, change)| changed_nothing(*change, false) && *status != CellStatus::Unreachable)
     }
 
     /// How many of its `cells` are unchanged though their patches must change something.
@@ -76,27 +76,27 @@ pub fn sweep(
     let chunks = chunks(model, prompt, &plan, &metric, control);
     again::record(&plan.donors(cells), control)?;
     let base = Base::run(model, prompt, &metric, control)?;
-    let Plan { work, fates } = &plan;
+    let Plan { runs, statuses } = &plan;
     let total: usize = plan.rows(prompt.len(), model.config().n_layers).iter().sum();
-    let progress = Progress { control, cells: work.len(), rows: Counter::new(0), total };
-    let mut found = vec![(0.0, 0f32); work.len()];
+    let progress = Progress { control, cells: runs.len(), rows: Counter::new(0), total };
+    let mut found = vec![(0.0, 0f32); runs.len()];
     for chunk in chunks {
         let cell = |&index: &usize| {
-            Ok(Cell { index, work: &work[index], writes: work[index].writes(cells, prompt.len())? })
+            Ok(Cell { index, run: &runs[index], writes: runs[index].writes(cells, prompt.len())? })
         };
         let mut chunk = chunk.cells.iter().map(cell).collect::<Result<Vec<_>>>()?;
         // Equal shapes become neighbours and one batched product.
-        chunk.sort_by_key(|cell| (cell.work.first, cell.work.entry, cell.index));
+        chunk.sort_by_key(|cell| (cell.run.first, cell.run.entry, cell.index));
         for (cell, value) in chunk.iter().zip(run(model, prompt, &chunk, &base, &metric, &progress)?) {
             found[cell.index] = value;
         }
     }
-    let by_fate = |fate: &Fate| match *fate {
-        Fate::Computed(work) | Fate::Merged(work) => found[work],
-        Fate::EqualsBase | Fate::Unreachable => (base.metric, 0.0),
+    let by_status = |status: &CellStatus| match *status {
+        CellStatus::Computed(run) | CellStatus::Merged(run) => found[run],
+        CellStatus::EqualsBase | CellStatus::Unreachable => (base.metric, 0.0),
     };
-    let (values, max_change) = fates.iter().map(by_fate).unzip();
-    Ok(Sweep { values, base: base.metric, fates: plan.fates, max_change })
+    let (values, max_change) = statuses.iter().map(by_status).unzip();
+    Ok(Sweep { values, base: base.metric, statuses: plan.statuses, max_change })
 }
 
 /// The plan's cells, split to fit the memory budget.
@@ -109,7 +109,7 @@ pub fn chunks(
 ) -> Vec<memory::Chunk> {
     let columns = metric.logits(model.config().d_vocab);
     let budget = memory::budget(control, &model.transformer.device);
-    memory::chunks(model, prompt.len(), columns, &plan.work, budget)
+    memory::chunks(model, prompt.len(), columns, &plan.runs, budget)
 }
 
 /// The unpatched run.
@@ -141,7 +141,7 @@ impl Base {
 struct Cell<'a> {
     /// Among the plan's work.
     index: usize,
-    work: &'a Work,
+    run: &'a CellRun,
     writes: Vec<Write>,
 }
 
@@ -171,8 +171,8 @@ fn run(
     progress: &Progress,
 ) -> Result<Vec<(f64, f32)>> {
     let mut walkers = Vec::with_capacity(cells.len());
-    for Cell { work, writes, .. } in cells {
-        let Work { first, entry, tail, .. } = **work;
+    for Cell { run, writes, .. } in cells {
+        let CellRun { first, entry, tail, .. } = **run;
         walkers.push(Walker { ids: &prompt.ids()[first..], first, past: 0, entry, tail, writes });
     }
     let walk = Walk {

@@ -2,8 +2,8 @@
 //! counted over the cells of a sweep, and is allowed to a patch that says so.
 
 use super::apply::larger;
-use super::error::{Result, RunError};
-use super::patch::Patch;
+use crate::run::asking::patch::Patch;
+use crate::run::error::{Result, RunError};
 
 /// What one patch did.
 #[derive(Debug, Clone, PartialEq)]

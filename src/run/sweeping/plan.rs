@@ -1,21 +1,22 @@
 //! What a sweep has to compute: every cell checked, cells whose value is known or equal to another's left out,
 //! the rest given the layer and the row at which they leave the base run.
 
-use super::again::{self, Wanted};
-use super::error::{Result, RunError};
-use super::patch::{self, Edit, Patch, Steps, Value, Write};
-use super::select::{Cols, Selection};
-use super::tokens::Tokens;
 use crate::model::{At, Config, Model, ModelError, Point, Stage};
+use crate::run::asking::patch::{self, Edit, Patch, Steps, Value, Write};
+use crate::run::asking::select::{Cols, Selection};
+use crate::run::asking::tokens::Tokens;
+use crate::run::error::{Result, RunError};
+use crate::run::tracing::again::{self, Wanted};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// One cell that must be computed.
 #[derive(Debug)]
-pub struct Work {
+pub struct CellRun {
     pub cell: usize,
-    pub acts: Vec<Act>,
+    /// Where each of its patches acts; `None` for one that cannot reach what the metric reads.
+    pub selections: Vec<Option<Selection>>,
     /// The layer at which its rows leave the base run; `n_layers` if only after the last one.
     pub entry: usize,
     /// Its first row that can differ from the base run.
@@ -25,20 +26,12 @@ pub struct Work {
     pub tail: usize,
 }
 
-/// A patch of a cell, and where it acts.
-#[derive(Debug)]
-pub struct Act {
-    /// Its index in the cell.
-    pub patch: usize,
-    pub selection: Selection,
-}
-
 /// How each cell gets its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// Computed, as the n-th of [`Plan::work`].
+pub enum CellStatus {
+    /// Computed, as the n-th of [`Plan::runs`].
     Computed(usize),
-    /// Same patches as an earlier cell, the n-th of [`Plan::work`].
+    /// Same patches as an earlier cell, the n-th of [`Plan::runs`].
     Merged(usize),
     /// The patches put there what the base run has anyway.
     EqualsBase,
@@ -49,12 +42,12 @@ pub enum Fate {
 /// What a sweep has to compute. Nothing is computed to make it: donors are known by their tokens and shapes.
 #[derive(Debug)]
 pub struct Plan {
-    pub work: Vec<Work>,
+    pub runs: Vec<CellRun>,
     /// One a cell.
-    pub fates: Vec<Fate>,
+    pub statuses: Vec<CellStatus>,
 }
 
-/// Decides the fate of every cell, for a metric that reads the logits of the positions `reads`. `shortcuts` off
+/// Decides the status of every cell, for a metric that reads the logits of the positions `reads`. `shortcuts` off
 /// computes every cell.
 ///
 /// # Errors
@@ -73,13 +66,13 @@ pub fn plan(
         return Err(RunError::NoCells);
     }
     let config = model.config();
-    let mut plan = Plan { work: Vec::new(), fates: Vec::with_capacity(cells.len()) };
+    let mut plan = Plan { runs: Vec::new(), statuses: Vec::with_capacity(cells.len()) };
     let mut seen: HashMap<Vec<Key>, usize> = HashMap::new();
     for (cell, patches) in cells.iter().enumerate() {
         let selections = check(config, prompt, patches)?;
         let all = || patches.iter().zip(&selections);
         if shortcuts && all().all(|(p, s)| equals_base(p, s, model, prompt)) {
-            plan.fates.push(Fate::EqualsBase);
+            plan.statuses.push(CellStatus::EqualsBase);
             continue;
         }
         let mut keys: Vec<Key> = all().map(|(p, s)| Key::new(p, s)).collect();
@@ -87,21 +80,19 @@ pub fn plan(
         let reaches = |selection: &Selection| reaches(selection, config, reads);
         // A closure that sees several rows may carry a change from one to the other.
         let keep_all = !shortcuts || all().any(|(p, s)| mixes_rows(p, s) && reaches(s));
-        let acts: Vec<Act> = selections
+        let acting: Vec<Option<Selection>> = selections
             .into_iter()
-            .enumerate()
-            .map(|(patch, selection)| Act { patch, selection })
-            .filter(|act| keep_all || reaches(&act.selection))
+            .map(|selection| Some(selection).filter(|s| keep_all || reaches(s)))
             .collect();
-        if acts.is_empty() {
-            plan.fates.push(Fate::Unreachable);
-        } else if let Some(&work) = seen.get(&keys).filter(|_| shortcuts) {
-            plan.fates.push(Fate::Merged(work));
+        if acting.iter().all(Option::is_none) {
+            plan.statuses.push(CellStatus::Unreachable);
+        } else if let Some(&run) = seen.get(&keys).filter(|_| shortcuts) {
+            plan.statuses.push(CellStatus::Merged(run));
         } else {
-            let work = plan.work.len();
-            seen.insert(keys, work);
-            plan.fates.push(Fate::Computed(work));
-            plan.work.push(place(cell, patches, acts, config, prompt.len(), reads, shortcuts));
+            let run = plan.runs.len();
+            seen.insert(keys, run);
+            plan.statuses.push(CellStatus::Computed(run));
+            plan.runs.push(place(cell, patches, acting, config, prompt.len(), reads, shortcuts));
         }
     }
     Ok(plan)
@@ -110,26 +101,33 @@ pub fn plan(
 impl Plan {
     /// Rows that go through each layer, all cells together.
     pub fn rows(&self, len: usize, n_layers: usize) -> Vec<usize> {
-        let rows =
-            |layer| self.work.iter().filter(|work| work.entry <= layer).map(|work| work.rows(len)).sum();
+        let rows = |layer| self.runs.iter().filter(|run| run.entry <= layer).map(|run| run.rows(len)).sum();
         (0..n_layers).map(rows).collect()
     }
 
     /// Which sites the cells to compute read from which runs.
     pub fn donors<'a>(&self, cells: &'a [Vec<Patch>]) -> Wanted<'a> {
-        let acts = self.work.iter().flat_map(|work| work.acts.iter().map(|act| &cells[work.cell][act.patch]));
+        let acting = self.runs.iter().flat_map(|run| run.acting(&cells[run.cell]));
         again::wanted(
-            acts.flat_map(|patch| patch.edit.donors().iter().map(|donor| (&**donor, patch.site.at))),
+            acting.flat_map(|(patch, _)| patch.edit.donors().iter().map(|donor| (&**donor, patch.site.at))),
         )
     }
 }
 
-impl Work {
+impl CellRun {
     /// Reads what its patches bring, in the order in which they are applied.
     pub fn writes(&self, cells: &[Vec<Patch>], len: usize) -> Result<Vec<Write>> {
-        let patches = &cells[self.cell];
-        let writes = self.acts.iter().map(|act| patches[act.patch].write(act.selection.clone(), len));
+        let acting = self.acting(&cells[self.cell]);
+        let writes = acting.map(|(patch, selection)| patch.write(selection.clone(), len));
         patch::sorted(writes.collect::<Result<_>>()?)
+    }
+
+    /// Those of its cell's patches that act, and where.
+    fn acting<'a, 'b>(&'a self, patches: &'b [Patch]) -> impl Iterator<Item = (&'b Patch, &'a Selection)> {
+        patches
+            .iter()
+            .zip(&self.selections)
+            .filter_map(|(patch, selection)| Some((patch, selection.as_ref()?)))
     }
 
     /// Rows that leave the base run, of a prompt of `len` tokens.
@@ -202,31 +200,31 @@ fn reaches(selection: &Selection, config: &Config, reads: &Range<usize>) -> bool
 fn place(
     cell: usize,
     patches: &[Patch],
-    acts: Vec<Act>,
+    selections: Vec<Option<Selection>>,
     config: &Config,
     len: usize,
     reads: &Range<usize>,
     shortcuts: bool,
-) -> Work {
-    let entry = acts.iter().map(|act| act.selection.at.entry(config.n_layers)).min();
-    let entry = entry.filter(|_| shortcuts).unwrap_or(0);
-    let rows = |act: &Act| act.selection.rows.iter().copied().min();
-    let first = acts.iter().filter_map(rows).min().filter(|_| shortcuts).unwrap_or(0).min(reads.start);
-    let mut work = Work { cell, acts, entry, first, tail: reads.start };
-    // After the last layer rows no longer meet, and the metric reads only its own.
-    if entry == config.n_layers {
-        work.first = reads.start;
+) -> CellRun {
+    let mut run = CellRun { cell, selections, entry: 0, first: 0, tail: reads.start };
+    let first_row = |selection: &Selection| selection.rows.iter().copied().min();
+    if shortcuts {
+        let acting = || run.selections.iter().flatten();
+        let entry = acting().map(|selection| selection.at.entry(config.n_layers)).min().unwrap_or(0);
+        let first = acting().filter_map(first_row).min().unwrap_or(0).min(reads.start);
+        // After the last layer rows no longer meet, and the metric reads only its own.
+        let first = if entry == config.n_layers { reads.start } else { first };
+        (run.entry, run.first) = (entry, first);
     }
-    let after = work.acts.iter().filter(|act| acts_on_tail(act.selection.at, config));
-    let last_alone = |act: &Act| {
-        reads.start == len - 1
-            && act.selection.rows.contains(&reads.start)
-            && !mixes_rows(&patches[act.patch], &act.selection)
+    let last_alone = |(patch, selection): (&Patch, &Selection)| {
+        reads.start == len - 1 && selection.rows.contains(&reads.start) && !mixes_rows(patch, selection)
     };
-    if !after.clone().all(last_alone) {
-        work.tail = after.filter_map(rows).min().map_or(reads.start, |row| row.min(reads.start));
+    let on_tail = || run.acting(patches).filter(|(_, selection)| acts_on_tail(selection.at, config));
+    if !on_tail().all(last_alone) {
+        let first = on_tail().filter_map(|(_, selection)| first_row(selection)).min();
+        run.tail = first.map_or(reads.start, |row| row.min(reads.start));
     }
-    work
+    run
 }
 
 /// Does a patch there act on tails: where rows meet no more before the metric reads the last one?
@@ -255,17 +253,16 @@ enum ValueKey {
 impl Key {
     fn new(patch: &Patch, selection: &Selection) -> Key {
         let value = |value: &Value| match value {
-            Value::Trace(trace) => ValueKey::Trace(Arc::as_ptr(trace) as usize),
-            Value::Tensor(tensor) => ValueKey::Tensor(format!("{:?}", tensor.id())),
+            Value::Tensor(tensor) => vec![ValueKey::Tensor(format!("{:?}", tensor.id()))],
+            Value::Trace(_) | Value::Mean(_) => {
+                value.donors().iter().map(|donor| ValueKey::Trace(Arc::as_ptr(donor) as usize)).collect()
+            }
         };
         let (values, amount) = match &patch.edit {
-            Edit::Set(v) | Edit::Add(v) => (vec![value(v)], 0.0),
-            Edit::Lerp(v, a) => (vec![value(v)], *a),
+            Edit::Set(v) | Edit::Add(v) => (value(v), 0.0),
+            Edit::Lerp(v, a) => (value(v), *a),
             Edit::Scale(a) => (vec![], *a),
             Edit::Zero => (vec![], 0.0),
-            Edit::Mean(traces) => {
-                (traces.iter().map(|t| ValueKey::Trace(Arc::as_ptr(t) as usize)).collect(), 0.0)
-            }
             Edit::ProjectOut(r) => (vec![ValueKey::Tensor(format!("{:?}", r.id()))], 0.0),
             Edit::Func(f) => (vec![ValueKey::Func(Arc::as_ptr(f) as *const () as usize)], 0.0),
         };
