@@ -37,6 +37,8 @@ pub enum PlotError {
     Ragged { row: usize, found: usize, expected: usize },
     #[error("{found} labels for {expected} {axis}")]
     Labels { axis: &'static str, found: usize, expected: usize },
+    #[error("`annot` has {found} {axis} of texts, but there are {expected} {axis} of values")]
+    CellTexts { axis: &'static str, found: usize, expected: usize },
     #[error("unknown colour map `{name}`")]
     UnknownColormap { name: String },
     #[error("unknown colour `{name}`")]
@@ -99,6 +101,7 @@ impl PlotError {
             Self::Labels { axis, expected, .. } => {
                 format!("give {expected} labels, or none to number the {axis}")
             }
+            Self::CellTexts { .. } => "give a text for each cell, in rows as the values are".into(),
             Self::UnknownColormap { name } => {
                 let known = Colormap::names().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
                 let rest = format!("known are {known}; `_r` at the end reverses a map");
