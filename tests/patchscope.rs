@@ -125,14 +125,20 @@ print((parts.attn - parts.heads.sum(1)).abs().max());
     }
 }
 
+/// Rows of the demo's corpus as a script's array of texts.
+fn corpus(texts: usize) -> String {
+    let corpus = fs::read_to_string("demo/corpus.jsonl").expect("the corpus");
+    let rows: Vec<String> = corpus.lines().take(texts).map(|row| format!("#{row}")).collect();
+    format!("[{}].map(|row| row.text)", rows.join(", "))
+}
+
 #[test]
 fn affine_maps_lead_from_layer_to_layer() {
-    let corpus = fs::read_to_string("demo/corpus.jsonl").expect("the corpus");
     let script = format!(
         r#"
 import "patchscope" as patchscope;
 let m = load();
-let texts = [{}].map(|row| row.text);
+let texts = {};
 // Two copies of a model have read the same everywhere, and a layer becomes itself.
 let pair = patchscope::aligned(m, m, texts.extract(0, 400), 2, 2, rng(0));
 print((pair[0] - pair[1]).abs().max());
@@ -144,12 +150,72 @@ let rest = pair[1][1000..texts.len];
 print((patchscope::mapped(map, pair[0][1000..texts.len]) - rest).norm());
 print((rest - pair[1][0..1000].mean(0)).norm());
 "#,
-        corpus.lines().take(1200).map(|row| format!("#{row}")).collect::<Vec<_>>().join(", ")
+        corpus(1200)
     );
     let [apart, itself, left, spread] = numbers(&script, None)[..] else { panic!("four numbers") };
     assert_eq!(apart, 0.0);
     assert!(itself < 1e-4, "{itself}");
     assert!(left < 0.6 * spread, "{left} of {spread}");
+}
+
+#[test]
+fn positions_of_two_models_are_those_where_both_have_read_the_same() {
+    let Some(smollm2) = smollm2_path() else { return };
+    let script = format!(
+        r#"
+import "patchscope" as patchscope;
+let from = load();
+let to = load("demo");
+let pair = patchscope::aligned(from, to, {}, 8, 2, rng(0));
+for x in pair {{ print(x.shape[0]); print(x.shape[1]); }}
+let map = patchscope::affine(pair[0], pair[1]);
+print((patchscope::mapped(map, pair[0]) - pair[1]).norm() / (pair[1] - pair[1].mean(0)).norm());
+"#,
+        corpus(300)
+    );
+    let [rows, wide, others, narrow, left] = numbers(&script, Some(&smollm2))[..] else {
+        panic!("five numbers")
+    };
+    assert_eq!((wide, narrow, rows), (576.0, 256.0, others));
+    assert!((270.0..=300.0).contains(&rows), "{rows} of 300 texts");
+    // Fewer rows than columns: the map goes through all of them.
+    assert!(left < 1e-3, "{left}");
+}
+
+#[test]
+fn a_tuned_lens_predicts_better_than_the_logit_lens() {
+    let script = format!(
+        r#"
+import "lens" as lens;
+import "patchscope" as patchscope;
+let m = load();
+let texts = {};
+let layers = 0..m.n_layers;
+let held = texts.extract(200, 40);
+let maps = lens::translators(m, texts.extract(0, 200));
+for maps in [layers.map(|layer| ()), maps] {{
+    let seen = patchscope::agreement(m, held, patchscope::next_by_lens(m, held, layers, maps));
+    for layer in layers {{ print(seen.surprisal[layer]); }}
+    print(seen.precision[m.n_layers - 1]);
+}}
+let own = m.trace(held, []).map(|run| -run.top(1)[0].prob.ln());
+print(mean(own));
+let seen = lens::tuned_lens(m, held[0], maps);
+print(if seen.texts.len == m.n_layers && seen.texts[7][-1] == m.trace(held[0]).top(1)[0].token {{ 0 }} else {{ 1 }});
+"#,
+        corpus(240)
+    );
+    let found = numbers(&script, None);
+    let [plain, tuned, rest] = [&found[..9], &found[9..18], &found[18..]];
+    // Of all layers but the last, which needs no map.
+    let mean = |surprisal: &[f64]| surprisal[..7].iter().sum::<f64>() / 7.0;
+    assert!(mean(tuned) < 0.9 * mean(plain), "{tuned:?}, without maps {plain:?}");
+    // At the last layer the lens is the model: always right, and as surprised as the model is sure.
+    for lens in [plain, tuned] {
+        assert_eq!(lens[8], 1.0);
+        assert!((lens[7] - rest[0]).abs() < 1e-4, "{lens:?} {rest:?}");
+    }
+    assert_eq!(rest[1], 0.0);
 }
 
 /// The blocks of a language in the docs, in order.
