@@ -145,6 +145,14 @@ fn every_script_shows_its_effect_on_the_embedded_model() {
     let (found, _) = shown("scripts/patchscope.rhai", &[], "patchscope.json");
     assert_eq!(found["texts"][0], ": country in Europe with the capital Paris");
 
+    let (found, _) = shown("scripts/attribute_extraction.rhai", &["--set", "items=4"], "accuracy.json");
+    assert_eq!(
+        (&found["items"], &found["known"], number(&found["without_a_vector"])),
+        (&4.into(), &80.into(), 0.0)
+    );
+    let best: Vec<f64> = found["best"].as_array().expect("layers").iter().map(number).collect();
+    assert!(best[..5].iter().all(|best| *best == 1.0) && best[7] < 0.5, "{best:?}");
+
     let (found, _) = shown("scripts/power_heatmap.rhai", &["--set", "pairs=8"], "power_mean.json");
     let rows = found["mean"].as_array().expect("rows");
     let last = |layer: usize| number(rows[layer].as_array().expect("a row").last().expect("a position"));

@@ -7,7 +7,8 @@
 //! - [`weight`] and [`layer`]: what a layer holds;
 //! - [`point`] and [`hook`]: where a run can stand, and who stands there;
 //! - [`batch`], [`attention`] (with [`rope`]) and [`transformer`]: the pass, cut at layer boundaries. [`ops`] is its
-//!   arithmetic, [`cpu`] the same by kernels.
+//!   arithmetic, [`cpu`] the same by kernels;
+//! - [`direct`]: its end, frozen, as a direction in the residual stream.
 //!
 //! [`error`] is what can go wrong in all of them. What to run, and what to change on the way, is the business of
 //! [`crate::run`].
@@ -16,6 +17,7 @@ pub mod attention;
 pub mod batch;
 pub mod config;
 pub mod cpu;
+pub mod direct;
 pub mod error;
 pub mod family;
 pub mod files;
@@ -31,6 +33,7 @@ pub mod weight;
 
 pub use batch::{Batch, Kv, Segment};
 pub use config::Config;
+pub use direct::Direction;
 pub use error::{ModelError, Result};
 pub use files::open::{LoadOptions, load_config, parse_device, read_json};
 pub use files::{embedded, gguf, hub, inside};

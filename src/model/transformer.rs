@@ -24,10 +24,10 @@ pub struct Transformer {
     pub(super) embed: Table,
     pub(super) pos_embed: Option<Tensor>,
     pub(super) layers: Vec<Layer>,
-    final_norm: Norm,
+    pub(super) final_norm: Norm,
     pub(super) unembed: Table,
     /// `[d_vocab]`
-    unembed_bias: Option<Tensor>,
+    pub(super) unembed_bias: Option<Tensor>,
 }
 
 /// A batch with what every layer needs to know of its rows' positions.

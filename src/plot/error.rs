@@ -33,6 +33,8 @@ pub enum PlotError {
     Ragged { row: usize, found: usize, expected: usize },
     #[error("{found} labels for {expected} {axis}")]
     Labels { axis: &'static str, found: usize, expected: usize },
+    #[error("`annot` has {found} {axis} of texts, but there are {expected} {axis} of values")]
+    CellTexts { axis: &'static str, found: usize, expected: usize },
     #[error("unknown colour map `{name}`")]
     UnknownColormap { name: String },
     #[error("unknown colour `{name}`")]

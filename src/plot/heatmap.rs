@@ -27,8 +27,10 @@ pub struct Heatmap {
     pub cols: Vec<String>,
     pub titles: Titles,
     pub colors: Colors,
-    /// Writes each value into its cell.
+    /// Writes each value, or what `texts` has for it, into its cell.
     pub annot: bool,
+    /// What `annot` writes in place of the values, `[rows][cols]`; none at all for the values.
+    pub texts: Vec<Vec<String>>,
     /// How: Python's `{:.2f}` or C's `%.2f`. Without a type letter a precision counts decimals.
     pub fmt: String,
     pub origin: Origin,
@@ -50,6 +52,7 @@ impl Heatmap {
             titles: Titles::default(),
             colors: Colors::default(),
             annot: false,
+            texts: Vec::new(),
             fmt: "{:.2}".to_owned(),
             origin: Origin::default(),
             x_rotation: None,
@@ -81,9 +84,16 @@ impl Heatmap {
                 return Err(PlotError::Labels { axis, found: labels.len(), expected });
             }
         }
+        if !self.texts.is_empty() {
+            let cols = self.texts.iter().map(|texts| ("columns", texts.len(), expected));
+            let mut sizes = std::iter::once(("rows", self.texts.len(), self.n_rows())).chain(cols);
+            if let Some((axis, found, expected)) = sizes.find(|(_, found, expected)| found != expected) {
+                return Err(PlotError::CellTexts { axis, found, expected });
+            }
+        }
         check_marks("cells", self.values.len().saturating_mul(self.n_cols()))?;
         let words = self.titles.texts().chain(&self.colors.label).chain([&self.fmt]);
-        check_texts(self.rows.iter().chain(&self.cols).chain(words))?;
+        check_texts(self.rows.iter().chain(&self.cols).chain(self.texts.iter().flatten()).chain(words))?;
         self.scale()?;
         check_rotation(self.x_rotation)
     }
@@ -95,19 +105,23 @@ impl Heatmap {
 
     pub(super) fn each_text(&mut self, change: &mut dyn FnMut(&mut String)) {
         self.titles.each_text(change);
-        self.rows.iter_mut().chain(&mut self.cols).for_each(&mut *change);
+        let cells = self.texts.iter_mut().flatten();
+        self.rows.iter_mut().chain(&mut self.cols).chain(cells).for_each(&mut *change);
         self.colors.label.iter_mut().chain([&mut self.fmt]).for_each(change);
     }
 
-    /// One row a cell: its row and column, their labels, its value.
+    /// One row a cell: its row and column, their labels, its value and text.
     pub(super) fn records(&self) -> Records {
         let mut columns = vec!["row".to_owned(), "column".to_owned()];
         columns.extend((!self.rows.is_empty()).then(|| column(self.titles.y.as_ref(), "y")));
         columns.extend((!self.cols.is_empty()).then(|| column(self.titles.x.as_ref(), "x")));
         columns.push(column(self.colors.label.as_ref(), "value"));
+        columns.extend((!self.texts.is_empty()).then(|| "text".to_owned()));
         let record = |row: usize, col: usize, value: &f32| {
             let labels = self.rows.get(row).into_iter().chain(self.cols.get(col)).cloned();
-            [row.to_string(), col.to_string()].into_iter().chain(labels).chain([value.to_string()]).collect()
+            let text = self.texts.get(row).and_then(|texts| texts.get(col)).cloned();
+            let place = [row.to_string(), col.to_string()].into_iter();
+            place.chain(labels).chain([value.to_string()]).chain(text).collect()
         };
         let cells = self.values.iter().enumerate().flat_map(|(row, values)| {
             values.iter().enumerate().map(move |(col, value)| record(row, col, value))
@@ -147,6 +161,20 @@ mod tests {
         map.cols.push("b".into());
         map.x_rotation = Some(30);
         assert_eq!(map.check(), Err(PlotError::Rotation { degrees: 30 }));
+    }
+
+    #[test]
+    fn texts_match_the_cells() {
+        let mut map = Heatmap::new(vec![vec![1.0, 2.0]]).expect("a rectangle");
+        map.texts = vec![vec!["·a".into()]];
+        assert_eq!(map.check(), Err(PlotError::CellTexts { axis: "columns", found: 1, expected: 2 }));
+        map.texts = vec![vec!["·a".into(), "·b".into()]];
+        assert_eq!(map.check(), Ok(()));
+        let records = map.records();
+        assert_eq!(records.columns, ["row", "column", "value", "text"]);
+        assert_eq!(records.rows, [["0", "0", "1", "·a"], ["0", "1", "2", "·b"]]);
+        map.texts.push(vec![]);
+        assert_eq!(map.check(), Err(PlotError::CellTexts { axis: "rows", found: 2, expected: 1 }));
     }
 
     #[test]

@@ -121,7 +121,15 @@ mod tests {
         map.rows = vec!["日本".into()];
         (map.titles.title, map.colors.label) = (Some("first\nsecond".into()), Some("effect".into()));
         map.annot = true;
-        let svg = svg(&map);
+        let numbers = svg(&map);
+        map.texts = vec![vec!["·Rome".into(), "<b>".into()]];
+        let texts = svg(&map);
+        assert!(
+            texts.contains(">·Rome</text>")
+                && texts.contains(">&lt;b&gt;</text>")
+                && !texts.contains("-3.00</text>")
+        );
+        let svg = numbers;
         for text in ["&lt;|eot|&gt;", "a &amp; b\\u{1}", "日本", "first", "second", "effect", "0.25", "-3.00"]
         {
             assert!(svg.contains(&format!(">{text}</text>")), "{text} in {svg}");

@@ -16,8 +16,10 @@ use crate::utf8;
 /// The stdlib: the name that scripts import and the text.
 pub const STDLIB: &[(&str, &str)] = &[
     ("asking", include_str!("../../stdlib/asking.rhai")),
+    ("lens", include_str!("../../stdlib/lens.rhai")),
     ("metrics", include_str!("../../stdlib/metrics.rhai")),
     ("patching", include_str!("../../stdlib/patching.rhai")),
+    ("patchscope", include_str!("../../stdlib/patchscope.rhai")),
     ("plots", include_str!("../../stdlib/plots.rhai")),
 ];
 

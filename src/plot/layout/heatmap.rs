@@ -37,15 +37,19 @@ pub(in super::super) fn lay_out(map: &Heatmap) -> Result<Scene, PlotError> {
     Ok(finish(marks, spots, area, &map.titles))
 }
 
-/// The number in each cell, and how wide it is in em.
+/// The number or text in each cell, and how wide it is in em.
 fn notes(map: &Heatmap) -> Result<Vec<Vec<(String, f64)>>, PlotError> {
     let format = NumberFormat::parse(&map.fmt)?;
-    let note = |value: &f32| {
-        let text = one_line(&format.write(*value));
+    let note = |text: &str| {
+        let text = one_line(text);
         let em = width(&text, 1.0);
         (text, em)
     };
-    Ok(map.values.iter().map(|row| row.iter().map(note).collect()).collect())
+    if !map.texts.is_empty() {
+        return Ok(map.texts.iter().map(|row| row.iter().map(|text| note(text)).collect()).collect());
+    }
+    let row = |row: &Vec<f32>| row.iter().map(|value| note(&format.write(*value))).collect();
+    Ok(map.values.iter().map(row).collect())
 }
 
 /// The cells' places.
@@ -54,7 +58,7 @@ struct Grid {
     n_rows: usize,
     n_cols: usize,
     origin: Origin,
-    /// The em of the numbers in the cells.
+    /// The em of the notes in the cells.
     annot_size: f64,
 }
 
@@ -145,6 +149,7 @@ mod tests {
             if given[0] { map.rows = labels[..n_rows].to_vec() }
             if given[1] { map.cols = labels[..n_cols].to_vec() }
             map.annot = given[2] && n_rows * n_cols < 400;
+            if given[0] && map.annot { map.texts = vec![labels[..n_cols].to_vec(); n_rows] }
             let [title, x_title, y_title, cbar] = <[_; 4]>::try_from(titles).expect("four");
             (map.titles.title, map.titles.x, map.titles.y) = (title, x_title, y_title);
             (map.colors.label, map.x_rotation) = (cbar, x_rotation);

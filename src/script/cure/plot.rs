@@ -43,6 +43,7 @@ impl Help for PlotError {
             Self::Labels { axis, expected, .. } => {
                 format!("give {expected} labels, or none to number the {axis}")
             }
+            Self::CellTexts { .. } => "give a text for each cell, in rows as the values are".into(),
             Self::UnknownColormap { name } => {
                 let known = Colormap::names().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
                 let rest = format!("known are {known}; `_r` at the end reverses a map");

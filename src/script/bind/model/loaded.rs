@@ -51,6 +51,15 @@ impl Model {
         Tensor::new(&self.context, tensor.map_err(refusal::model)?)
     }
 
+    /// A token's id, or the id of a text that is exactly one token.
+    pub fn token(&self, value: &Dynamic) -> ScriptResult<u32> {
+        if !value.is_string() {
+            return prompt::id(&self.inner, value);
+        }
+        let tokenizer = self.inner.tokenizer().map_err(refusal::model)?;
+        tokenizer.single(&args::string(value)?).map_err(refusal::model)
+    }
+
     fn unembed(&self, resid: &Tensor) -> ScriptResult<Tensor> {
         let d_model = self.inner.config().d_model;
         let dims = resid.dims().to_vec();
@@ -271,8 +280,7 @@ fn tokenizer(api: &mut Api) {
     api.method("Model", "token(text: string) -> int", "the id of a text that is exactly one token")
         .example("load().token(\" John\")", "1392")
         .native(|model: &mut Model, text: &str| -> ScriptResult<i64> {
-            let tokenizer = model.inner.tokenizer().map_err(refusal::model)?;
-            Ok(i64::from(tokenizer.single(text).map_err(refusal::model)?))
+            Ok(i64::from(model.token(&text.into())?))
         });
     api.method(
         "Model",

@@ -1,11 +1,12 @@
 //! The type `Model`, and the types of what goes into a run and of what comes out.
 //!
 //! Read in this order:
-//! - a model, its sizes, tokens and weights: [`loaded`];
+//! - a model, its sizes, tokens and weights: [`loaded`], and its end as a direction: [`direction`];
 //! - what goes in: [`tokens`] and [`prompt`] (what counts as one), [`site`], [`patch`], [`metric`];
 //! - the methods that run: [`runs`];
 //! - what comes out: [`trace`], [`generation`], [`grid`] and, of a run that is only planned, [`explanation`].
 
+mod direction;
 mod explanation;
 mod generation;
 pub mod grid;
@@ -26,6 +27,7 @@ use crate::script::api::Api;
 /// Registers everything.
 pub fn register(api: &mut Api) {
     loaded::register(api);
+    direction::register(api);
     runs::register(api);
     tokens::register(api);
     site::register(api);

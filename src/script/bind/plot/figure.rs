@@ -37,7 +37,8 @@ pub fn register(api: &mut Api) {
     api.function(
         "heatmap(values: Tensor | array, options?: map) -> Plot",
         "a matrix as coloured cells; options: `x`, `y` (labels), `title`, `x_title`, `y_title`, `cmap` (a matplotlib \
-         name or a list of colours), `vmin`, `vmax`, `center`, `annot`, `fmt`, `cbar`, `origin`, `x_rotation`",
+         name or a list of colours), `vmin`, `vmax`, `center`, `annot` (true writes the values into the cells; or rows of \
+         texts to write there), `fmt`, `cbar`, `origin`, `x_rotation`",
     )
     .example("heatmap([[0.1, 0.9], [0.4, 0.2]], #{x: [\" John\", \" Mary\"], y: [0, 1], cmap: \"RdBu\"})", "heatmap of 2 x 2 values")
     .native(|values: Dynamic| heatmap(&values, Map::new()))
@@ -133,7 +134,9 @@ fn heatmap(values: &Dynamic, options: Map) -> ScriptResult<Plot> {
     map.rows = options.get_with("y", labels)?.unwrap_or_default();
     map.titles = titles(&mut options)?;
     map.colors = colors(&mut options)?;
-    map.annot = options.get_bool("annot")?.unwrap_or(map.annot);
+    if let Some((annot, texts)) = options.get_with("annot", annot)? {
+        (map.annot, map.texts) = (annot, texts);
+    }
     map.fmt = options.get_string("fmt")?.unwrap_or(map.fmt);
     map.origin = options.get_with("origin", origin)?.unwrap_or(map.origin);
     map.x_rotation = options.get_with("x_rotation", rotation)?;
@@ -165,6 +168,15 @@ fn matrix(values: &Dynamic) -> ScriptResult<Vec<Vec<f32>>> {
     }
 }
 
+/// Whether to write into the cells, and the texts if they are not the values.
+fn annot(value: &Dynamic) -> ScriptResult<(bool, Vec<Vec<String>>)> {
+    match value.as_bool() {
+        Ok(annot) => Ok((annot, Vec::new())),
+        Err(_) if value.is_array() => Ok((true, args::each(value, labels)?)),
+        Err(_) => Err(expected("true, false or rows of texts", value).into()),
+    }
+}
+
 fn origin(value: &Dynamic) -> ScriptResult<Origin> {
     match args::string(value)?.as_str() {
         "upper" => Ok(Origin::Upper),
@@ -190,6 +202,16 @@ mod tests {
                 "1 labels for 2 columns; give 2 labels, or none to number the columns",
             ),
             ("heatmap([1, 2], #{x: [\"a\", 1], cmap: [\"white\", \"#156082\"]})", "heatmap of 1 x 2 values"),
+            ("heatmap([1, 2], #{annot: [[\" a\", \"b\"]]})", "heatmap of 1 x 2 values"),
+            (
+                "heatmap([1, 2], #{annot: [[\"a\"]]})",
+                "`annot` has 1 columns of texts, but there are 2 columns of values; give a text for each cell, in rows as \
+                 the values are",
+            ),
+            (
+                "heatmap([1, 2], #{annot: 1})",
+                "option `annot`: expected true, false or rows of texts, found int",
+            ),
         ]);
         let told = run("heatmap([1], #{cmap: \"blues\"})", HostOptions::default());
         assert!(told.starts_with("option `cmap`: unknown colour map `blues`; write `Blues`"), "{told}");
