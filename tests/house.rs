@@ -9,7 +9,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cli", &["script", "run", "model", "count"]),
     ("script", &["run", "model", "analysis", "plot", "data", "memory", "count", "nearest", "plain", "utf8"]),
     ("run", &["model", "memory", "count", "nearest"]),
-    ("model", &["plain"]),
+    ("model", &["data", "plain"]),
     ("analysis", &["data"]),
     ("plot", &["count", "nearest"]),
     ("data", &["count", "nearest", "plain", "utf8"]),
