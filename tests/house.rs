@@ -15,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("run", &["model", "memory", "count", "help", "nearest"]),
-    ("model", &["help", "plain"]),
+    ("model", &["data", "help", "plain"]),
     ("analysis", &["data", "help"]),
     ("plot", &["count", "help", "nearest", "number"]),
     ("data", &["count", "help", "nearest", "plain", "utf8"]),

@@ -4,12 +4,21 @@
 use super::error::Result;
 use super::point::Point;
 use candle_core::Tensor;
+use std::fmt;
 
 /// Where in the pass an activation stands. `layer` is 0 for points that stand once in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct At {
     pub point: Point,
     pub layer: usize,
+}
+
+impl fmt::Display for At {
+    /// The canonical text, `resid_post.4`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.point.name())?;
+        if self.point.in_layer() { write!(f, ".{}", self.layer) } else { Ok(()) }
+    }
 }
 
 /// The one door to activations. The model asks `wants` first, so what nobody reads need not be built.

@@ -6,6 +6,7 @@
 //! - from a name to weights, [`files`]; text to ids and back and chat templates, [`text`];
 //! - [`weight`] and [`layer`]: what a layer holds;
 //! - [`point`] and [`hook`]: where a run can stand, and who stands there;
+//! - [`sae`]: sparse autoencoders of what stands there;
 //! - [`batch`], [`attention`] (with [`rope`]) and [`transformer`]: the pass, cut at layer boundaries. [`ops`] is its
 //!   arithmetic, [`cpu`] the same by kernels;
 //! - [`direct`]: its end, frozen, as a direction in the residual stream.
@@ -27,6 +28,7 @@ pub mod layer;
 pub mod ops;
 pub mod point;
 pub mod rope;
+pub mod sae;
 pub mod text;
 pub mod transformer;
 pub mod weight;
@@ -39,6 +41,7 @@ pub use files::open::{LoadOptions, load_config, parse_device, read_json};
 pub use files::{embedded, gguf, hub, inside};
 pub use hook::{At, Hook, NoHook};
 pub use point::{Axes, Point, Stage};
+pub use sae::Sae;
 pub use text::{chat, tokenizer};
 pub use transformer::{Prepared, Transformer};
 

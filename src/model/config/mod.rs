@@ -4,7 +4,7 @@
 //! into the words of `config.json`.
 
 mod gguf;
-mod reader;
+pub(in crate::model) mod reader;
 pub mod rotary;
 mod windows;
 

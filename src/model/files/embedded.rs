@@ -28,6 +28,14 @@ const CONFIG: (&str, &str) = ("demo/config.json", include_str!("../../../demo/co
 const GENERATION_CONFIG: (&str, &str) =
     ("demo/generation_config.json", include_str!("../../../demo/generation_config.json"));
 
+/// The autoencoder of `demo/sae`.
+static SAE_WEIGHTS: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../demo/sae/sae_weights.safetensors"));
+pub const SAE_CFG: (&str, &str) = ("demo/sae/cfg.json", include_str!("../../../demo/sae/cfg.json"));
+
+pub fn sae_weights() -> &'static [u8] {
+    &SAE_WEIGHTS.0
+}
+
 pub(super) fn load(target: &Target) -> Result<Model> {
     let sources = [json(TOKENIZER_CONFIG)?, json(CONFIG)?, json(GENERATION_CONFIG)?];
     let chat = ChatTemplate::from_config(&sources[0])?;

@@ -41,6 +41,8 @@ pub enum HubError {
     Size { id: String, file: String, found: u64, announced: u64 },
     #[error("`{id}` has no safetensors weights")]
     NoWeights { id: String },
+    #[error("`{id}` has no {}", .wanted.iter().map(|file| format!("`{file}`")).collect::<Vec<_>>().join(" or "))]
+    NoFile { id: String, wanted: Vec<String> },
 }
 
 impl Help for HubError {
@@ -72,6 +74,7 @@ impl Help for HubError {
             Self::BadToken => Some("set HF_TOKEN to a valid one, or run `hf auth login`".into()),
             Self::Fetch { .. } => Some("check the network and run it again: what has arrived is kept".into()),
             Self::Size { .. } => Some("run it again: the file is fetched anew".into()),
+            Self::NoFile { .. } => Some("look at its page for the folder's name".into()),
             Self::NoWeights { .. } => {
                 Some("choose a model with `model.safetensors` or a `.gguf` file".into())
             }
@@ -107,11 +110,13 @@ impl<'a> Repo<'a> {
 
 /// What is needed of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum Need<'a> {
     /// `config.json` alone.
     Config,
     /// All that a run reads.
     Model,
+    /// The files of the first of these sets that is whole.
+    AnyOf(&'a [Vec<String>]),
 }
 
 /// The folder that holds the files of `org/name[@revision]`, downloaded if they are not in the cache yet. `offline`, or
@@ -123,6 +128,11 @@ pub fn fetch(id: &str, need: Need, offline: bool) -> Result<PathBuf> {
         Some(folder) => Ok(folder),
         None => download(&cache, &repo, need, offline),
     }
+}
+
+/// The folder of `org/name[@revision]` with all files of one of `sets`, the first that the repository has.
+pub fn fetch_any(id: &str, sets: &[Vec<String>], offline: bool) -> Result<PathBuf> {
+    fetch(id, Need::AnyOf(sets), offline)
 }
 
 /// Brings the cache up to date with the Hub: the newest commit of `org/name[@revision]`, whole.

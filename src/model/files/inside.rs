@@ -52,7 +52,7 @@ pub fn real(path: &Path) -> io::Result<PathBuf> {
 
 /// Where the Hub's cache keeps the files of the commit that a folder is of.
 fn blobs(folder: &Path) -> Option<PathBuf> {
-    let snapshots = folder.parent().filter(|parent| parent.ends_with("snapshots"))?;
+    let snapshots = folder.ancestors().skip(1).find(|parent| parent.ends_with("snapshots"))?;
     let blobs = snapshots.parent()?.join("blobs");
     // Itself no link, or it would lead anywhere.
     (blobs.canonicalize().ok()? == blobs).then_some(blobs)
@@ -85,6 +85,9 @@ mod tests {
         symlink("nowhere", at("m/gone")).unwrap();
         symlink("/proc/self/environ", at("m/environ")).unwrap();
         symlink("../../blobs/0a", at("hub/models--a--b/snapshots/c0/y")).unwrap();
+        create_dir_all(at("hub/models--a--b/snapshots/c0/layer/x")).unwrap();
+        symlink("../../../../blobs/0a", at("hub/models--a--b/snapshots/c0/layer/x/y")).unwrap();
+        symlink("../../../../../../secret", at("hub/models--a--b/snapshots/c0/layer/x/z")).unwrap();
         symlink("../../../../secret", at("hub/models--a--b/snapshots/c0/z")).unwrap();
         symlink("../../secret", at("hub/models--a--b/blobs/0b")).unwrap();
         symlink("../../blobs/0b", at("hub/models--a--b/snapshots/c0/w")).unwrap();
@@ -95,6 +98,7 @@ mod tests {
         assert_eq!(text("m/config.json").unwrap().unwrap(), "own");
         assert_eq!(text("m/inside").unwrap().unwrap(), "own");
         assert_eq!(text("hub/models--a--b/snapshots/c0/y").unwrap().unwrap(), "blob");
+        assert_eq!(text("hub/models--a--b/snapshots/c0/layer/x/y").unwrap().unwrap(), "blob");
         assert_eq!(text("m/absent").unwrap(), None);
         for path in [
             "m/outside",
@@ -102,6 +106,7 @@ mod tests {
             "m/gone",
             "m/all",
             "hub/models--a--b/snapshots/c0/z",
+            "hub/models--a--b/snapshots/c0/layer/x/z",
             "hub/models--a--b/snapshots/c0/w",
             "fake/snapshots/c0/y",
         ] {

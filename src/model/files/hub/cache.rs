@@ -72,6 +72,7 @@ pub(super) fn snapshot(cache: &Path, repo: &Repo, need: Need) -> Option<PathBuf>
     let found = match need {
         Need::Config => folder.join(CONFIG).is_file(),
         Need::Model => is_complete(&folder),
+        Need::AnyOf(sets) => sets.iter().any(|set| set.iter().all(|file| folder.join(file).is_file())),
     };
     found.then_some(folder)
 }

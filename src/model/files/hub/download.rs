@@ -135,6 +135,13 @@ struct Snapshot<'a> {
 impl Snapshot<'_> {
     /// The weights come last, so that their presence means that all is there.
     fn fetch(&self, need: Need) -> std::result::Result<(), Failure> {
+        if let Need::AnyOf(sets) = need {
+            let Some(set) = sets.iter().find(|set| set.iter().all(|file| self.has(file))) else {
+                let wanted = sets.iter().filter_map(|set| set.last().cloned()).collect();
+                return Err(Failure::Other(HubError::NoFile { id: self.repo.id.into(), wanted }));
+            };
+            return set.iter().try_for_each(|file| self.get(file));
+        }
         self.get(CONFIG)?;
         if need == Need::Config {
             return Ok(());
@@ -167,7 +174,10 @@ impl Snapshot<'_> {
         let mut pause = PAUSE;
         for retry in 0.. {
             match self.transfer(file) {
-                Ok(blob) => return link(&blob, &path).map_err(|error| other(error.to_string())),
+                Ok(blob) => {
+                    let depth = Path::new(file).components().count();
+                    return link(&blob, &path, depth).map_err(|error| other(error.to_string()));
+                }
                 Err(Transfer::Size { found, announced }) => {
                     let (id, file) = (self.repo.id.into(), file.into());
                     return Err(Failure::Other(HubError::Size { id, file, found, announced }));
@@ -198,7 +208,7 @@ impl Snapshot<'_> {
             (Some(size), _) | (None, Some(size)) => size,
             (None, None) => return Err(RequestError::Header { what: "length", found: String::new() }.into()),
         };
-        if size > BESIDE && !file.ends_with(".safetensors") {
+        if size > BESIDE && ![".safetensors", ".npz"].iter().any(|end| file.ends_with(end)) {
             return Err(RequestError::Long(BESIDE).into());
         }
 
@@ -269,8 +279,8 @@ fn bar(file: &str, size: u64, start: u64) -> ProgressBar {
     bar.with_finish(indicatif::ProgressFinish::AndClear)
 }
 
-/// Puts a file of the cache into the folder of a commit.
-fn link(blob: &Path, path: &Path) -> io::Result<()> {
+/// Puts a file of the cache into the folder of a commit, or one `depth - 1` folders below.
+fn link(blob: &Path, path: &Path, depth: usize) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -281,9 +291,11 @@ fn link(blob: &Path, path: &Path) -> io::Result<()> {
     }
     #[cfg(unix)]
     return std::os::unix::fs::symlink(
-        Path::new("../../blobs").join(blob.file_name().unwrap_or_default()),
+        Path::new(&"../".repeat(depth + 1)).join("blobs").join(blob.file_name().unwrap_or_default()),
         path,
     );
+    #[cfg(not(unix))]
+    let _ = depth;
     #[cfg(not(unix))]
     fs::hard_link(blob, path)
 }
