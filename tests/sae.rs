@@ -2,6 +2,7 @@
 
 mod common;
 
+use patchscript::help::Help;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -4,6 +4,7 @@
 use crate::count::count;
 use crate::memory::Full;
 use crate::model::ModelError;
+use crate::model::sae::SaeError;
 
 pub type Result<T> = std::result::Result<T, RunError>;
 
@@ -36,6 +37,14 @@ pub enum RunError {
     NoNeurons { site: String },
     #[error("neuron {neuron} does not exist: `{site}` has {width}")]
     NeuronRange { site: String, neuron: usize, width: usize },
+    #[error("feature {feature} is listed twice")]
+    FeatureTwice { feature: usize },
+    #[error("`{site}`: an autoencoder reads whole rows, not one head or neuron")]
+    FeaturesNarrowed { site: String },
+    #[error("`{site}` cannot be patched: its features are read at one place and written at another")]
+    Transcoder { site: String },
+    #[error("{0}")]
+    Sae(#[from] SaeError),
     #[error("position {pos} is out of range: the prompt has {}", count(*.len, "token"))]
     PosRange { pos: i64, len: usize },
     #[error("position {pos} is listed twice")]

@@ -163,7 +163,8 @@ impl Load {
         load.tails += sizes.len - run.tail;
         for selection in run.selections.iter().flatten() {
             load.values += selection.values(sizes.len);
-            load.patched = load.patched.max(sizes.patch(selection.at.point, selection.cols == Cols::All));
+            let patched = sizes.patch(selection.at.point, selection.cols == Cols::All) + selection.beside();
+            load.patched = load.patched.max(patched);
             load.logits_patched |= selection.at.point == Point::Logits;
         }
         load

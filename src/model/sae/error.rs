@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use crate::data::npz::NpzError;
 use crate::model::error::ModelError;
-use crate::model::files::inside::LeadsOut;
 
 pub type Result<T> = std::result::Result<T, SaeError>;
 
@@ -69,48 +68,5 @@ pub enum SaeError {
 impl From<candle_core::Error> for SaeError {
     fn from(error: candle_core::Error) -> Self {
         SaeError::Model(error.into())
-    }
-}
-
-impl SaeError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        Some(match self {
-            Self::Model(error) => return error.help(),
-            Self::Npz(error) => return error.help(),
-            Self::Io { source, .. } => return LeadsOut::help(source),
-            Self::NotFound(_) => "give a folder, a file, or `org/name/folder` on the Hub, as \
-                `google/gemma-scope-2b-pt-res/layer_12/width_16k/average_l0_82`"
-                .into(),
-            Self::Unreadable(_) => "it is read from `cfg.json` with `sae.safetensors` (sparsify) or \
-                `sae_weights.safetensors` (SAELens), from `params.npz` or `params.safetensors` (Gemma Scope), or from \
-                what `.save` wrote; a repository holds one a folder"
-                .into(),
-            Self::UnknownKey { .. } => {
-                "a setting that is not understood may change every feature, so the autoencoder is refused".into()
-            }
-            Self::MissingKey { .. } | Self::BadKey { .. } => "fetch the files again, or mend the config".into(),
-            Self::MissingTensor { .. }
-            | Self::ExtraTensor { .. }
-            | Self::NoMatrix { .. }
-            | Self::Shape { .. }
-            | Self::Empty { .. }
-            | Self::TopK { .. } => "fetch the files again, weights and config from the same place".into(),
-            Self::TensorType { .. } => "save it as float32, float16 or bfloat16".into(),
-            Self::NotFinite { .. } => "fetch the files again: features of these would all be lost".into(),
-            Self::Scale { .. } => "give the factor that inputs are multiplied by, as `scale: 0.8`".into(),
-            Self::Rows { .. } => "read them where the autoencoder reads: `trace[sae.at]`".into(),
-            Self::NeedsInput { .. } => "give them too: `sae.decode(features, x)`".into(),
-            Self::NoVariance { .. } => "give activations of more positions".into(),
-            Self::FeatureRange { d_sae, .. } => format!("the last one is {}", d_sae - 1),
-            Self::NoPlace { option, .. } => format!("say so, as in `#{{{option}: resid_post(12)}}`"),
-            Self::UnknownPlace { .. } => {
-                "if one of the sites means the same, give it: `#{site: mlp_out(3)}`".into()
-            }
-            Self::OtherPlace { .. } | Self::OtherModel { .. } => {
-                "its features mean little elsewhere; if that is the question, add `force: true`".into()
-            }
-            Self::Absent { .. } | Self::Width { .. } => "load the model that it was trained on".into(),
-        })
     }
 }

@@ -4,7 +4,7 @@
 use super::select::Selection;
 use super::site::Site;
 use super::tokens::Tokens;
-use crate::model::{At, Config};
+use crate::model::{At, Config, Model};
 use crate::run::control::Control;
 use crate::run::error::{Result, RunError};
 use crate::run::tracing::trace::Trace;
@@ -182,15 +182,15 @@ impl Patch {
     }
 
     /// Checks all that can be known before a value is read: positions, heads and every shape.
-    pub fn check(&self, config: &Config, tokens: &Tokens) -> Result<Selection> {
-        let selection = Selection::new(&self.site, config, tokens)?;
+    pub fn check(&self, model: &Model, tokens: &Tokens) -> Result<Selection> {
+        let selection = Selection::new(&self.site, model, tokens)?;
         self.check_values(&selection, tokens.len())?;
         Ok(selection)
     }
 
     /// Resolves the patch for the rows of a prompt.
-    pub fn resolve(&self, config: &Config, tokens: &Tokens) -> Result<Write> {
-        self.write(self.check(config, tokens)?, tokens.len())
+    pub fn resolve(&self, model: &Model, tokens: &Tokens) -> Result<Write> {
+        self.write(self.check(model, tokens)?, tokens.len())
     }
 
     /// Resolves the patch for one new token, at this position.
@@ -202,6 +202,9 @@ impl Patch {
     }
 
     fn check_values(&self, selection: &Selection, keys: usize) -> Result<()> {
+        if self.site.features.as_ref().is_some_and(|features| features.sae.about.transcodes()) {
+            return Err(RunError::Transcoder { site: selection.site.clone() });
+        }
         match &self.edit {
             Edit::Set(value) | Edit::Add(value) | Edit::Lerp(value, _) => match value {
                 Value::Tensor(tensor) => selection.accepts(tensor.dims(), keys),
@@ -229,7 +232,7 @@ impl Patch {
     fn check_trace(&self, trace: &Trace, selection: &Selection, keys: usize) -> Result<()> {
         let their_keys = trace.tokens().len();
         let of_donor = |error| RunError::Donor { site: selection.site.clone(), error: Box::new(error) };
-        let theirs = Selection::new(&self.site, trace.model().config(), trace.tokens()).map_err(of_donor)?;
+        let theirs = Selection::new(&self.site, trace.model(), trace.tokens()).map_err(of_donor)?;
         let (rows, their_rows) = (selection.rows.len(), theirs.rows.len());
         let refuse = |want, found| RunError::TraceLength { site: selection.site.clone(), want, found };
         match selection.accepts(&theirs.shape(their_keys), keys) {

@@ -1,11 +1,11 @@
 //! A site resolved for one prompt: which rows and columns of which tensor.
 
-use super::site::{Heads, Site};
+use super::site::{Features, Heads, Site, Which};
 use super::tokens::Tokens;
-use crate::model::{At, Axes, Config};
+use crate::model::{At, Axes, Config, Model};
 use crate::run::error::{Result, RunError};
 use crate::run::walking::rows::own;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 /// Rows and columns of one activation. For scores, `rows` are query positions.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +19,7 @@ pub struct Selection {
     pub site: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Cols {
     All,
     /// Whole heads; `squeeze` drops the axis on reading.
@@ -28,27 +28,30 @@ pub enum Cols {
         squeeze: bool,
     },
     Neuron(usize),
+    /// Not columns of the activation but of what an autoencoder makes of it.
+    Features(Features),
 }
 
 impl Selection {
     /// # Errors
     /// A site that this architecture lacks, or positions that the prompt lacks.
-    pub fn new(site: &Site, config: &Config, tokens: &Tokens) -> Result<Selection> {
-        site.validate(config)?;
+    pub fn new(site: &Site, model: &Model, tokens: &Tokens) -> Result<Selection> {
+        site.check(model)?;
         let rows = site.pos.resolve(tokens)?;
         if rows.is_empty() {
             return Err(RunError::NoPositions { site: site.to_string() });
         }
-        Ok(Selection::at_rows(site, config, rows))
+        Ok(Selection::at_rows(site, model.config(), rows))
     }
 
     /// The site's heads or neuron at given rows, whatever its own positions say.
     pub fn at_rows(site: &Site, config: &Config, rows: Vec<usize>) -> Selection {
-        let cols = match (&site.heads, site.neuron) {
-            (_, Some(neuron)) => Cols::Neuron(neuron),
-            (Heads::All, _) => Cols::All,
-            (Heads::One(head), _) => Cols::Heads { heads: vec![*head], squeeze: true },
-            (Heads::Many(heads), _) => Cols::Heads { heads: heads.clone(), squeeze: false },
+        let cols = match (&site.features, &site.heads, site.neuron) {
+            (Some(features), ..) => Cols::Features(features.clone()),
+            (_, _, Some(neuron)) => Cols::Neuron(neuron),
+            (_, Heads::All, _) => Cols::All,
+            (_, Heads::One(head), _) => Cols::Heads { heads: vec![*head], squeeze: true },
+            (_, Heads::Many(heads), _) => Cols::Heads { heads: heads.clone(), squeeze: false },
         };
         Selection {
             at: site.at,
@@ -75,6 +78,24 @@ impl Selection {
             Cols::All => (all, width),
             Cols::Heads { heads, .. } => (heads.len(), width),
             Cols::Neuron(_) => (1, 1),
+            Cols::Features(features) => (1, features.len()),
+        }
+    }
+
+    /// Width of a row of the whole activation; 0 for scores.
+    fn whole_width(&self) -> usize {
+        match self.axes {
+            Axes::Row { width } => width,
+            Axes::Heads { heads, width } => heads * width,
+            Axes::Scores { .. } => 0,
+        }
+    }
+
+    /// Numbers a row that a patch holds beside the activation: its features, before and after.
+    pub fn beside(&self) -> usize {
+        match &self.cols {
+            Cols::Features(features) => 4 * features.sae.d_sae(),
+            Cols::All | Cols::Heads { .. } | Cols::Neuron(_) => 0,
         }
     }
 
@@ -85,6 +106,7 @@ impl Selection {
             Cols::All => vec![(0, self.packed_width())],
             Cols::Heads { heads, .. } => heads.iter().map(|h| (h * width, width)).collect(),
             Cols::Neuron(neuron) => vec![(*neuron, 1)],
+            Cols::Features(_) => vec![(0, self.whole_width())],
         }
     }
 
@@ -99,7 +121,7 @@ impl Selection {
         let mut shape = Vec::new();
         let (heads, width) = self.heads();
         let head_axis = match (&self.axes, &self.cols) {
-            (Axes::Row { .. }, _) | (_, Cols::Heads { squeeze: true, .. }) => None,
+            (Axes::Row { .. }, _) | (_, Cols::Heads { squeeze: true, .. } | Cols::Features(_)) => None,
             _ => Some(heads),
         };
         let pos = (!self.single_pos).then_some(self.rows.len());
@@ -110,7 +132,8 @@ impl Selection {
         } else {
             shape.extend(pos);
             shape.extend(head_axis);
-            if !matches!(self.cols, Cols::Neuron(_)) {
+            if !matches!(&self.cols, Cols::Neuron(_) | Cols::Features(Features { which: Which::One(_), .. }))
+            {
                 shape.push(width);
             }
         }
@@ -135,8 +158,16 @@ impl Selection {
             return Ok(heads.contiguous()?.index_select(&index(&self.rows)?, 1)?);
         }
         let rows = full.contiguous()?.index_select(&index(&self.rows)?, 0)?;
-        if self.cols == Cols::All {
-            return Ok(rows);
+        match &self.cols {
+            Cols::All => return Ok(rows),
+            Cols::Features(features) => {
+                let all = features.sae.encode(&rows.to_dtype(DType::F32)?)?;
+                return match features.listed() {
+                    None => Ok(all),
+                    Some(listed) => Ok(all.index_select(&index(listed)?, 1)?),
+                };
+            }
+            Cols::Heads { .. } | Cols::Neuron(_) => {}
         }
         let parts = self.column_ranges().into_iter().map(|(start, len)| rows.narrow(1, start, len));
         match parts.collect::<candle_core::Result<Vec<_>>>()?.as_slice() {
@@ -183,7 +214,8 @@ impl Selection {
             return false;
         }
         match (&self.cols, &other.cols) {
-            (Cols::All, _) | (_, Cols::All) => true,
+            // Features are made of the whole row, and what changes it changes all of them.
+            (Cols::All | Cols::Features(_), _) | (_, Cols::All | Cols::Features(_)) => true,
             (Cols::Neuron(a), Cols::Neuron(b)) => a == b,
             (Cols::Heads { heads: a, .. }, Cols::Heads { heads: b, .. }) => a.iter().any(|h| b.contains(h)),
             _ => false,

@@ -1,9 +1,10 @@
 //! A site: one activation of the forward pass, narrowed to positions, heads or a neuron.
 
 use super::tokens::Tokens;
-use crate::model::{At, Axes, Config, Point};
+use crate::model::{At, Axes, Config, Model, Point, Sae};
 use crate::run::error::{Result, RunError};
 use std::fmt;
+use std::sync::Arc;
 
 /// Positions, as a script says them; they become indices only for a given prompt.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +71,63 @@ pub enum Heads {
     Many(Vec<usize>),
 }
 
+/// An activation as the features of a sparse autoencoder.
+#[derive(Debug, Clone)]
+pub struct Features {
+    pub sae: Arc<Sae>,
+    pub which: Which,
+    /// Patched activations keep what the autoencoder does not explain of them; else they become what it makes of their
+    /// features.
+    pub keep_error: bool,
+    /// The autoencoder may be of another model of its widths.
+    pub force: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    All,
+    /// Reading drops the axis.
+    One(usize),
+    Many(Vec<usize>),
+}
+
+impl PartialEq for Features {
+    fn eq(&self, other: &Features) -> bool {
+        Arc::ptr_eq(&self.sae, &other.sae) && self.which == other.which && self.keep_error == other.keep_error
+    }
+}
+
+impl Features {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.listed().map_or(self.sae.d_sae(), <[usize]>::len)
+    }
+
+    /// Their indices; `None` for all.
+    pub fn listed(&self) -> Option<&[usize]> {
+        match &self.which {
+            Which::All => None,
+            Which::One(feature) => Some(std::slice::from_ref(feature)),
+            Which::Many(features) => Some(features),
+        }
+    }
+
+    /// Does the autoencoder have them, and is it one of this model?
+    fn check(&self, site: &Site, model: &Model) -> Result<()> {
+        let features = self.listed().unwrap_or_default();
+        for (i, &feature) in features.iter().enumerate() {
+            self.sae.check_feature(feature)?;
+            if features[..i].contains(&feature) {
+                return Err(RunError::FeatureTwice { feature });
+            }
+        }
+        if site.heads != Heads::All || site.neuron.is_some() {
+            return Err(RunError::FeaturesNarrowed { site: site.to_string() });
+        }
+        Ok(self.sae.check(&model.id, model.config(), self.force)?)
+    }
+}
+
 /// Where in a forward pass.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Site {
@@ -77,12 +135,14 @@ pub struct Site {
     pub pos: Pos,
     pub heads: Heads,
     pub neuron: Option<usize>,
+    /// The activation through a sparse autoencoder.
+    pub features: Option<Features>,
 }
 
 impl Site {
     /// All of `point`; `layer` is 0 for points that stand once in the model.
     pub fn new(point: Point, layer: usize) -> Site {
-        Site { at: At { point, layer }, pos: Pos::All, heads: Heads::All, neuron: None }
+        Site { at: At { point, layer }, pos: Pos::All, heads: Heads::All, neuron: None, features: None }
     }
 
     pub fn at(mut self, pos: Pos) -> Site {
@@ -101,6 +161,12 @@ impl Site {
     }
 
     /// Checks everything that does not depend on a prompt.
+    pub fn check(&self, model: &Model) -> Result<()> {
+        self.validate(model.config())?;
+        self.features.as_ref().map_or(Ok(()), |features| features.check(self, model))
+    }
+
+    /// Checks everything but what an autoencoder makes of it.
     pub fn validate(&self, config: &Config) -> Result<()> {
         let At { point, layer } = self.at;
         let site = self.to_string();
@@ -173,6 +239,13 @@ impl fmt::Display for Site {
         }
         if let Some(neuron) = self.neuron {
             write!(f, ".{neuron}")?;
+        }
+        if let Some(features) = &self.features {
+            match &features.which {
+                Which::All => write!(f, " features")?,
+                Which::One(feature) => write!(f, " feature {feature}")?,
+                Which::Many(features) => write!(f, " features {features:?}")?,
+            }
         }
         if self.pos == Pos::All { Ok(()) } else { write!(f, " at {}", self.pos) }
     }

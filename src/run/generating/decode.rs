@@ -41,7 +41,7 @@ impl<'a> Wave<'a> {
         let config = model.config();
         let resolved = sequences
             .iter()
-            .map(|s| patch::resolve(s.patches, |p| p.steps.in_prompt(), |p| p.resolve(config, s.prompt)));
+            .map(|s| patch::resolve(s.patches, |p| p.steps.in_prompt(), |p| p.resolve(model, s.prompt)));
         let writes: Vec<Vec<Write>> = resolved.collect::<Result<_>>()?;
         let mut wave = Wave { model, options, control, kv: vec![Vec::new(); config.n_layers] };
         // Scores reach from each query to all keys, and the last norm comes after the layers: a prefix has neither.
@@ -98,7 +98,6 @@ impl<'a> Wave<'a> {
         shared: usize,
         prefix: &Prefix,
     ) -> Result<Tensor> {
-        let config = self.model.config();
         let mut walkers = Vec::with_capacity(sequences.len());
         for (s, writes) in sequences.iter().zip(writes) {
             let ids = &s.prompt.ids()[shared..];
@@ -134,7 +133,7 @@ impl<'a> Wave<'a> {
                     Some(start) => Tensor::cat(&[start, own], 0)?,
                     None => own.clone(),
                 };
-                s.watched.push(Selection::new(site, config, s.prompt)?.read(&whole)?);
+                s.watched.push(Selection::new(site, self.model, s.prompt)?.read(&whole)?);
             }
         }
         Ok(logits)

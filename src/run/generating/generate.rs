@@ -14,7 +14,7 @@ use crate::run::memory;
 use crate::run::tracing::again;
 use crate::run::walking::ledger::{Ledger, LedgerEntry};
 
-use crate::model::{Config, Model, ModelError};
+use crate::model::{Model, ModelError};
 use candle_core::Tensor;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -247,18 +247,14 @@ fn check(model: &Model, prompts: &[(Tokens, Vec<Patch>)], options: &GenerateOpti
         return Err(ModelError::EmptyPrompt.into());
     }
     for (index, (tokens, patches)) in prompts.iter().enumerate() {
-        check_prompt(model.config(), tokens, patches, options)
+        check_prompt(model, tokens, patches, options)
             .map_err(|error| error.in_prompt(index, prompts.len()))?;
     }
     Ok(())
 }
 
-fn check_prompt(
-    config: &Config,
-    tokens: &Tokens,
-    patches: &[Patch],
-    options: &GenerateOptions,
-) -> Result<()> {
+fn check_prompt(model: &Model, tokens: &Tokens, patches: &[Patch], options: &GenerateOptions) -> Result<()> {
+    let config = model.config();
     let len = tokens.len().saturating_add(options.max_new_tokens - 1);
     if len > config.n_ctx {
         return Err(ModelError::TooLong { len, n_ctx: config.n_ctx }.into());
@@ -268,15 +264,15 @@ fn check_prompt(
         return Err(ModelError::TurnsWithLength { len }.into());
     }
     for site in &options.watch {
-        Selection::new(site, config, tokens)?;
+        Selection::new(site, model, tokens)?;
     }
     for patch in patches {
-        patch.site.validate(config)?;
+        patch.site.check(model)?;
         if !patch.steps.in_prompt() && patch.site.pos != Pos::All {
             return Err(RunError::GeneratedPos { site: patch.site.to_string() });
         }
         if patch.steps.in_prompt() {
-            patch.check(config, tokens)?;
+            patch.check(model, tokens)?;
         }
     }
     Ok(())

@@ -69,7 +69,7 @@ pub fn plan(
     let mut plan = Plan { runs: Vec::new(), statuses: Vec::with_capacity(cells.len()) };
     let mut seen: HashMap<Vec<Key>, usize> = HashMap::new();
     for (cell, patches) in cells.iter().enumerate() {
-        let selections = check(config, prompt, patches)?;
+        let selections = check(model, prompt, patches)?;
         let all = || patches.iter().zip(&selections);
         if shortcuts && all().all(|(p, s)| equals_base(p, s, model, prompt)) {
             plan.statuses.push(CellStatus::EqualsBase);
@@ -137,14 +137,14 @@ impl CellRun {
 }
 
 /// Checks one cell and says where its patches act.
-fn check(config: &Config, prompt: &Tokens, patches: &[Patch]) -> Result<Vec<Selection>> {
+fn check(model: &Model, prompt: &Tokens, patches: &[Patch]) -> Result<Vec<Selection>> {
     let mut selections = Vec::with_capacity(patches.len());
     for patch in patches {
         if patch.steps != Steps::Prompt {
             return Err(RunError::SweepSteps { site: patch.site.to_string() });
         }
-        let mut selection = patch.check(config, prompt)?;
-        selection.at = canonical(selection.at, config);
+        let mut selection = patch.check(model, prompt)?;
+        selection.at = canonical(selection.at, model.config());
         selections.push(selection);
     }
     patch::check_overlaps(patches, selections.iter())?;
@@ -161,13 +161,14 @@ fn canonical(at: At, config: &Config) -> At {
 }
 
 /// Does the patch set what the base run has there? True of a donor without patches of its own, at positions up to
-/// which both prompts are the same.
+/// which both prompts are the same, unless what an autoencoder does not explain is dropped.
 fn equals_base(patch: &Patch, selection: &Selection, model: &Arc<Model>, prompt: &Tokens) -> bool {
     let Edit::Set(Value::Trace(donor)) = &patch.edit else { return false };
     let same = donor.tokens().ids().iter().zip(prompt.ids()).take_while(|(a, b)| a == b).count();
     let donor_rows = patch.site.pos.resolve(donor.tokens()).unwrap_or_default();
     let rows = &selection.rows;
-    Arc::ptr_eq(donor.model(), model)
+    patch.site.features.as_ref().is_none_or(|features| features.keep_error)
+        && Arc::ptr_eq(donor.model(), model)
         && donor.patches().is_empty()
         && donor_rows == *rows
         && rows.iter().all(|&row| row < same)
@@ -248,6 +249,7 @@ enum ValueKey {
     Trace(usize),
     Tensor(String),
     Func(usize),
+    Features(usize, bool),
 }
 
 impl Key {
@@ -270,10 +272,14 @@ impl Key {
             Cols::All => vec![],
             Cols::Heads { heads, .. } => heads.clone(),
             Cols::Neuron(neuron) => vec![*neuron],
+            Cols::Features(features) => features.listed().unwrap_or_default().to_vec(),
         };
         // In the donor, a symbolic position may be another one, and its own patches may stand between two sites
         // that are one here.
         let mut values = values;
+        if let Cols::Features(features) = &selection.cols {
+            values.push(ValueKey::Features(Arc::as_ptr(&features.sae) as usize, features.keep_error));
+        }
         let donors = patch.edit.donors();
         if donors.iter().any(|donor| !donor.patches().is_empty()) {
             values.push(ValueKey::Tensor(patch.site.to_string()));

@@ -17,11 +17,7 @@ use std::collections::BTreeMap;
 /// Every prompt's writes, in their canonical order.
 pub fn resolve(model: &Model, prompts: &[(Tokens, Vec<Patch>)]) -> Result<Vec<Vec<Write>>> {
     let of_prompt = |(tokens, patches): &(Tokens, Vec<Patch>)| {
-        patch::resolve(
-            patches,
-            |patch| patch.steps.in_prompt(),
-            |patch| patch.resolve(model.config(), tokens),
-        )
+        patch::resolve(patches, |patch| patch.steps.in_prompt(), |patch| patch.resolve(model, tokens))
     };
     prompts.iter().map(of_prompt).collect()
 }

@@ -3,7 +3,7 @@
 use super::again::{self, Wanted};
 use super::pass::{Pass, resolve};
 use crate::count;
-use crate::model::{At, Config, Model, ModelError, Point, Stage};
+use crate::model::{At, Model, ModelError, Point, Stage};
 use crate::run::asking::metric;
 use crate::run::asking::patch::{self, Patch};
 use crate::run::asking::select::Selection;
@@ -110,7 +110,7 @@ impl Trace {
     /// [`Control::note`] hears of it.
     pub fn read(&self, site: &Site, control: &Control) -> Result<Tensor> {
         // A site that does not exist is refused before anything runs.
-        Selection::new(site, self.model.config(), &self.tokens)?;
+        Selection::new(site, &self.model, &self.tokens)?;
         let lacked = again::record(&vec![(self, BTreeSet::from([site.at]))], control)?;
         control.note_unrecorded(lacked);
         self.recorded(site, control)
@@ -118,7 +118,7 @@ impl Trace {
 
     /// The activation at a site that is recorded, in the site's shape.
     pub(crate) fn recorded(&self, site: &Site, control: &Control) -> Result<Tensor> {
-        let selection = Selection::new(site, self.model.config(), &self.tokens)?;
+        let selection = Selection::new(site, &self.model, &self.tokens)?;
         let found = self.record().get(&site.at).cloned();
         let whole = match found {
             Some(whole) => whole,
@@ -160,13 +160,12 @@ pub fn trace(
     if prompts.is_empty() || prompts.iter().any(|(tokens, _)| tokens.is_empty()) {
         return Err(ModelError::EmptyPrompt.into());
     }
-    let config = model.config();
     for site in sites {
-        site.validate(config)?;
+        site.check(model)?;
     }
     for (index, (tokens, patches)) in prompts.iter().enumerate() {
         control.check()?;
-        check(config, tokens, patches).map_err(|error| error.in_prompt(index, prompts.len()))?;
+        check(model, tokens, patches).map_err(|error| error.in_prompt(index, prompts.len()))?;
     }
     control.note_unrecorded(again::record(&donors(prompts), control)?);
     let ats: BTreeSet<At> = sites.iter().map(|site| site.at).collect();
@@ -181,7 +180,7 @@ pub fn trace(
         let kept = prompts.iter().map(|(tokens, _)| memory::recorded(model, tokens.len(), &ats));
         crate::memory::reserve(kept.sum())?;
         let writes = resolve(model, prompts)?;
-        let mut pass = Pass::run(model, prompts, &writes, &ats, config.n_layers, control)?;
+        let mut pass = Pass::run(model, prompts, &writes, &ats, model.config().n_layers, control)?;
         let logits = pass.logits(&last_read, first)?;
         let ledgers = pass.ledgers().map_err(|(index, error)| error.in_prompt(first + index, count))?;
         let records = pass.records()?;
@@ -203,8 +202,8 @@ pub fn trace(
 }
 
 /// All that can be said of a prompt and its patches before anything is computed.
-fn check(config: &Config, tokens: &Tokens, patches: &[Patch]) -> Result<()> {
-    let (len, n_ctx) = (tokens.len(), config.n_ctx);
+fn check(model: &Model, tokens: &Tokens, patches: &[Patch]) -> Result<()> {
+    let (len, n_ctx) = (tokens.len(), model.config().n_ctx);
     if len > n_ctx {
         return Err(ModelError::TooLong { len, n_ctx }.into());
     }
@@ -213,7 +212,7 @@ fn check(config: &Config, tokens: &Tokens, patches: &[Patch]) -> Result<()> {
         return Err(RunError::NeverFired { site: patch.site.to_string() });
     }
     let patches: Vec<Patch> = patches.iter().filter(|p| p.steps.in_prompt()).cloned().collect();
-    let selections = patches.iter().map(|p| p.check(config, tokens)).collect::<Result<Vec<_>>>()?;
+    let selections = patches.iter().map(|p| p.check(model, tokens)).collect::<Result<Vec<_>>>()?;
     patch::check_overlaps(&patches, selections.iter())
 }
 

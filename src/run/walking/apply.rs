@@ -1,6 +1,8 @@
 //! Carrying out writes on packed activations.
 
 use crate::run::asking::patch::{Edit, Write};
+use crate::run::asking::select::Cols;
+use crate::run::asking::site::Features;
 use crate::run::error::{Result, RunError};
 use candle_core::{D, DType, Tensor};
 use std::borrow::Cow;
@@ -82,6 +84,11 @@ fn write_rows(piece: &Tensor, local: &[usize], write: &Write) -> Result<(Tensor,
     let all_in_order = local.iter().copied().eq(0..n);
     let rows = if all_in_order { piece.clone() } else { piece.index_select(&index, 0)? };
     let ranges = write.selection.column_ranges();
+    if let Cols::Features(features) = &write.selection.cols {
+        let new = through(features, &rows, write)?;
+        let change = (&new - &rows)?.abs()?.max_all()?;
+        return Ok((if all_in_order { new } else { put_rows(piece, local, &new)? }, change));
+    }
     let whole = ranges.len() == 1 && ranges[0] == (0, width);
     let old = if whole {
         rows.clone()
@@ -92,15 +99,40 @@ fn write_rows(piece: &Tensor, local: &[usize], write: &Write) -> Result<(Tensor,
     let new = apply(&old, write, 0)?;
     let change = (&new - &old)?.abs()?.max_all()?;
     let rows = if whole { new } else { put_columns(&rows, &ranges, &new)? };
-    if all_in_order {
-        return Ok((rows, change));
-    }
+    Ok((if all_in_order { rows } else { put_rows(piece, local, &rows)? }, change))
+}
+
+/// Rows `[rows, width]` whose features were changed: with what the autoencoder does not explain of them, or without.
+fn through(features: &Features, rows: &Tensor, write: &Write) -> Result<Tensor> {
+    let sae = &features.sae;
+    let x = rows.to_dtype(DType::F32)?;
+    let old = sae.encode(&x)?;
+    let new = match features.listed() {
+        None => apply(&old, write, 0)?,
+        Some(listed) => {
+            let index = Tensor::from_iter(listed.iter().map(|&feature| feature as u32), old.device())?;
+            let ranges: Vec<_> = listed.iter().map(|&feature| (feature, 1)).collect();
+            put_columns(&old, &ranges, &apply(&old.index_select(&index, 1)?, write, 0)?)?
+        }
+    };
+    let decoded = sae.decode(&new, Some(&x))?;
+    let rows_after = match features.keep_error {
+        // Features that stay as they are leave every bit as it is.
+        true => (&x + (decoded - sae.decode(&old, Some(&x))?)?)?,
+        false => decoded,
+    };
+    Ok(rows_after.to_dtype(rows.dtype())?)
+}
+
+/// `piece` with the rows `local` replaced by those of `new`.
+fn put_rows(piece: &Tensor, local: &[usize], new: &Tensor) -> Result<Tensor> {
+    let n = piece.dim(0)?;
     let mut source: Vec<u32> = (0..n as u32).collect();
     for (i, &row) in local.iter().enumerate() {
         source[row] = (n + i) as u32;
     }
-    let all = Tensor::cat(&[piece, &rows], 0)?;
-    Ok((all.index_select(&Tensor::new(source, piece.device())?, 0)?, change))
+    let all = Tensor::cat(&[piece, new], 0)?;
+    Ok(all.index_select(&Tensor::new(source, piece.device())?, 0)?)
 }
 
 /// `rows` with the columns `ranges` replaced, in the order of `ranges`, by those of `new`.
@@ -139,7 +171,7 @@ pub fn scores(x: &Tensor, p: &PackedWrite) -> Result<(Tensor, Change)> {
     let hidden = old.eq(f64::NEG_INFINITY)?;
     let change = hidden.where_cond(&old.zeros_like()?, &(&new - &old)?)?.abs()?.max_all()?;
     let heads = match &selection.cols {
-        crate::run::asking::select::Cols::Heads { heads, .. } => heads.clone(),
+        Cols::Heads { heads, .. } => heads.clone(),
         _ => (0..n_heads).collect(),
     };
     let mut source: Vec<u32> = (0..(n_heads * n_queries) as u32).collect();

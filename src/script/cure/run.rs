@@ -40,6 +40,10 @@ impl Help for RunError {
                 Some(format!("positions count from 0 to {}, or from the end with -1 to -{len}", len - 1))
             }
             RunError::NoHeads { .. } => Some("sites with heads: `q k v rot_q rot_k attn_scores pattern z result`".into()),
+            RunError::Transcoder { .. } => Some(
+                "read them, and put what they should become at the output: `sae.writes.set(sae.decode(f, x))`".into(),
+            ),
+            RunError::Sae(error) => error.help(),
             RunError::NoNeurons { .. } => Some("sites with neurons: `mlp_pre`, `mlp_post`".into()),
             RunError::TokenNotFound { tokens, .. } | RunError::SpanNotFound { tokens, .. } => listing(tokens),
             RunError::ValueShape { want, found, .. } if found.is_empty() => {
