@@ -51,3 +51,33 @@ pub fn register(api: &mut Api) {
         model.logit_direction(&resid, model.token(&token)?, Some(model.token(&other)?))
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::script::bind::testing::check;
+
+    #[test]
+    fn mistakes_are_met_with_the_cure() {
+        check(&[
+            (
+                "load().logit_direction(zeros([3, 256]), \" Mary\")",
+                "expected a residual vector [256], found [3, 256]; read one with `trace[resid_post(m.n_layers - 1)][-1]`",
+            ),
+            ("load().logit_direction(zeros([256]), 4096)", "token id 4096 is outside the vocabulary of 4096"),
+            (
+                "load().logit_direction(zeros([256]), \" John\", \" Mary gave\")",
+                "` Mary gave` is 2 tokens: ` Mary` ` gave`; no spelling of it is one token: choose words that are, compare texts \
+                 token by token with `loss(\" Mary gave\")`, or ask for its first piece alone, ` Mary`, which other words share",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn one_token_alone_has_a_direction_too() {
+        check(&[(
+            "let m = load(); let t = m.trace(\" John gave\"); let resid = t[resid_post(7)][-1]; \
+             (resid.dot(m.logit_direction(resid, 5).direction) - t.last[5]).abs() < 1e-4",
+            "true",
+        )]);
+    }
+}
