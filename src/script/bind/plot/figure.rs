@@ -210,7 +210,7 @@ mod tests {
             ),
             (
                 "heatmap([1, 2], #{annot: 1})",
-                "option `annot`: expected true, false or rows of texts, found int",
+                "option `annot`: expected true, false or rows of texts, found `int`",
             ),
         ]);
         let told = run("heatmap([1], #{cmap: \"blues\"})", HostOptions::default());
