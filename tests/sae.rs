@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use patchscript::analysis::sae_train::{Goal, TrainOptions, train};
 use patchscript::data::npz::Npz;
 use patchscript::data::random::Generator;
 use patchscript::model::hook::At;
 use patchscript::model::sae::{Kind, Normalize, SaeOptions};
 use patchscript::model::{Point, Sae};
+use patchscript::run::{self, Control, Site};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value as Json, json};
 
@@ -528,12 +530,13 @@ fn another_place_is_refused_unless_forced() {
     let root = tempfile::tempdir().unwrap();
     let case = standard();
     let folder = saelens(root.path(), &case.cfg(), &case.tensors());
-    let site = Some(at(Point::ResidPost, 1));
+    let other = at(Point::ResidPost, 1);
+    let site = Some(other);
     let told = refused(&folder, SaeOptions { site, ..SaeOptions::default() });
     assert!(told.starts_with("the autoencoder reads `resid_pre.1`, not `resid_post.1`; "), "{told}");
     assert!(told.ends_with("add `force: true`"), "{told}");
     let forced = load_with(&folder, SaeOptions { site, force: true, ..SaeOptions::default() });
-    assert_eq!((forced.about.reads, Some(forced.about.writes)), (site.unwrap(), site));
+    assert_eq!((forced.about.reads, forced.about.writes), (other, other));
 
     let mut cfg = case.cfg();
     cfg["metadata"]["hook_name"] = "blocks.1.ln2.hook_normalized".into();
@@ -543,7 +546,7 @@ fn another_place_is_refused_unless_forced() {
         told.starts_with("`blocks.1.ln2.hook_normalized` names no place that patchscript knows"),
         "{told}"
     );
-    assert_eq!(load_with(&folder, SaeOptions { site, ..SaeOptions::default() }).about.reads, site.unwrap());
+    assert_eq!(load_with(&folder, SaeOptions { site, ..SaeOptions::default() }).about.reads, other);
 }
 
 #[test]
@@ -692,4 +695,63 @@ fn rows_of_another_width_are_refused() {
     let none = sae.encode(&Tensor::zeros((0, 256), candle_core::DType::F32, &Device::Cpu).unwrap()).unwrap();
     assert_eq!(none.dims(), [0, 768]);
     assert!(sae.direction(768).is_err() && sae.direction(767).unwrap().dims() == [256]);
+}
+
+/// What the demo model has after layer 4 at every token but the first of the corpus' texts.
+fn corpus() -> Tensor {
+    let model = common::load("demo");
+    let site = Site::new(Point::ResidPost, 4);
+    let text = std::fs::read_to_string("demo/corpus.jsonl").unwrap();
+    let texts: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut parts = Vec::new();
+    for texts in texts.chunks(250) {
+        let prompts: Vec<_> = texts
+            .iter()
+            .map(|text| (common::tokens(&model, text["text"].as_str().unwrap()), Vec::new()))
+            .collect();
+        for trace in run::trace(&model, &prompts, std::slice::from_ref(&site), &Control::default()).unwrap() {
+            let x = common::read(&trace, &site);
+            parts.push(x.narrow(0, 1, x.dims()[0] - 1).unwrap());
+        }
+    }
+    Tensor::cat(&parts, 0).unwrap().to_device(&Device::Cpu).unwrap()
+}
+
+#[test]
+fn the_demos_own_explains_four_fifths_and_one_can_be_trained_that_does() {
+    let x = corpus();
+    let sae = Sae::load("demo", &SaeOptions::default()).unwrap();
+    let model = common::load("demo");
+    sae.check(&model.id, model.config(), false).unwrap();
+    let found = sae.explained(&x, None).unwrap();
+    assert!(found.variance >= 0.8 && found.l0 <= 32.0, "{found:?}");
+    assert!(sae.odd(&found).is_none());
+    // Elsewhere it does badly, and says so.
+    let elsewhere = sae.explained(&(&x * 5.0).unwrap(), None).unwrap();
+    assert!(elsewhere.variance < found.variance, "{elsewhere:?}");
+
+    let rows: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
+    // Every tenth row is kept from training.
+    let part = |held: bool| -> Vec<f32> {
+        let chosen = rows.chunks(256).enumerate().filter(|(i, _)| (i % 10 == 0) == held);
+        chosen.flat_map(|(_, row)| row.iter().copied()).collect()
+    };
+    for goal in [Goal::TopK, Goal::JumpRelu] {
+        let options = TrainOptions {
+            goal,
+            features: 512,
+            k: 24,
+            steps: 400,
+            batch: 512,
+            rate: 2e-3,
+            seed: 0,
+            site: at(Point::ResidPost, 4),
+            model: Some("demo".into()),
+        };
+        let sae = train(&part(false), 256, &options, |_| true).unwrap();
+        let held = part(true);
+        let held = Tensor::from_slice(&held, (held.len() / 256, 256), &Device::Cpu).unwrap();
+        let found = sae.explained(&held, None).unwrap();
+        assert!(found.variance >= 0.8 && found.l0 <= 32.0, "{goal:?}: {found:?}");
+    }
 }

@@ -12,22 +12,24 @@ from torch import Tensor, nn
 import data
 from model import Llama
 
-LAYER, FEATURES, K = 4, 768, 24
+# Read with more active features than it was trained with, it leaves less.
+LAYER, FEATURES, K, K_USED = 4, 768, 24, 32
 STEPS, BATCH, RATE = 6000, 4096, 1e-3
 
 
 class Sae(nn.Module):
     """encode: the k largest of (x - b_dec) W_enc + b_enc, not below 0; decode: f W_dec + b_dec."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, k: int = K):
         super().__init__()
+        self.k = k
         decoder = F.normalize(torch.randn(FEATURES, width), dim=1)
         self.W_dec, self.W_enc = nn.Parameter(decoder), nn.Parameter(decoder.t().clone())
         self.b_enc, self.b_dec = nn.Parameter(torch.zeros(FEATURES)), nn.Parameter(torch.zeros(width))
 
     def encode(self, x: Tensor) -> Tensor:
         before = (x - self.b_dec) @ self.W_enc + self.b_enc
-        best, which = before.topk(K, -1)
+        best, which = before.topk(self.k, -1)
         return torch.zeros_like(before).scatter(-1, which, best.relu())
 
     def decode(self, f: Tensor) -> Tensor:
@@ -94,7 +96,7 @@ def save(sae: Sae, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     save_file({name: p.detach().half().cpu().contiguous() for name, p in sae.named_parameters()}, folder / "sae_weights.safetensors")
     config = {
-        "architecture": "topk", "k": K, "d_in": sae.W_enc.shape[0], "d_sae": FEATURES, "dtype": "float16", "device": "cpu",
+        "architecture": "topk", "k": K_USED, "d_in": sae.W_enc.shape[0], "d_sae": FEATURES, "dtype": "float16", "device": "cpu",
         "apply_b_dec_to_input": True, "normalize_activations": "none", "reshape_activations": "none", "rescale_acts_by_decoder_norm": False,
         "metadata": {"model_name": "demo", "hook_name": f"blocks.{LAYER}.hook_resid_post", "prepend_bos": True, "context_size": data.ROW},
     }  # fmt: skip
@@ -105,4 +107,5 @@ def load(folder: Path) -> Sae:
     weights = load_file(folder / "sae_weights.safetensors")
     sae = Sae(weights["b_dec"].shape[0])
     sae.load_state_dict({name: t.float() for name, t in weights.items()})
+    sae.k = json.loads((folder / "cfg.json").read_text())["k"]
     return sae

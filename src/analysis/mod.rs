@@ -1,5 +1,6 @@
 //! Numerics on arrays of numbers, beyond what tensors do themselves. Knows no script and reads no files.
 //!
-//! [`linear`]: least squares, singular values, principal components.
+//! [`linear`]: least squares, singular values, principal components; [`sae_train`]: sparse autoencoders.
 
 pub mod linear;
+pub mod sae_train;

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Tensor};
 
-use super::Sae;
 use super::error::{Result, SaeError};
+use super::{Kind, Normalize, Sae};
 
 /// Rows whose features are held at once.
 const ROWS: usize = 1024;
@@ -65,6 +65,41 @@ impl Sae {
             error: left / count,
             silent: ever.iter().filter(|ever| !**ever).count(),
             rows,
+        })
+    }
+}
+
+impl Sae {
+    /// What is odd about how it does on activations, if anything is: most likely they are not its own.
+    pub fn odd(&self, found: &Explained) -> Option<String> {
+        let cfg = &self.about.cfg;
+        let said = match self.about.kind {
+            Kind::TopK { k, .. } => Some(k as f64),
+            _ => cfg["l0"].as_f64().or(cfg["average_l0"].as_f64()),
+        };
+        let of_l0 = said.filter(|said| found.l0 > 2.0 * said || found.l0 < said / 2.0);
+        if found.variance < 0.0 {
+            Some(format!(
+                "the autoencoder explains {:.2} of the variance, less than the mean would: it may be of another place or \
+                 model, or of another position than the first",
+                found.variance
+            ))
+        } else {
+            of_l0.map(|said| {
+                format!(
+                    "{:.1} features a row are active, where the autoencoder is said to have {said}",
+                    found.l0
+                )
+            })
+        }
+    }
+
+    /// What a user should know of inputs that the autoencoder expects in other units.
+    pub fn unscaled(&self) -> Option<String> {
+        (self.about.normalize == Normalize::ExpectedAverageOnlyIn).then(|| {
+            "the autoencoder was trained on inputs of one average length, and its files do not say which: if they were \
+             scaled, add `scale`"
+                .into()
         })
     }
 }

@@ -111,7 +111,7 @@ impl Loaded {
 }
 
 /// What to load for an id: a path that the script may read, or the id itself where it names no file.
-fn place(context: &Arc<Context>, id: &str) -> ScriptResult<String> {
+pub(super) fn place(context: &Arc<Context>, id: &str) -> ScriptResult<String> {
     // The command line and a person at the prompt decide for themselves what is read, and the embedded model is no file.
     if id == embedded::ID || context.options.model.as_deref() == Some(id) || context.was_typed(id) {
         return Ok(id.into());

@@ -4,7 +4,8 @@
 //! - a model, its sizes, tokens and weights: [`loaded`], and its end as a direction: [`direction`];
 //! - what goes in: [`tokens`] and [`prompt`] (what counts as one), [`site`], [`patch`], [`metric`];
 //! - the methods that run: [`runs`];
-//! - what comes out: [`trace`], [`generation`], [`grid`] and, of a run that is only planned, [`explanation`].
+//! - what comes out: [`trace`], [`generation`], [`grid`] and, of a run that is only planned, [`explanation`];
+//! - what activations are made of: [`sae`].
 
 mod direction;
 mod explanation;
@@ -15,6 +16,7 @@ mod metric;
 mod patch;
 mod prompt;
 mod runs;
+mod sae;
 pub mod site;
 pub mod tokens;
 mod trace;
@@ -37,4 +39,5 @@ pub fn register(api: &mut Api) {
     generation::register(api);
     grid::register(api);
     explanation::register(api);
+    sae::register(api);
 }

@@ -37,11 +37,7 @@ impl Model {
 
     /// The same, with a bar that appears with the first report.
     fn control_with_progress(&self, label: &'static str) -> Control {
-        let (context, bar) = (self.context.clone(), OnceLock::new());
-        let report = move |done: usize, total: usize, unit: &str| {
-            bar.get_or_init(|| context.progress(label, total as u64, unit)).set(done as u64);
-        };
-        Control { progress: Some(Arc::new(report)), ..self.control() }
+        control_with_progress(&self.context, label)
     }
 
     fn trace(
@@ -192,6 +188,15 @@ struct Question {
 pub fn control(context: &Arc<Context>) -> Control {
     let (memory, told) = (context.options.memory, context.clone());
     Control { memory, note: Some(Arc::new(move |text: &str| told.note(text))), ..Control::default() }
+}
+
+/// The same, with a bar that appears with the first report.
+pub fn control_with_progress(context: &Arc<Context>, label: &'static str) -> Control {
+    let (of_bar, bar) = (context.clone(), OnceLock::new());
+    let report = move |done: usize, total: usize, unit: &str| {
+        bar.get_or_init(|| of_bar.progress(label, total as u64, unit)).set(done as u64);
+    };
+    Control { progress: Some(Arc::new(report)), ..control(context) }
 }
 
 /// Registers the methods of Model that run it.

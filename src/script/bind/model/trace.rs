@@ -23,7 +23,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    fn read(&self, call: &NativeCallContext, site: &Site) -> ScriptResult<Tensor> {
+    pub(super) fn read(&self, call: &NativeCallContext, site: &Site) -> ScriptResult<Tensor> {
         let (trace, site) = (self.inner.clone(), site.clone());
         self.tensor(call, move |control| trace.read(&site, control))
     }
