@@ -8,6 +8,7 @@ use super::npz::NpzError;
 use super::random::RandomError;
 use super::statistics::StatisticsError;
 use super::table::TableError;
+use super::texts::TextsError;
 
 /// Whatever went wrong with a script's data, in the words of the format that noticed it.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,7 @@ use super::table::TableError;
 pub enum DataError {
     File(#[from] FileError),
     Table(#[from] TableError),
+    Texts(#[from] TextsError),
     Json(#[from] JsonError),
     Log(#[from] LogError),
     Npy(#[from] NpyError),

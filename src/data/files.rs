@@ -242,27 +242,45 @@ impl Files {
 
     /// The bytes of the regular file `path`; see [`Files::read_path`] for where it is looked for.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        let real = match self.read_path(path) {
-            Err(error @ FileError::Missing { .. }) => {
-                lock(&self.reads).add(Read { path: path.into(), file: None });
-                return Err(error);
-            }
-            found => found?,
-        };
-        let bytes = plain::read(&real, self.longest).map_err(|error| match NotPlain::of(&error) {
-            Some(NotPlain::Kind) => FileError::NotAFile { path: path.into() },
-            Some(&NotPlain::Large { size, limit }) => FileError::Large { path: path.into(), size, limit },
-            None => FileError::Read { path: path.into(), reason: error },
-        })?;
+        let real = self.find(path)?;
+        let bytes = plain::read(&real, self.longest).map_err(|error| unread(path, error))?;
+        self.note_read(path, &real, || Ok(plain::sum(&bytes)))?;
+        Ok(bytes)
+    }
+
+    /// The regular file `path`, to be read piece by piece, however long it is.
+    pub fn open(&self, path: &str) -> Result<File, FileError> {
+        let real = self.find(path)?;
+        let file = plain::open(&real).map_err(|error| unread(path, error))?;
+        self.note_read(path, &real, || plain::file_sum(&real))?;
+        Ok(file)
+    }
+
+    /// [`Files::read_path`]; that there is no such file is remembered too.
+    fn find(&self, path: &str) -> Result<PathBuf, FileError> {
+        let found = self.read_path(path);
+        if let Err(FileError::Missing { .. }) = found {
+            lock(&self.reads).add(Read { path: path.into(), file: None });
+        }
+        found
+    }
+
+    fn note_read(
+        &self,
+        path: &str,
+        real: &Path,
+        sum: impl FnOnce() -> io::Result<String>,
+    ) -> Result<(), FileError> {
         // What an interrupted run wrote is not read from outside by the one that resumes it.
-        let own = self.resumes && inside_any(&real, [&self.out_dir]);
-        if !own && !lock(&self.written).contains(&real) {
+        let own = self.resumes && inside_any(real, [&self.out_dir]);
+        if !own && !lock(&self.written).contains(real) {
+            let sum = sum().map_err(|error| unread(path, error))?;
             // So that an experiment may move as a whole.
             let here = self.working_dir.canonicalize().unwrap_or_default();
-            let real = real.strip_prefix(here).unwrap_or(&real);
-            lock(&self.reads).add(Read { path: path.into(), file: Some((real.into(), plain::sum(&bytes))) });
+            let real = real.strip_prefix(here).unwrap_or(real);
+            lock(&self.reads).add(Read { path: path.into(), file: Some((real.into(), sum)) });
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// The text of `path`, which must be UTF-8; a byte order mark is dropped.
@@ -419,6 +437,15 @@ impl Files {
 /// What is kept of paths is valid at every moment, so a panic elsewhere does not spoil it.
 fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why the file at `path` cannot be read.
+fn unread(path: &str, error: io::Error) -> FileError {
+    match NotPlain::of(&error) {
+        Some(NotPlain::Kind) => FileError::NotAFile { path: path.into() },
+        Some(&NotPlain::Large { size, limit }) => FileError::Large { path: path.into(), size, limit },
+        None => FileError::Read { path: path.into(), reason: error },
+    }
 }
 
 /// Whether `path` has a `..` in it.

@@ -2,7 +2,8 @@
 //!
 //! Read [`files`] first: it decides which paths a script may touch, and every byte goes through it.
 //! The formats then work on text, bytes and writers, never on paths: [`table`] (TSV and CSV), [`json`]
-//! (and JSONL), [`mod@log`] (JSONL that grows), [`npy`] (float32 arrays) and [`npz`] (several by name);
+//! (and JSONL), [`mod@log`] (JSONL that grows), [`texts`] (corpora of any size, row by row), [`npy`] (float32 arrays) and
+//! [`npz`] (several by name);
 //! [`error`] is the one type that all of them fail with.
 //! [`random`] draws as NumPy, Python and scikit-learn do, and [`statistics`] stands on it.
 
@@ -15,8 +16,10 @@ pub mod npz;
 pub mod random;
 pub mod statistics;
 pub mod table;
+pub mod texts;
 
 pub use error::DataError;
 pub use files::Files;
 pub use log::Log;
 pub use table::{Separator, Table};
+pub use texts::Texts;

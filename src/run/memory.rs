@@ -80,6 +80,11 @@ pub fn passes(
     split(prompts.iter().map(of_prompt), |len, ats| Sizes::new(model, len, 1).whole(ats), budget)
 }
 
+/// The same for prompts of these lengths without patches, of which only `at` is recorded.
+pub fn packs(model: &Model, lens: impl Iterator<Item = usize>, at: At, budget: usize) -> Vec<Range<usize>> {
+    split(lens.map(|len| (len, vec![at])), |len, ats| Sizes::new(model, len, 1).whole(ats), budget)
+}
+
 /// The same for prompts of a generation, whose pass keeps the keys and values of all layers until they have a place.
 /// `lens`: rows of each, `past`: tokens before them.
 pub fn prefills(

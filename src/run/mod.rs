@@ -27,5 +27,6 @@ pub use error::{Result, RunError};
 pub use generating::generate;
 pub use sweeping::explain::{self, Explanation, explain};
 pub use sweeping::{plan, sweep};
+pub use tracing::stream::{self, stream};
 pub use tracing::trace::{self, Trace, trace};
 pub use walking::ledger::{self, LedgerEntry};
