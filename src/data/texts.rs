@@ -15,7 +15,6 @@ use serde_json::Value;
 
 use super::DataError;
 use super::files::Files;
-use crate::nearest::nearest;
 
 mod array;
 mod cells;
@@ -93,39 +92,6 @@ pub enum TextsError {
     Plain { name: String },
     #[error("cannot read `{name}`: {reason}")]
     Read { name: String, reason: io::Error },
-}
-
-impl TextsError {
-    /// What the user can do about it.
-    pub fn help(&self) -> Option<String> {
-        let names = |names: &[String]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-        match self {
-            Self::Format { .. } => {
-                Some("name it `.txt`, `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet`, by what it holds".into())
-            }
-            Self::Flawed { .. } => {
-                Some("mend the row, or leave such rows out and count them: `#{skip: true}`".into())
-            }
-            Self::NotJson { .. } => Some("mend the row: each must be a json string or object".into()),
-            Self::NoField { field: name, keys: known, .. } | Self::NoColumn { column: name, columns: known, .. } => {
-                Some(match nearest(name, known.iter().map(String::as_str)) {
-                    Some(near) => format!("did you mean `#{{field: {near:?}}}`? there are {}", names(known)),
-                    None => format!("say where the text is: `#{{field: …}}`, one of {}", names(known)),
-                })
-            }
-            Self::NotText { .. } => Some("name the key that holds the text: `#{field: …}`".into()),
-            Self::NotArray { .. } => Some("it must be one array of strings or objects; a file of one a line is `.jsonl`".into()),
-            Self::Ragged { .. } => {
-                Some("put cells that hold the separator in double quotes, or check the format by the file's name".into())
-            }
-            Self::OpenQuote { .. } => {
-                Some("close it, or write a cell that starts with a quote as `\"\"\"like this\"\"\"`".into())
-            }
-            Self::Parquet { .. } => Some("write it again, for example as `.jsonl`".into()),
-            Self::Plain { .. } => Some("drop `field`, or name a `.jsonl`, `.csv` or `.parquet` file".into()),
-            Self::Read { .. } => None,
-        }
-    }
 }
 
 type Result<T> = std::result::Result<T, TextsError>;

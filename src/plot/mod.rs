@@ -9,7 +9,7 @@
 //! `tokens` describe one each. `colormap` (with `color`) and `scale` turn a value into a colour; `layout` places
 //! everything, using `number` and `text`; `scene` is what it produces. `svg`, `png` and `html` draw that, and
 //! `terminal` draws in letters. What the embedded font lacks, `png` takes as `glyphs` from the machine's `fonts`.
-//! `error` says what can be wrong with a figure.
+//! `error` says what can be wrong with a figure. `examples` is a page that is no figure: thousands of texts to look through.
 //!
 //! Why `svg` and `png` are not the back ends of plotters (0.3.7): these place everything on whole pixels. A line of more
 //! than one pixel becomes a polygon with its corners there, thicker than asked for and with steps
@@ -21,6 +21,7 @@ mod chart;
 mod color;
 mod colormap;
 mod error;
+mod examples;
 mod figure;
 mod fonts;
 mod glyphs;
@@ -45,6 +46,7 @@ pub use chart::{Axis, Chart, MOST_BINS, Series, Style};
 pub use color::Rgb;
 pub use colormap::Colormap;
 pub use error::PlotError;
+pub use examples::{Example, Examples, Passage};
 pub use figure::{Colors, Figure, MOST_CHARACTERS, MOST_MARKS, Records, Titles};
 pub use fonts::VARIABLE as FONTS_VARIABLE;
 pub use heatmap::{Heatmap, Origin};

@@ -8,6 +8,7 @@ use ::parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
 
 use super::*;
+use crate::help::Help;
 
 const FORMATS: [&str; 7] = ["txt", "jsonl", "ndjson", "json", "csv", "tsv", "parquet"];
 

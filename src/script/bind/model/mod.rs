@@ -5,8 +5,10 @@
 //! - what goes in: [`tokens`] and [`prompt`] (what counts as one), [`site`], [`patch`], [`metric`];
 //! - the methods that run: [`runs`];
 //! - what comes out: [`trace`], [`generation`], [`grid`] and, of a run that is only planned, [`explanation`];
+//! - over a whole corpus: [`atlas`];
 //! - what activations are made of: [`sae`].
 
+mod atlas;
 mod direction;
 mod explanation;
 mod generation;
@@ -40,4 +42,5 @@ pub fn register(api: &mut Api) {
     grid::register(api);
     explanation::register(api);
     sae::register(api);
+    atlas::register(api);
 }

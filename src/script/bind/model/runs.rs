@@ -36,7 +36,7 @@ impl Model {
     }
 
     /// The same, with a bar that appears with the first report.
-    fn control_with_progress(&self, label: &'static str) -> Control {
+    pub fn control_with_progress(&self, label: &'static str) -> Control {
         control_with_progress(&self.context, label)
     }
 
