@@ -159,7 +159,8 @@ impl Atlas {
             if full && let Some(lost) = records.pop() {
                 release(&mut self.texts, lost.row);
             }
-            let window = around(position, ids.len(), BEFORE, AFTER).map(|p| values[p * width + neuron]).collect();
+            let window =
+                around(position, ids.len(), BEFORE, AFTER).map(|p| values[p * width + neuron]).collect();
             let at = records.partition_point(|record| record.value >= value);
             records.insert(at, Record { value, row, position, context: String::new(), window });
             uses += 1;

@@ -118,7 +118,8 @@ mod tests {
 
     fn examples(token: &str) -> Examples {
         let passage = Passage { name: "row 3".into(), tokens: vec!["a".into(), token.into(), "c".into()] };
-        let example = Example { of: 7, passage: 1, position: 1, value: -2.0, start: 0, values: vec![1.0, -2.0, -1.0] };
+        let example =
+            Example { of: 7, passage: 1, position: 1, value: -2.0, start: 0, values: vec![1.0, -2.0, -1.0] };
         let (title, unit) = ("<b> of m".into(), "neuron".into());
         Examples { title, unit, passages: vec![passage.clone(), passage], examples: vec![example] }
     }

@@ -138,7 +138,11 @@ fn read(bytes: &[u8]) -> Result<Atlas, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| told(&error))?;
     let part = |name: &str, dtype: Dtype| {
         let view = file.tensor(name).map_err(|error| told(&error))?;
-        if view.dtype() == dtype { Ok(view.data()) } else { Err(format!("its `{name}` is {:?}", view.dtype())) }
+        if view.dtype() == dtype {
+            Ok(view.data())
+        } else {
+            Err(format!("its `{name}` is {:?}", view.dtype()))
+        }
     };
     let numbers = |name: &str| -> Result<Vec<usize>, String> {
         let all = part(name, Dtype::U64)?.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));

@@ -123,9 +123,12 @@ fn json_is_as_python_writes_it() {
     let mut json = Vec::new();
     atlas.write_json(&mut json).unwrap();
     let entry = |score: &str| {
-        format!("{{\n        \"text_index\": 1,\n        \"token_position\": 0,\n        \"trigger_token\": \"\\n\\\"\\u00e9\\ud83d\\ude00\\u007f\\u0001\",\n        \"activation_score\": {score}\n    }}")
+        format!(
+            "{{\n        \"text_index\": 1,\n        \"token_position\": 0,\n        \"trigger_token\": \"\\n\\\"\\u00e9\\ud83d\\ude00\\u007f\\u0001\",\n        \"activation_score\": {score}\n    }}"
+        )
     };
-    let expected = format!("{{\n    \"0\": {},\n    \"2\": {}\n}}", entry("9.375"), entry("9.999999747378752e-06"));
+    let expected =
+        format!("{{\n    \"0\": {},\n    \"2\": {}\n}}", entry("9.375"), entry("9.999999747378752e-06"));
     assert_eq!(String::from_utf8(json).unwrap(), expected);
     let mut several = Vec::new();
     atlas.origin.top = 2;
@@ -136,7 +139,16 @@ fn json_is_as_python_writes_it() {
 
 #[test]
 fn floats_are_as_python_writes_them() {
-    for (x, text) in [(1.0, "1.0"), (0.0001, "0.0001"), (1e-5, "1e-05"), (1.5e16, "1.5e+16"), (9.99e15, "9990000000000000.0"), (-2.5e-7, "-2.5e-07"), (3.140625, "3.140625"), (0.0, "0.0")] {
+    for (x, text) in [
+        (1.0, "1.0"),
+        (0.0001, "0.0001"),
+        (1e-5, "1e-05"),
+        (1.5e16, "1.5e+16"),
+        (9.99e15, "9990000000000000.0"),
+        (-2.5e-7, "-2.5e-07"),
+        (3.140625, "3.140625"),
+        (0.0, "0.0"),
+    ] {
         assert_eq!(file::python_float(x), text);
     }
 }

@@ -51,7 +51,8 @@ impl<R: BufRead> Cells<R> {
             };
             // After the end of the file a line break ends the record, unless it stands in quotes.
             let last = input.is_empty() && begun;
-            let (result, read, written) = self.reader.read_field(if last { b"\n" } else { input }, &mut piece);
+            let (result, read, written) =
+                self.reader.read_field(if last { b"\n" } else { input }, &mut piece);
             if last && result != (ReadFieldResult::Field { record_end: true }) {
                 return Err(TextsError::OpenQuote { name: self.name.clone(), row });
             }
@@ -89,7 +90,12 @@ impl<R: BufRead + Send> Source for Cells<R> {
         let Some(mut record) = self.record(row, Some(self.column))? else { return Ok(None) };
         match record.cells.pop() {
             Some(cell) if record.len == self.columns => Ok(Some(cell)),
-            _ => Err(TextsError::Ragged { name: self.name.clone(), row, expected: self.columns, found: record.len }),
+            _ => Err(TextsError::Ragged {
+                name: self.name.clone(),
+                row,
+                expected: self.columns,
+                found: record.len,
+            }),
         }
     }
 }

@@ -18,12 +18,15 @@ fn file(format: &str, rows: &[&[u8]]) -> Vec<u8> {
     let object = |row: &&[u8]| [b"{\"id\": [1, \"]\"], \"text\": ", &quoted(row)[..], b"}"].concat();
     match format {
         "txt" => rows.iter().flat_map(|row| [row, &b"\r\n"[..]].concat()).collect(),
-        "json" => [b"[ ", &rows.iter().map(object).collect::<Vec<_>>().join(&b" ,\n"[..])[..], b"]\n"].concat(),
+        "json" => {
+            [b"[ ", &rows.iter().map(object).collect::<Vec<_>>().join(&b" ,\n"[..])[..], b"]\n"].concat()
+        }
         "jsonl" | "ndjson" => rows.iter().map(object).collect::<Vec<_>>().join(&b'\n'),
         "parquet" => parquet(rows, Compression::SNAPPY),
         _ => {
             let separator = if format == "csv" { b',' } else { b'\t' };
-            let cell = |row: &&[u8]| [b"7", &[separator][..], b"\"", &row.replace_quotes()[..], b"\"\n"].concat();
+            let cell =
+                |row: &&[u8]| [b"7", &[separator][..], b"\"", &row.replace_quotes()[..], b"\"\n"].concat();
             [b"id", &[separator][..], b"text\n", &rows.iter().flat_map(cell).collect::<Vec<_>>()[..]].concat()
         }
     }
@@ -37,7 +40,9 @@ trait Quotes {
 impl Quotes for [u8] {
     /// As JSON writes them.
     fn escape_ascii_quotes(&self) -> Vec<u8> {
-        self.iter().flat_map(|byte| if b"\"\\".contains(byte) { vec![b'\\', *byte] } else { vec![*byte] }).collect()
+        self.iter()
+            .flat_map(|byte| if b"\"\\".contains(byte) { vec![b'\\', *byte] } else { vec![*byte] })
+            .collect()
     }
 
     /// As CSV writes them.
@@ -54,7 +59,8 @@ fn parquet(rows: &[&[u8]], compression: Compression) -> Vec<u8> {
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
     for rows in rows.chunks(3) {
         let mut group = writer.next_row_group().unwrap();
-        let texts: Vec<_> = rows.iter().filter(|row| !row.is_empty()).map(|row| ByteArray::from(row.to_vec())).collect();
+        let texts: Vec<_> =
+            rows.iter().filter(|row| !row.is_empty()).map(|row| ByteArray::from(row.to_vec())).collect();
         let levels: Vec<i16> = rows.iter().map(|row| i16::from(!row.is_empty())).collect();
         let ids = vec![ByteArray::from("7"); rows.len()];
         for (values, levels) in [(ids, None), (texts, Some(&levels[..]))] {
@@ -96,9 +102,13 @@ fn a_text_goes_by_its_row_in_every_format() {
     let rows = ROWS.map(str::as_bytes);
     for format in FORMATS {
         // Tabs in strings must be escaped in JSON.
-        let rows: Vec<_> = rows.iter().map(|row| if format.contains("js") { row.split(|b| *b == b'\t').next().unwrap() } else { row }).collect();
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| if format.contains("js") { row.split(|b| *b == b'\t').next().unwrap() } else { row })
+            .collect();
         let bytes = file(format, &rows);
-        let all: Vec<_> = rows.iter().map(|row| String::from_utf8(row.to_vec()).unwrap()).enumerate().collect();
+        let all: Vec<_> =
+            rows.iter().map(|row| String::from_utf8(row.to_vec()).unwrap()).enumerate().collect();
         assert_eq!(read(format, &bytes, Choice::default()).0, all, "{format}");
         for (from, to) in [(0, 3), (2, 7), (3, 6), (7, 100), (5, 5), (9, 12)] {
             let choice = Choice { from, to: Some(to), ..Choice::default() };
@@ -109,7 +119,8 @@ fn a_text_goes_by_its_row_in_every_format() {
             assert_eq!(texts.next().map(Result::unwrap), all[..to.min(8)].get(from.max(4)).cloned());
         }
         let mut texts = open(format, &bytes, Choice::default()).unwrap();
-        let groups: Vec<_> = std::iter::from_fn(|| Some(texts.group(3, 9).unwrap()).filter(|g| !g.is_empty())).collect();
+        let groups: Vec<_> =
+            std::iter::from_fn(|| Some(texts.group(3, 9).unwrap()).filter(|g| !g.is_empty())).collect();
         assert!(groups.len() > 3 && groups.concat() == all, "{format}");
         let (done, all, _) = texts.progress();
         assert!(done == all && all > 0, "{format}: {done} of {all}");
@@ -145,27 +156,46 @@ fn what_is_wrong_with_a_file_is_said() {
     for (format, text, choice, told) in [
         ("txt", "a", field("b"), "`c.txt` has no `field`: its rows are texts"),
         ("jsonl", "\"a\"\n{\"txt\": 1}", none(), "row 1 of `c.jsonl` has no `text`"),
-        ("jsonl", "{\"a\": 1}", field("a"), "row 0 of `c.jsonl`: expected a string or an object with one, found a number"),
+        (
+            "jsonl",
+            "{\"a\": 1}",
+            field("a"),
+            "row 0 of `c.jsonl`: expected a string or an object with one, found a number",
+        ),
         ("json", "{}", none(), "`c.json` is no json array"),
         ("json", "[\"a\"] 1", none(), "`c.json` is no json array"),
         ("json", "[\"a\", \"b", none(), "row 1 of `c.json` is not json: the file ends within the array"),
-        ("json", "[\"a\",,\"b\"]", none(), "row 1 of `c.json` is not json: there is nothing between two commas"),
+        (
+            "json",
+            "[\"a\",,\"b\"]",
+            none(),
+            "row 1 of `c.json` is not json: there is nothing between two commas",
+        ),
         ("csv", "a,b\n1,2", none(), "`c.csv` has no column `text`"),
         ("csv", "", none(), "`c.csv` has no column `text`"),
         ("csv", "text,b\n1,2\n1\n", none(), "row 1 of `c.csv` has 1 cells, the header 2"),
         ("csv", "text,b\n1,2\n\"1,2\n", none(), "row 1 of `c.csv`: a `\"` is never closed"),
-        ("parquet", "PAR1 and no more PAR1", none(), "`c.parquet` is no parquet file that can be read: its description of itself is too long"),
+        (
+            "parquet",
+            "PAR1 and no more PAR1",
+            none(),
+            "`c.parquet` is no parquet file that can be read: its description of itself is too long",
+        ),
     ] {
         assert_eq!(refusal(format, text.as_bytes(), choice), told);
     }
     assert!(refusal("jsonl", b"{\"text\": 'a'}", none()).starts_with("row 0 of `c.jsonl` is not json: "));
-    let told = TextsError::NoField { name: "c".into(), row: 0, field: "text".into(), keys: vec!["txt".into()] };
+    let told =
+        TextsError::NoField { name: "c".into(), row: 0, field: "text".into(), keys: vec!["txt".into()] };
     assert_eq!(told.help().unwrap(), "did you mean `#{field: \"txt\"}`? there are `txt`");
 }
 
 #[test]
 fn one_column_needs_no_name_and_strings_no_object() {
-    assert_eq!(read("csv", b"\xef\xbb\xbfprompt\na\n\n\"b\nc\"", Choice::default()).0, [(0, "a".into()), (1, "b\nc".into())]);
+    assert_eq!(
+        read("csv", b"\xef\xbb\xbfprompt\na\n\n\"b\nc\"", Choice::default()).0,
+        [(0, "a".into()), (1, "b\nc".into())]
+    );
     assert_eq!(read("json", b"\xef\xbb\xbf[\"a\", {\"text\": \"b\"}]", Choice::default()).0.len(), 2);
     assert_eq!(read("json", b" [ ] ", Choice::default()).0, []);
     assert_eq!(read("txt", b"\xef\xbb\xbfa\nb", Choice::default()).0, [(0, "a".into()), (1, "b".into())]);
@@ -176,7 +206,11 @@ fn one_column_needs_no_name_and_strings_no_object() {
 #[test]
 fn parquet_is_read_however_it_is_compressed() {
     let rows = ROWS.map(str::as_bytes);
-    for compression in [Compression::UNCOMPRESSED, Compression::GZIP(Default::default()), Compression::ZSTD(Default::default())] {
+    for compression in [
+        Compression::UNCOMPRESSED,
+        Compression::GZIP(Default::default()),
+        Compression::ZSTD(Default::default()),
+    ] {
         let found = read("parquet", &parquet(&rows, compression), Choice::default()).0;
         assert_eq!(found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ROWS);
     }

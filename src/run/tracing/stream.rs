@@ -52,7 +52,8 @@ pub fn stream(
         let pack = &some[pack];
         let rows = pack.iter().map(|&i| memory::recorded(model, prompts[i].len(), &[at]));
         crate::memory::reserve(rows.sum())?;
-        let walker = |&i: &usize| Walker { ids: &prompts[i], first: 0, past: 0, entry: 0, tail: 0, writes: &[] };
+        let walker =
+            |&i: &usize| Walker { ids: &prompts[i], first: 0, past: 0, entry: 0, tail: 0, writes: &[] };
         let walkers: Vec<Walker> = pack.iter().map(walker).collect();
         let walk = Walk {
             model,

@@ -39,7 +39,10 @@ pub fn rows(value: &Dynamic) -> ScriptResult<Vec<(usize, String)>> {
         let (row, text) = match item.read_lock::<Map>() {
             Some(map) => {
                 let text = map.get("text").ok_or_else(|| expected("a map with `text`", &item))?;
-                (map.get("row").map(args::size).transpose().map_err(within)?, args::string(text).map_err(within)?)
+                (
+                    map.get("row").map(args::size).transpose().map_err(within)?,
+                    args::string(text).map_err(within)?,
+                )
             }
             None => (None, args::string(&item).map_err(within)?),
         };

@@ -173,9 +173,11 @@ impl Question {
         }
         let atlas = load(context, file)?;
         if atlas.origin != self.origin {
-            return Err(fail(format!("cannot resume: `{file}` is of another model, other texts or other options"))
-                .help("undo the change, or run without `--resume` to start again")
-                .into());
+            return Err(fail(format!(
+                "cannot resume: `{file}` is of another model, other texts or other options"
+            ))
+            .help("undo the change, or run without `--resume` to start again")
+            .into());
         }
         if let Some(next) = atlas.next {
             self.corpus.seek(next)?;
@@ -203,7 +205,9 @@ impl Question {
             control.report(done, all, unit);
         }
         if atlas.read == 0 {
-            return Err(fail("an atlas of no texts").help("check the file, and the rows `from` and `to`").into());
+            return Err(fail("an atlas of no texts")
+                .help("check the file, and the rows `from` and `to`")
+                .into());
         }
         if atlas.next.is_some() {
             let model = &self.model.inner;
@@ -274,9 +278,13 @@ impl NeuronAtlas {
         entries.into_iter().map(|(key, value)| (key.into(), value)).collect::<Map>().into()
     }
 
-    fn records<'a>(&self, records: impl ExactSizeIterator<Item = (usize, &'a Record)>) -> ScriptResult<Array> {
+    fn records<'a>(
+        &self,
+        records: impl ExactSizeIterator<Item = (usize, &'a Record)>,
+    ) -> ScriptResult<Array> {
         self.context.check_len(records.len())?;
-        let texts = |(_, record): &(usize, &Record)| self.inner.text(record.row).map_or(0, |text| text.text.len());
+        let texts =
+            |(_, record): &(usize, &Record)| self.inner.text(record.row).map_or(0, |text| text.text.len());
         let records: Vec<_> = records.collect();
         memory::reserve(records.iter().map(texts).sum())?;
         Ok(records.into_iter().map(|(neuron, record)| self.record(neuron, record)).collect())
@@ -294,7 +302,9 @@ impl NeuronAtlas {
     fn save(&self, path: &str) -> ScriptResult<String> {
         if path.ends_with(".json") {
             let mut json = Vec::new();
-            self.inner.write_json(&mut json).map_err(|error| fail(format!("cannot write `{path}`: {error}")))?;
+            self.inner
+                .write_json(&mut json)
+                .map_err(|error| fail(format!("cannot write `{path}`: {error}")))?;
             return write(&self.context, path, &json);
         }
         if !path.ends_with(".safetensors") {
@@ -307,7 +317,9 @@ impl NeuronAtlas {
 
     fn report(&self, path: &str) -> ScriptResult<String> {
         if !path.ends_with(".html") {
-            return Err(fail(format!("`{path}` does not name a page")).help("end the name in `.html`").into());
+            return Err(fail(format!("`{path}` does not name a page"))
+                .help("end the name in `.html`")
+                .into());
         }
         let Origin { model, site, .. } = &self.inner.origin;
         let mut places = HashMap::new();
@@ -393,7 +405,10 @@ fn make(api: &mut Api) {
     );
     let context = api.context();
     api.function("load_atlas(path: string) -> NeuronAtlas", "an atlas that `.save` wrote as `.safetensors`")
-        .example(example!("a.save(\"a.safetensors\"); load_atlas(\"a.safetensors\").neuron(0) == a.neuron(0)"), "true")
+        .example(
+            example!("a.save(\"a.safetensors\"); load_atlas(\"a.safetensors\").neuron(0) == a.neuron(0)"),
+            "true",
+        )
         .native(move |path: &str| -> ScriptResult<NeuronAtlas> {
             let inner = load(&context, path)?;
             if inner.next.is_some() {
@@ -414,13 +429,17 @@ fn read(api: &mut Api) {
     )
     .example(example!("a.neuron(7).map(|r| r.row).len"), "2")
     .native(|atlas: &mut NeuronAtlas, neuron: i64| atlas.neuron(args::size(&neuron.into())?));
-    api.method("NeuronAtlas", "strongest(n: int) -> array", "the first records of the `n` neurons with the largest values")
-        .example(example!("let s = a.strongest(3); s[0].value >= s[1].value && s[1].value >= s[2].value"), "true")
-        .native(|atlas: &mut NeuronAtlas, n: i64| -> ScriptResult<Array> {
-            let strongest = atlas.inner.strongest();
-            let n = args::size(&n.into())?.min(strongest.len());
-            atlas.records(strongest[..n].iter().copied())
-        });
+    api.method(
+        "NeuronAtlas",
+        "strongest(n: int) -> array",
+        "the first records of the `n` neurons with the largest values",
+    )
+    .example(example!("let s = a.strongest(3); s[0].value >= s[1].value && s[1].value >= s[2].value"), "true")
+    .native(|atlas: &mut NeuronAtlas, n: i64| -> ScriptResult<Array> {
+        let strongest = atlas.inner.strongest();
+        let n = args::size(&n.into())?.min(strongest.len());
+        atlas.records(strongest[..n].iter().copied())
+    });
     api.method(
         "NeuronAtlas",
         "find(token: string) -> array",
@@ -440,9 +459,9 @@ fn read(api: &mut Api) {
     api.getter("NeuronAtlas", "site -> string", "the site that it is about")
         .example(example!("a.site"), "\"mlp_post.2\"")
         .native(|atlas: &mut NeuronAtlas| atlas.inner.origin.site.clone());
-    api.getter("NeuronAtlas", "width -> int", "neurons").example(example!("a.width"), "416").native(
-        |atlas: &mut NeuronAtlas| atlas.inner.width() as i64,
-    );
+    api.getter("NeuronAtlas", "width -> int", "neurons")
+        .example(example!("a.width"), "416")
+        .native(|atlas: &mut NeuronAtlas| atlas.inner.width() as i64);
 }
 
 fn written(api: &mut Api) {
