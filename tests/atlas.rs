@@ -67,11 +67,12 @@ fn plain(
     all
 }
 
-/// The same places, and values but for rounding.
+/// The same places and values. Texts that begin alike have equal values there, which rounding alone tells apart: of
+/// those the atlas may have another, one that the plain path has next to the one in its place.
 #[track_caller]
 fn agree(atlas: &Atlas, plain: &[Vec<(f32, usize, usize)>], tolerance: f32, name: &str) {
     assert_eq!(atlas.width(), plain.len(), "{name}");
-    let mut swapped = 0;
+    let mut equal = 0;
     for (neuron, plain) in plain.iter().enumerate() {
         let records = atlas.neuron(neuron).unwrap();
         assert_eq!(records.len(), plain.len().min(atlas.origin.top), "{name}");
@@ -81,10 +82,18 @@ fn agree(atlas: &Atlas, plain: &[Vec<(f32, usize, usize)>], tolerance: f32, name
                 "{name}, neuron {neuron}: {} {value}",
                 record.value
             );
-            swapped += usize::from((record.row, record.position) != (*row, *position));
+            if (record.row, record.position) != (*row, *position) {
+                let same = |(_, row, position): &&(f32, usize, usize)| {
+                    (record.row, record.position) == (*row, *position)
+                };
+                let (other, ..) = plain.iter().find(same).expect("the plain path has that place");
+                let rounding = 2e-6 * value.abs().max(1.0);
+                assert!((other - value).abs() <= rounding, "{name}, neuron {neuron}: {other} for {value}");
+                equal += 1;
+            }
         }
     }
-    assert_eq!(swapped, 0, "{name}: places that differ");
+    println!("{name}: {equal} of {} places are others of equal value", atlas.width() * atlas.origin.top);
 }
 
 /// Prompts of 1 to 40 random tokens.
@@ -206,8 +215,9 @@ fn from_a_script(model: &Arc<Model>, id: &str, to: usize, max_len: usize) {
     expected.iter_mut().flatten().for_each(|(_, row, _)| *row += 100);
     agree(&atlas, &expected, 1e-4, id);
     let json: Json = serde_json::from_slice(&fs::read(out.join("a.json")).unwrap()).unwrap();
-    for (neuron, records) in expected.iter().enumerate() {
-        let (record, (_, row, position)) = (&atlas.neuron(neuron).unwrap()[0], records[0]);
+    for neuron in 0..expected.len() {
+        let record = &atlas.neuron(neuron).unwrap()[0];
+        let (row, position) = (record.row, record.position);
         let entry = &json[neuron.to_string()];
         assert_eq!((&entry["text_index"], &entry["token_position"]), (&(row - 100).into(), &position.into()));
         assert_eq!(entry["activation_score"], f64::from(record.value));
@@ -260,7 +270,7 @@ fn bad_rows_are_refused_or_counted() {
     assert!(err.contains("row 1 of") && err.contains("is empty") && err.contains("#{skip: true}"), "{err}");
     let counted = format!(
         "let a = atlas(load(), {path:?}, mlp_post(2), #{{skip: true}});
-         assert(a.skipped == #{{empty: 2, huge: 1, not_utf8: 1}} && a.read == 2, a.skipped);
+         assert(a.skipped == #{{empty: 2, huge: 1, not_utf8: 1}} && a.read == 2);
          assert(a.strongest(416).all(|r| [0, 4].contains(r.row)), \"rows of the file\");"
     );
     succeeds(&script(&counted, &out, &read));

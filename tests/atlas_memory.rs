@@ -33,15 +33,14 @@ fn an_atlas_of_many_texts_holds_no_more_than_one_of_few() {
     session.submit("let m = load();").unwrap();
     let mut held = |n: usize| {
         let path = corpus(n);
-        let code = format!(
-            "let a = atlas(m, {path:?}, mlp_post(2), #{{top: 2}}); assert(a.read == {n}, a.read); a = ();"
-        );
-        peak(|| assert!(session.submit(&code).is_ok()))
+        let code =
+            format!("let a = atlas(m, {path:?}, mlp_post(2), #{{top: 2}}); assert(a.read == {n});  a = ();");
+        peak(|| drop(session.submit(&code).unwrap_or_else(|error| panic!("{error}"))))
     };
     // What is touched once is used again.
     held(1000);
     let (few, many) = (held(1000), held(20_000));
     println!("1,000 texts: {} MiB, 20,000 texts: {} MiB", few >> 20, many >> 20);
-    // The long file has 600 KB.
-    assert!(many <= few + (2 << 20), "{few} bytes for 1,000 texts, {many} for 20,000");
+    // What the allocator does with the pieces; all texts and their tokens would be thrice that.
+    assert!(many <= few + (4 << 20), "{few} bytes for 1,000 texts, {many} for 20,000");
 }

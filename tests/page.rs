@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::Command;
 
 use patchscript::plot::{
-    Axis, Chart, Colors, Figure, Format, Heatmap, PointColor, Scatter, Series, Style, Titles, TokenMap,
-    render,
+    Axis, Chart, Colors, Example, Examples, Figure, Format, Heatmap, Passage, PointColor, Scatter, Series,
+    Style, Titles, TokenMap, render,
 };
 
 /// Numbers without a pattern, the same in each run.
@@ -87,6 +87,40 @@ fn a_page_answers_the_pointer_without_network() {
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/check.mjs");
     let output = Command::new("node").arg(script).args([tools.as_ref(), pages.as_os_str()]).output();
+    let output = output.expect("node is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_page_of_examples_finds_them_without_network() {
+    let Some(tools) = std::env::var_os("PATCHSCRIPT_TEST_BROWSER") else {
+        return skip::skip("PATCHSCRIPT_TEST_BROWSER is not set; tests/browser/install.sh prints its value");
+    };
+    let tokens = ["a ", "</script><b>", " peak", "\n", "", "<img src=x onerror=alert(1)>"];
+    let passage =
+        |row: usize| Passage { name: format!("row {row}"), tokens: tokens.map(String::from).to_vec() };
+    let example = |of: usize| {
+        // Each fifth is about the last token.
+        let position = if of % 5 == 4 { 5 } else { 2 };
+        Example {
+            of,
+            passage: of % 5,
+            position,
+            value: 1.5,
+            start: 1,
+            values: vec![0.765, 1.5, 0.0, -1.0, 1.5],
+        }
+    };
+    let examples = Examples {
+        title: "mlp_post.2 of <demo>".into(),
+        unit: "neuron".into(),
+        passages: (0..5).map(passage).collect(),
+        examples: (0..100).map(example).collect(),
+    };
+    let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples.html");
+    fs::write(&page, examples.page().expect("a page")).expect("written");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/examples.mjs");
+    let output = Command::new("node").arg(script).args([tools.as_ref(), page.as_os_str()]).output();
     let output = output.expect("node is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -251,7 +251,8 @@ impl Texts {
     /// The string that a row of JSON is, or has; `None` where that is `null`.
     fn of_json(&self, row: usize, text: &str) -> Result<Option<String>> {
         let name = || self.name.clone();
-        let not_json = |error: serde_json::Error| TextsError::NotJson { name: name(), row, reason: error.to_string() };
+        let not_json =
+            |error: serde_json::Error| TextsError::NotJson { name: name(), row, reason: error.to_string() };
         let mut value: Value = serde_json::from_str(text).map_err(not_json)?;
         if let Value::Object(entries) = &mut value {
             let field = self.choice.field.as_deref().unwrap_or(FIELD);

@@ -118,11 +118,11 @@ impl Column {
             false => Raw::Huge,
         };
         let mut values = values.into_iter().map(raw);
-        let optional = levels.len() == found;
-        for row in 0..found {
-            let there = !optional || levels[row] == 1;
-            self.ready.extend(if there { values.next() } else { Some(Raw::Null) });
-        }
+        // Without levels the column has a text in every row.
+        let there = levels.into_iter().map(|level| level == 1).chain(std::iter::repeat(true));
+        self.ready.extend(
+            there.take(found).filter_map(|there| if there { values.next() } else { Some(Raw::Null) }),
+        );
         Ok(())
     }
 

@@ -28,8 +28,9 @@ function show([of, value, passage, position, start, shades]) {
   const line = element("p", "", article);
   tokens.forEach((token, i) => {
     const span = element("span", visible(token), line);
-    const shade = parseInt(shades[i - start], 36) / 35;
-    if (Number.isNaN(shade)) span.className = "far";
+    const digit = shades[i - start];
+    const shade = parseInt(digit, 36) / 35;
+    if (digit === undefined) span.className = "far";
     else if (shade > 0) {
       span.style.background = `rgb(21 96 130 / ${shade.toFixed(2)})`;
       if (shade > 0.6) span.style.color = "#fff";

@@ -2,15 +2,15 @@
 //! no logits. Nothing is kept; who wants something of it takes it as it comes.
 
 use super::again::depth;
+use crate::model::{At, Axes, Config, Model, ModelError, Stage};
 use crate::run::walking::walk::{Past, Walk, Walker};
 use crate::run::{Control, Heads, Pos, Result, RunError, Site, memory};
-use crate::model::{At, Axes, Config, Model, ModelError, Stage};
 use candle_core::{DType, Tensor};
 
 /// The numbers of `site` at each position: neurons, or entries of the stream, or those of all heads side by side.
 ///
 /// # Errors
-/// A site that does not exist, one after the last layer, one of scores, one that is narrowed.
+/// A site that does not exist, one after the last layer, one of scores, one that is narrowed, one of an autoencoder's features.
 pub fn width(site: &Site, config: &Config) -> Result<usize> {
     site.validate(config)?;
     let refused = |expected| Err(RunError::Option { option: "site", expected });
@@ -19,6 +19,9 @@ pub fn width(site: &Site, config: &Config) -> Result<usize> {
     }
     if site.pos != Pos::All || site.heads != Heads::All || site.neuron.is_some() {
         return refused("a whole site, without positions, heads or neurons");
+    }
+    if site.features.is_some() {
+        return refused("a site of the model, not of a sparse autoencoder");
     }
     match site.at.point.axes(config) {
         Axes::Row { width } => Ok(width),

@@ -64,24 +64,28 @@ impl Help for TextsError {
     fn help(&self) -> Option<String> {
         let names = |names: &[String]| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
         match self {
-            Self::Format { .. } => {
-                Some("name it `.txt`, `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet`, by what it holds".into())
-            }
+            Self::Format { .. } => Some(
+                "name it `.txt`, `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet`, by what it holds".into(),
+            ),
             Self::Flawed { .. } => {
                 Some("mend the row, or leave such rows out and count them: `#{skip: true}`".into())
             }
             Self::NotJson { .. } => Some("mend the row: each must be a json string or object".into()),
-            Self::NoField { field: name, keys: known, .. } | Self::NoColumn { column: name, columns: known, .. } => {
+            Self::NoField { field: name, keys: known, .. }
+            | Self::NoColumn { column: name, columns: known, .. } => {
                 Some(match nearest(name, known.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean `#{{field: {near:?}}}`? there are {}", names(known)),
                     None => format!("say where the text is: `#{{field: …}}`, one of {}", names(known)),
                 })
             }
             Self::NotText { .. } => Some("name the key that holds the text: `#{field: …}`".into()),
-            Self::NotArray { .. } => Some("it must be one array of strings or objects; a file of one a line is `.jsonl`".into()),
-            Self::Ragged { .. } => {
-                Some("put cells that hold the separator in double quotes, or check the format by the file's name".into())
+            Self::NotArray { .. } => {
+                Some("it must be one array of strings or objects; a file of one a line is `.jsonl`".into())
             }
+            Self::Ragged { .. } => Some(
+                "put cells that hold the separator in double quotes, or check the format by the file's name"
+                    .into(),
+            ),
             Self::OpenQuote { .. } => {
                 Some("close it, or write a cell that starts with a quote as `\"\"\"like this\"\"\"`".into())
             }

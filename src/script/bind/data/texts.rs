@@ -70,7 +70,7 @@ pub fn register(api: &mut Api) {
     )
     .example(
         "write_text(\"a.txt\", \"one\\ntwo\\nthree\\n\"); load_texts(\"a.txt\", #{from: 1})",
-        "[#{row: 1, text: \"two\"}, #{row: 2, text: \"three\"}]",
+        "text   row\ntwo      1\nthree    2",
     )
     .native(move |path: &str| load(&plain, path, Map::new()))
     .native(move |path: &str, options: Map| load(&context, path, options));
