@@ -44,6 +44,7 @@ const VALUES: &[(&str, &str)] = &[
     ("Progress", "progress([1, 2], \"p\")"),
     ("PythonRandom", "python_random(0)"),
     ("Rng", "rng(0)"),
+    ("Sae", "load_sae(\"demo\")"),
     ("Site", "resid_post(1)"),
     ("Table", "read_csv(\"t.csv\")"),
     ("Tensor", "tensor([[1.0, 2.0], [3.0, 4.0]])"),

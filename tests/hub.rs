@@ -169,7 +169,8 @@ fn answer(mut stream: TcpStream, hub: &Mutex<Hub>) -> std::io::Result<()> {
     let (from, to) = range.split_once('-').unwrap();
     let from: usize = from.parse().unwrap();
     let to = if to.is_empty() { bytes.len() - 1 } else { to.parse().unwrap() };
-    let etag = if let Some(Fault::Etag(etag)) = fault { etag } else { format!("{file}-etag") };
+    let etag =
+        if let Some(Fault::Etag(etag)) = fault { etag } else { format!("{}-etag", file.replace('/', "-")) };
     write!(
         stream,
         "HTTP/1.1 206 Partial Content\r\netag: \"{etag}\"\r\nx-repo-commit: {COMMIT}\r\n\
@@ -364,6 +365,37 @@ fn a_model_is_pulled_listed_used_and_removed() {
     assert!(!root.exists());
     let empty = format!("no models in `{}`\n", home.path().join("hub").display());
     assert_eq!(run(&["models", "list"]), (Some(0), empty, String::new()));
+}
+
+#[test]
+fn an_autoencoder_is_fetched_from_its_folder() {
+    let (server, home) = (Server::start(), tempfile::tempdir().unwrap());
+    for file in ["cfg.json", "sae_weights.safetensors"] {
+        let bytes = std::fs::read(Path::new("demo/sae").join(file)).unwrap();
+        server.hub.lock().unwrap().files.insert(format!("layers/four/{file}"), bytes);
+    }
+    let script =
+        |id: &str| std::fs::write(home.path().join("a.rhai"), format!("print(load_sae({id:?}).d_sae);"));
+    script("org/tiny/layers/four").unwrap();
+    let loaded = (Some(0), "768\n".to_string(), String::new());
+    assert_eq!(server.run(home.path(), &["run", "a.rhai"]), loaded);
+    let fetched: Vec<String> = server.requests();
+    assert!(fetched[1..].iter().all(|path| path.contains("/layers/four/")), "{fetched:?}");
+    assert_eq!(server.run(home.path(), &["run", "a.rhai", "--offline"]), loaded);
+    assert_eq!(server.requests(), [""; 0]);
+
+    for (id, told) in [
+        (
+            "org/tiny/layers/five",
+            "`org/tiny` has no `layers/five/sae.safetensors` or `layers/five/sae_weights",
+        ),
+        ("org/tiny/layers/../four", "no autoencoder at `org/tiny/layers/../four`"),
+        ("./layers/four", "no autoencoder at `./layers/four`"),
+    ] {
+        script(id).unwrap();
+        let (code, _, err) = server.run(home.path(), &["run", "a.rhai"]);
+        assert!(code == Some(1) && err.contains(told), "{err}");
+    }
 }
 
 #[test]

@@ -365,3 +365,84 @@ fn methods(api: &mut Api) {
             write(&sae.context, path, &bytes)
         });
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::script::HostOptions;
+    use crate::script::bind::testing::{check, run};
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        check(&[
+            (
+                "load_sae(\"demo\").encode(zeros([3, 255]))",
+                "expected activations of shape [rows, 256], found [3, 255]; read them where the autoencoder reads: \
+                 `trace[sae.at]`",
+            ),
+            ("load_sae(\"demo\").encode(1)", "expected a Tensor or a Trace, found `int`"),
+            (
+                "load_sae(\"demo\").features(zeros([3, 256]), 2)",
+                "expected one activation, found 3 rows; pick one, as in `sae.features(trace[sae.at.at(-1)], 5)`",
+            ),
+            (
+                "load_sae(\"demo\", #{site: resid_post(3)})",
+                "the autoencoder reads `resid_post.4`, not `resid_post.3`; its features mean little elsewhere; if that is \
+                 the question, add `force: true`",
+            ),
+            ("load_sae(\"demo\", #{site: resid_post(3), force: true}).at", "resid_post.3"),
+            (
+                "load_sae(\"demo\", #{site: resid_post(4).at(0)})",
+                "option `site`: expected a whole site, found `resid_post.4 at 0`; write `resid_post.4`",
+            ),
+            (
+                "load_sae(\"demo\").direction(768)",
+                "feature 768 does not exist: the autoencoder has 768; the last one is 767",
+            ),
+            (
+                "sae_train(zeros([9, 4]), #{site: resid_post(1)})",
+                "all 9 rows are the same; check what computed them",
+            ),
+            (
+                "sae_train(zeros([9, 4]), #{})",
+                "`sae_train` needs `site`, where the activations were read; add it, as in `site: resid_post(4)`",
+            ),
+        ]);
+        let refused = run("load_sae(\"./no/such/folder\")", HostOptions::default());
+        assert!(
+            refused.starts_with("no autoencoder at `./no/such/folder`; give a folder, a file, or"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn another_model_is_refused_by_name_and_by_width() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny");
+        let options = || HostOptions { allow_read: vec![folder.into()], ..HostOptions::default() };
+        let narrow = format!("load_sae(\"demo\", #{{model: load({folder:?}), force: true}})");
+        let told = run(&narrow, options());
+        assert!(told.starts_with("the autoencoder reads `resid_post.4`, which `"), "{told}");
+        // Training on it, and reading elsewhere.
+        let train = "let m = load(); let x = m.trace(\" John gave Mary a book\")[resid_post(2)]; \
+                     let sae = sae_train(x, #{site: resid_post(2), model: m, features: 8, k: 2, steps: 3, seed: 1}); ";
+        let own = run(&format!("{train}sae.encode(m.trace(\" John\")).shape"), options());
+        assert_eq!(own, "[2, 8]");
+        let told = run(&format!("{train}sae.encode(load({folder:?}).trace([1, 5]))"), options());
+        assert!(told.contains("64") && told.contains("256 numbers at `resid_post.2`"), "{told}");
+    }
+
+    #[test]
+    fn one_activation_and_many_are_the_same() {
+        check(&[
+            (
+                "let sae = load_sae(\"demo\"); let x = randn([3, 256], rng(0)); \
+                 (sae.encode(x)[1] - sae.encode(x[1])).abs().max() < 1e-4",
+                "true",
+            ),
+            (
+                "let sae = load_sae(\"demo\"); let x = randn([2, 256], rng(0)); let f = sae.encode(x); \
+                 let top = sae.features(x[0], 1)[0]; f[0].argmax() == top.index && f[0].max() == top.activation",
+                "true",
+            ),
+        ]);
+    }
+}
