@@ -78,7 +78,7 @@ impl Selection {
             Cols::All => (all, width),
             Cols::Heads { heads, .. } => (heads.len(), width),
             Cols::Neuron(_) => (1, 1),
-            Cols::Features(features) => (1, features.len()),
+            Cols::Features(features) => (1, features.count()),
         }
     }
 

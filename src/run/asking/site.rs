@@ -99,7 +99,7 @@ impl PartialEq for Features {
 
 impl Features {
     /// How many.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.listed().map_or(self.sae.d_sae(), <[usize]>::len)
     }
 

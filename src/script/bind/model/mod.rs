@@ -6,11 +6,12 @@
 //! - the methods that run: [`runs`];
 //! - what comes out: [`trace`], [`generation`], [`grid`] and, of a run that is only planned, [`explanation`];
 //! - over a whole corpus: [`atlas`];
-//! - what activations are made of: [`sae`].
+//! - what activations are made of: [`sae`], whose features are sites: [`features`].
 
 mod atlas;
 mod direction;
 mod explanation;
+mod features;
 mod generation;
 pub mod grid;
 mod loaded;
@@ -42,5 +43,6 @@ pub fn register(api: &mut Api) {
     grid::register(api);
     explanation::register(api);
     sae::register(api);
+    features::register(api);
     atlas::register(api);
 }
