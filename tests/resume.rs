@@ -593,7 +593,8 @@ fn any_moment_is_good_enough_to_stop() {
     };
     for (script, settings) in [
         ("ioi_patching", &["prompts=2"][..]),
-        ("patchscope", &["tokens=3"]),
+        ("patchscope", &["draws=3"]),
+        ("patchscope_layers", &["tokens=3"]),
         ("power_heatmap", &["pairs=2"]),
         ("percentage_patching", &["n=32", "subset=all", "sweep_rows=2", "batch=8", "patched_tokens=3"]),
     ] {

@@ -143,6 +143,19 @@ fn ioi_patching_equals_the_reference() {
 fn every_script_shows_its_effect_on_the_embedded_model() {
     let number = |json: &Json| json.as_f64().expect("a number");
     let (found, _) = shown("scripts/patchscope.rhai", &[], "patchscope.json");
+    let (neuron, again) = (&found["neuron"], number(&found["again"]));
+    let most = |kind: &str| {
+        found["controls"][kind].as_array().expect("numbers").iter().map(number).fold(f64::MIN, f64::max)
+    };
+    assert_eq!((&neuron["neuron"], &neuron["token"]), (&86.into(), &" detained".into()));
+    assert!(again > 0.9 * number(&neuron["value"]), "the neuron fires again: {again}");
+    assert!(most("random") < 0.2 * again && most("mean") < 0.2 * again, "and not for any vector: {found}");
+    assert_ne!(found["texts"][0], found["texts"][1]);
+    // The text that the notebook took for the neuron's is another one.
+    let (found, _) = shown("scripts/patchscope.rhai", &["--set", "published=true"], "patchscope.json");
+    assert!(number(&found["again"]) < 0.1 * number(&found["neuron"]["value"]), "{found}");
+
+    let (found, _) = shown("scripts/patchscope_layers.rhai", &[], "patchscope.json");
     assert_eq!(found["texts"][0], ": country in Europe with the capital Paris");
 
     let (found, _) = shown("scripts/attribute_extraction.rhai", &["--set", "items=4"], "accuracy.json");
@@ -179,7 +192,9 @@ fn every_script_shows_its_effect_on_the_embedded_model() {
 #[test]
 fn patchscope_reads_every_layer_that_was_asked_for() {
     let args = ["--set", "layers=[8, 20, 29]", "--set", "tokens=4"];
-    let Some((found, printed)) = results("scripts/patchscope.rhai", &args, "patchscope.json") else { return };
+    let Some((found, printed)) = results("scripts/patchscope_layers.rhai", &args, "patchscope.json") else {
+        return;
+    };
     let texts = found["texts"].as_array().expect("an array");
     assert_eq!(texts.len(), 3);
     assert!(texts.iter().any(|text| *text != found["unpatched"]), "no vector changed the text: {printed}");
@@ -200,7 +215,9 @@ fn patchscope_decodes_the_next_token_of_its_source() {
         "--set",
         "source=The capital of France is",
     ];
-    let Some((found, _)) = results("scripts/patchscope.rhai", &args, "patchscope.json") else { return };
+    let Some((found, _)) = results("scripts/patchscope_layers.rhai", &args, "patchscope.json") else {
+        return;
+    };
     // The last layer's vector alone decides the next token.
     assert_eq!(found["texts"][0], " Paris");
 }

@@ -46,7 +46,7 @@ fn one_print_takes_under_100_ms() {
 #[test]
 fn a_patchscope_of_all_layers_takes_under_10_s() {
     let Some(model) = smollm2_path() else { return };
-    let time = quickest(3, &["scripts/patchscope.rhai", "--model", &model.display().to_string()]);
+    let time = quickest(3, &["scripts/patchscope_layers.rhai", "--model", &model.display().to_string()]);
     assert!(time < Duration::from_secs(10), "{time:?}");
 }
 
