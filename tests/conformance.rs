@@ -38,6 +38,7 @@ const VALUES: &[(&str, &str)] = &[
     ("Log", "jsonl(\"log.jsonl\")"),
     ("Metric", "logit(5)"),
     ("Model", "m"),
+    ("NeuronAtlas", "atlas(m, [\" John gave Mary\"], mlp_post(1))"),
     ("Patch", "resid_post(1).zero()"),
     ("Plot", "heatmap([[1, 2], [3, 4]])"),
     ("Position", "tok(\" John\")"),

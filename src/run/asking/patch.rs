@@ -273,7 +273,10 @@ pub fn check_overlaps<'a>(
     let placed = patches.iter().zip(selections);
     for (i, (p, a)) in placed.clone().enumerate() {
         for (q, b) in placed.clone().take(i) {
-            if !p.edit.commutes(&q.edit) && p.steps.overlaps(q.steps) && a.overlaps(b) {
+            // What one feature becomes changes what is read as the next.
+            let by_features = p.site.features.is_some() || q.site.features.is_some();
+            let in_order = by_features || !p.edit.commutes(&q.edit);
+            if in_order && p.steps.overlaps(q.steps) && a.overlaps(b) {
                 return Err(RunError::Overlap { a: b.site.clone(), b: a.site.clone() });
             }
         }

@@ -17,8 +17,8 @@ pub fn width(site: &Site, config: &Config) -> Result<usize> {
     if site.at.point.stage() == Stage::Ending {
         return refused("a site of a layer, such as `mlp_post(2)`");
     }
-    if site.pos != Pos::All || site.heads != Heads::All || site.neuron.is_some() || site.features.is_some() {
-        return refused("a whole site, without positions, heads, neurons or features");
+    if site.pos != Pos::All || site.heads != Heads::All || site.neuron.is_some() {
+        return refused("a whole site, without positions, heads or neurons");
     }
     if site.features.is_some() {
         return refused("a site of the model, not of a sparse autoencoder");
