@@ -282,12 +282,13 @@ fn what_cannot_be_is_refused_before_anything_runs() {
             "cannot be patched: its features are read at one place",
         ),
         (vec![Patch::new(one(&deep, 1), Edit::Zero)], "layer 7 does not exist"),
-        (two, "change the same values, and their order would matter"),
+        (two, "change the same activation, and their order would matter"),
     ] {
         let error = trace(&model, &[(prompt.clone(), patches)], &[], &Control::default()).unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
         assert!(error.help().is_some() || message.contains("twice"), "{error}");
     }
+    assert!(all(&own).info(model.config()).unwrap().starts_with("resid_post.0 features: [pos, 24]"));
     // A transcoder is read all the same.
     let read = run(&model, &prompt, vec![], &[]).read(&all(&transcoder), &Control::default()).unwrap();
     assert_eq!(read.dims(), [3, FEATURES]);

@@ -65,6 +65,9 @@ pub enum RunError {
     ZeroDirection { site: String },
     #[error("`{a}` and `{b}` change the same values, and their order would matter")]
     Overlap { a: String, b: String },
+    /// Features of one autoencoder.
+    #[error("`{a}` and `{b}` change the same activation, and their order would matter")]
+    FeatureOverlap { a: String, b: String },
     #[error("the patch on `{site}` changed nothing")]
     Noop { site: String },
     #[error("the patch on `{site}` never fired")]
@@ -166,13 +169,14 @@ impl RunError {
 
     /// Is it about what a patch brings or changes?
     pub fn is_of_patches(&self) -> bool {
-        use RunError::{Donor, NeverFired, Noop, Overlap, TraceLength, ValueShape};
+        use RunError::{Donor, FeatureOverlap, NeverFired, Noop, Overlap, TraceLength, ValueShape};
         matches!(
             self,
             Donor { .. }
                 | NeverFired { .. }
                 | Noop { .. }
                 | Overlap { .. }
+                | FeatureOverlap { .. }
                 | TraceLength { .. }
                 | ValueShape { .. }
         )

@@ -277,7 +277,13 @@ pub fn check_overlaps<'a>(
             let by_features = p.site.features.is_some() || q.site.features.is_some();
             let in_order = by_features || !p.edit.commutes(&q.edit);
             if in_order && p.steps.overlaps(q.steps) && a.overlaps(b) {
-                return Err(RunError::Overlap { a: b.site.clone(), b: a.site.clone() });
+                let both = p.site.features.is_some() && q.site.features.is_some();
+                let (a, b) = (b.site.clone(), a.site.clone());
+                return Err(if both {
+                    RunError::FeatureOverlap { a, b }
+                } else {
+                    RunError::Overlap { a, b }
+                });
             }
         }
     }

@@ -5,7 +5,7 @@ use super::tokens::Tokens;
 use crate::model::{At, Axes, Config, Model};
 use crate::run::error::{Result, RunError};
 use crate::run::walking::rows::own;
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 /// Rows and columns of one activation. For scores, `rows` are query positions.
 #[derive(Debug, Clone, PartialEq)]
@@ -161,10 +161,13 @@ impl Selection {
         match &self.cols {
             Cols::All => return Ok(rows),
             Cols::Features(features) => {
-                let all = features.sae.encode(&rows.to_dtype(DType::F32)?)?;
+                let all = features.sae.encode(&on_processor(&rows)?)?;
                 return match features.listed() {
                     None => Ok(all),
-                    Some(listed) => Ok(all.index_select(&index(listed)?, 1)?),
+                    Some(listed) => {
+                        let index = Tensor::from_iter(listed.iter().map(|&i| i as u32), all.device())?;
+                        Ok(all.index_select(&index, 1)?)
+                    }
                 };
             }
             Cols::Heads { .. } | Cols::Neuron(_) => {}
@@ -221,4 +224,9 @@ impl Selection {
             _ => false,
         }
     }
+}
+
+/// Rows as an autoencoder takes them, which computes on the processor, wherever the model is.
+pub fn on_processor(rows: &Tensor) -> Result<Tensor> {
+    Ok(rows.to_device(&Device::Cpu)?.to_dtype(DType::F32)?)
 }

@@ -218,7 +218,10 @@ impl Site {
     /// What it is on this architecture: shape, spellings, meaning.
     pub fn info(&self, config: &Config) -> Result<String> {
         self.validate(config)?;
-        let shape = self.at.point.axes(config);
+        let shape = match &self.features {
+            Some(features) => Axes::Row { width: features.count() },
+            None => self.at.point.axes(config),
+        };
         let aliases = super::names::aliases(self.at, config);
         let also = if aliases.is_empty() { String::new() } else { format!("\nalso: {}", aliases.join(", ")) };
         Ok(format!("{self}: {shape}\n{}{also}", self.at.point.meaning()))

@@ -1,7 +1,7 @@
 //! Carrying out writes on packed activations.
 
 use crate::run::asking::patch::{Edit, Write};
-use crate::run::asking::select::Cols;
+use crate::run::asking::select::{Cols, on_processor};
 use crate::run::asking::site::Features;
 use crate::run::error::{Result, RunError};
 use candle_core::{D, DType, Tensor};
@@ -105,7 +105,7 @@ fn write_rows(piece: &Tensor, local: &[usize], write: &Write) -> Result<(Tensor,
 /// Rows `[rows, width]` whose features were changed: with what the autoencoder does not explain of them, or without.
 fn through(features: &Features, rows: &Tensor, write: &Write) -> Result<Tensor> {
     let sae = &features.sae;
-    let x = rows.to_dtype(DType::F32)?;
+    let x = on_processor(rows)?;
     let old = sae.encode(&x)?;
     let new = match features.listed() {
         None => apply(&old, write, 0)?,
@@ -121,7 +121,7 @@ fn through(features: &Features, rows: &Tensor, write: &Write) -> Result<Tensor> 
         true => (&x + (decoded - sae.decode(&old, Some(&x))?)?)?,
         false => decoded,
     };
-    Ok(rows_after.to_dtype(rows.dtype())?)
+    Ok(rows_after.to_dtype(rows.dtype())?.to_device(rows.device())?)
 }
 
 /// `piece` with the rows `local` replaced by those of `new`.

@@ -56,6 +56,9 @@ impl Help for RunError {
             RunError::TraceLength { .. } => Some(
                 "narrow the site to positions that both have, with `.at(…)`, or align the prompts with `.pad_left(…)`".into(),
             ),
+            RunError::FeatureOverlap { .. } => Some(
+                "what one feature becomes changes the next: give them as one site, `sae.site().features([…])`".into(),
+            ),
             RunError::Overlap { .. } => {
                 Some("patches are a set without order: write both changes as one `.edit(|x| …)`".into())
             }
