@@ -60,7 +60,7 @@ pub fn print(model: &Model, matmul_rate: f64) {
     let batch = Batch::prompts(&[LEN; PROMPTS]);
     let seen = PROMPTS * LEN * (LEN + 1) / 2;
     line("attention", 1, (4 * seen * q_width) as f64, 0.0, &mut || {
-        attend(config, 0, &Qkv { q: &q, own: &own, past: &[] }, &batch, &mut NoHook).unwrap()
+        attend(config, 0, &Qkv { q: &q, own: &own, past: None }, &batch, &mut NoHook).unwrap()
     });
 
     let bytes = |tensors: usize, width: usize| (4 * tensors * rows * width) as f64;
@@ -78,14 +78,15 @@ pub fn print(model: &Model, matmul_rate: f64) {
     }
     if let Some(rotary) = &config.kinds[0].rotary {
         let table = RotaryTable::new(rotary, &batch, x.dtype(), x.device()).unwrap();
-        let rotate = |x: &Tensor| ops::rotary(x, &table.cos, &table.sin, d_head).unwrap();
-        line("rotary query", 1, 0.0, bytes(2, q_width), &mut || rotate(&q));
-        line("rotary key", 1, 0.0, bytes(2, kv_width), &mut || rotate(&own.k));
+        line("rotary", 1, 0.0, bytes(2, q_width + kv_width), &mut || {
+            let [q, _] = ops::rotary([&q, &own.k], &table, d_head).unwrap();
+            q
+        });
     }
 
     let transformer = &model.transformer;
     let prepared = transformer.prepare(batch).unwrap();
-    let run = || transformer.layer(0, x.clone(), &prepared, &[], &mut NoHook).unwrap();
+    let run = || transformer.layer(0, x.clone(), &prepared, None, &mut NoHook).unwrap();
     run();
     let layer = timed(15, run).median();
     let rate = PROMPTS as f64 * rows_flops(config, 0, LEN) / layer;

@@ -7,14 +7,14 @@ use super::cpu::attend::Form;
 use super::error::{ModelError, Result};
 use super::hook::{At, Hook};
 use super::point::Point;
-use super::{cpu, ops};
+use super::{card, cpu, ops};
 use candle_core::Tensor;
 
 /// Queries, keys (both after rotary) and values of all rows, heads side by side: `[rows, heads * d_head]`.
 pub struct Qkv<'a> {
     pub q: &'a Tensor,
     pub own: &'a Kv,
-    pub past: &'a [Kv],
+    pub past: Option<&'a Kv>,
 }
 
 /// Mixes values: returns `z`, `[rows, n_heads * d_head]`.
@@ -32,23 +32,25 @@ pub fn attend(
     let looked_at = [Point::AttnScores, Point::Pattern].iter().any(|&point| hook.wants(At { point, layer }));
     let mut operands = vec![qkv.q, &qkv.own.k, &qkv.own.v];
     operands.extend(qkv.past.iter().flat_map(|past| [&past.k, &past.v]));
-    let kernel = cpu::applies(&operands);
-    let z = if kernel {
-        let form = Form {
-            n_heads: config.n_heads,
-            n_kv_heads: config.n_kv_heads,
-            d_head: config.d_head,
-            scale: config.attn_scale as f32,
-            softcap: config.attn_softcap.map(|cap| cap as f32),
-            window: config.kind(layer).window,
-        };
+    let form = Form {
+        n_heads: config.n_heads,
+        n_kv_heads: config.n_kv_heads,
+        d_head: config.d_head,
+        scale: config.attn_scale as f32,
+        softcap: config.attn_softcap.map(|cap| cap as f32),
+        window: config.kind(layer).window,
+    };
+    let z = if cpu::applies(&operands) {
         Some(cpu::attend::attend(form, qkv.q, qkv.own, qkv.past, groups)?)
+    } else if card::attend::serves(form.d_head, &operands) {
+        Some(card::attend::attend(form, qkv.q, qkv.own, qkv.past, batch)?)
     } else {
         None
     };
-    if kernel && !looked_at {
-        return z.ok_or_else(|| ModelError::Tensor("a kernel gave nothing".into()));
-    }
+    let z = match z {
+        Some(z) if !looked_at => return Ok(z),
+        z => z,
+    };
     let mut parts = Vec::with_capacity(groups.len());
     for group in groups {
         let operands = Operands::new(config, qkv, group)?;
@@ -89,7 +91,7 @@ impl Operands {
             0 => None,
             _ => {
                 let missing = || ModelError::Tensor("a segment names a past that was not given".into());
-                let past = qkv.past.get(group.segment.past).ok_or_else(missing)?.prefix(past_len)?;
+                let past = qkv.past.ok_or_else(missing)?.rows(group.segment.past, past_len)?;
                 let heads = |x: &Tensor| x.reshape((past_len, g, d))?.transpose(0, 1)?.contiguous();
                 Some(Kv { k: heads(&past.k)?, v: heads(&past.v)? }) // [g, P, d]
             }
@@ -227,8 +229,8 @@ mod tests {
     /// soft-caps, over prompts, suffixes and single rows.
     #[test]
     fn the_kernel_equals_the_composed_form() {
-        let segment = |len, past_len| Segment { len, past: 0, past_len };
-        let past = [Kv { k: random(11, 16), v: random(11, 16) }];
+        let segment = |len, past_len| Segment { len, past: 2, past_len };
+        let past = Kv { k: random(13, 16), v: random(13, 16) };
         for (len, past_len) in [(9, 0), (5, 11), (1, 11), (1, 3), (2, 7)] {
             for (window, cap) in [(4, None), (4, Some(1.5)), (100, Some(1.5)), (1, None)] {
                 let config = config(20.0, window, cap);
@@ -238,7 +240,7 @@ mod tests {
                 let tracked = Var::from_tensor(&q).unwrap();
                 for layer in 0..2 {
                     let z = |q: &Tensor| {
-                        let qkv = Qkv { q, own: &own, past: &past };
+                        let qkv = Qkv { q, own: &own, past: Some(&past) };
                         attend(&config, layer, &qkv, &batch, &mut NoHook).unwrap()
                     };
                     let (kernel, composed) = (z(&q), z(tracked.as_tensor()));

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// Keys (after rotary) and values of a run of positions, `[pos, n_kv_heads * d_head]` each.
+/// Keys (after rotary) and values of positions, `[pos, n_kv_heads * d_head]` each; those of several runs end to end.
 #[derive(Debug, Clone)]
 pub struct Kv {
     pub k: Tensor,
@@ -14,9 +14,9 @@ pub struct Kv {
 }
 
 impl Kv {
-    /// The keys and values of positions `0..len`.
-    pub fn prefix(&self, len: usize) -> Result<Kv> {
-        Ok(Kv { k: self.k.narrow(0, 0, len)?, v: self.v.narrow(0, 0, len)? })
+    /// The keys and values of `len` rows from row `start` on.
+    pub fn rows(&self, start: usize, len: usize) -> candle_core::Result<Kv> {
+        Ok(Kv { k: self.k.narrow(0, start, len)?, v: self.v.narrow(0, start, len)? })
     }
 }
 
@@ -25,7 +25,7 @@ impl Kv {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
     pub len: usize,
-    /// Index into the `past` that a layer is given; meaningless where `past_len` is 0.
+    /// The row at which they start in the `past` that a layer is given; meaningless where `past_len` is 0.
     pub past: usize,
     pub past_len: usize,
 }
@@ -49,6 +49,8 @@ pub struct Batch {
     starts: Vec<usize>,
     groups: Vec<Group>,
     rows: usize,
+    /// See [`Batch::tiles`].
+    tiles: OnceLock<Tensor>,
 }
 
 /// Where each of several runs of rows starts when they lie end to end.
@@ -66,7 +68,7 @@ impl Batch {
         let starts = starts(segments.iter().map(|s| s.len));
         let rows = segments.iter().map(|s| s.len).sum();
         let groups = groups(&segments, &starts);
-        Batch { segments, starts, groups, rows }
+        Batch { segments, starts, groups, rows, tiles: OnceLock::new() }
     }
 
     /// Whole prompts, each from its first position.
@@ -94,6 +96,23 @@ impl Batch {
 
     pub fn groups(&self) -> &[Group] {
         &self.groups
+    }
+
+    /// The work of attention in tiles of `rows` query rows, `[tiles, 5]` of `u32`: a segment's first row, how many it has,
+    /// where its past starts, how long that is, and which of its query rows comes first. They are counted with the `r`
+    /// heads that share a key head innermost. Copied to the device once a batch, not once a layer: all layers have the
+    /// same.
+    pub fn tiles(&self, r: usize, rows: usize, device: &Device) -> candle_core::Result<&Tensor> {
+        if let Some(tiles) = self.tiles.get() {
+            return Ok(tiles);
+        }
+        let of_segment = |(s, &start): (&Segment, &usize)| {
+            let [start, len, past, past_len] = [start, s.len, s.past, s.past_len].map(|n| n as u32);
+            (0..s.len * r).step_by(rows).flat_map(move |first| [start, len, past, past_len, first as u32])
+        };
+        let words: Vec<u32> = self.segments.iter().zip(&self.starts).flat_map(of_segment).collect();
+        let tiles = Tensor::from_vec(words, ((), 5), device)?;
+        Ok(self.tiles.get_or_init(|| tiles))
     }
 }
 

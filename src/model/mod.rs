@@ -8,7 +8,7 @@
 //! - [`point`] and [`hook`]: where a run can stand, and who stands there;
 //! - [`sae`]: sparse autoencoders of what stands there;
 //! - [`batch`], [`attention`] (with [`rope`]) and [`transformer`]: the pass, cut at layer boundaries. [`ops`] is its
-//!   arithmetic, [`cpu`] the same by kernels;
+//!   arithmetic, [`cpu`] and [`card`] the same by kernels;
 //! - [`direct`]: its end, frozen, as a direction in the residual stream.
 //!
 //! [`error`] is what can go wrong in all of them. What to run, and what to change on the way, is the business of
@@ -16,6 +16,7 @@
 
 pub mod attention;
 pub mod batch;
+pub mod card;
 pub mod config;
 pub mod cpu;
 pub mod direct;
@@ -37,7 +38,7 @@ pub use batch::{Batch, Kv, Segment};
 pub use config::Config;
 pub use direct::Direction;
 pub use error::{ModelError, Result};
-pub use files::open::{LoadOptions, load_config, parse_device, read_json};
+pub use files::open::{LoadOptions, load_config, parse_device, read_json, split_made};
 pub use files::{embedded, gguf, hub, inside};
 pub use hook::{At, Hook, NoHook};
 pub use point::{Axes, Point, Stage};

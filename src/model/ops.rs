@@ -1,11 +1,14 @@
-//! Sums, norms, softmax, rotary and activations, each behind one name: a kernel of [`super::cpu`] where it
-//! applies, candle's fused kernel on other devices, and plain tensor operations where a gradient is tracked
+//! Sums, norms, softmax, rotary and activations, each behind one name: a kernel of [`super::cpu`] or [`super::card`]
+//! where it applies, candle's fused kernel on other devices, and plain tensor operations where a gradient is tracked
 //! (candle's fused kernels drop gradients silently). Nothing else calls either kind of kernel.
 
+use super::batch::Kv;
+use super::card;
 use super::config::Activation;
 use super::cpu::blocks::{self, Blocks};
 use super::cpu::{self, amx, elementwise, few, general, tile};
 use super::error::{ModelError, Result};
+use super::rope::RotaryTable;
 use super::weight::{Table, Weight};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{ops, rotary_emb};
@@ -24,6 +27,11 @@ pub fn products<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Te
         && amx::serves(rows)
     {
         return array(amx::products(x, &dense, amx::Layout::InOut)?);
+    }
+    if let Some(dense) = dense.into_iter().collect::<Option<Vec<_>>>()
+        && card::products::serves(x, &dense)
+    {
+        return array(card::products::row(x, &dense)?);
     }
     let product = |weight: &Weight| match weight.blocks() {
         Some(blocks) if kernel && multiply(blocks, rows) => Ok(blocks.product(x)?),
@@ -111,12 +119,24 @@ pub fn to_dtype(x: &Tensor, dtype: DType) -> Result<Tensor> {
 
 /// `a + b`, of equal shapes.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    Ok(if cpu::applies(&[a, b]) { elementwise::add(a, b)? } else { (a + b)? })
+    Ok(if cpu::applies(&[a, b]) {
+        elementwise::add(a, b)?
+    } else if card::applies(&[a, b]) {
+        card::rows::add(a, b)?
+    } else {
+        (a + b)?
+    })
 }
 
 /// `x + bias`, `bias` `[width]` to every row.
 pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    Ok(if cpu::applies(&[x, bias]) { elementwise::add_bias(x, bias)? } else { x.broadcast_add(bias)? })
+    Ok(if cpu::applies(&[x, bias]) {
+        elementwise::add_bias(x, bias)?
+    } else if card::applies(&[x, bias]) {
+        card::rows::add_bias(x, bias)?
+    } else {
+        x.broadcast_add(bias)?
+    })
 }
 
 /// `x / rms(x) * gain` over the last axis.
@@ -124,6 +144,8 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     let (x, eps) = (x.contiguous()?, eps as f32);
     Ok(if cpu::applies(&[&x, gain]) {
         elementwise::rms_norm(&x, gain, eps)?
+    } else if card::applies(&[&x, gain]) {
+        card::rows::norm(&x, gain, None, eps)?
     } else if x.track_op() {
         ops::rms_norm_slow(&x, gain, eps)?
     } else {
@@ -136,11 +158,33 @@ pub fn layer_norm(x: &Tensor, gain: &Tensor, bias: &Tensor, eps: f64) -> Result<
     let (x, eps) = (x.contiguous()?, eps as f32);
     Ok(if cpu::applies(&[&x, gain, bias]) {
         elementwise::layer_norm(&x, gain, bias, eps)?
+    } else if card::applies(&[&x, gain, bias]) {
+        card::rows::norm(&x, gain, Some(bias), eps)?
     } else if x.track_op() {
         ops::layer_norm_slow(&x, gain, bias, eps)?
     } else {
         ops::layer_norm(&x, gain, bias, eps)?
     })
+}
+
+/// `a + b`, of equal shapes, and its norm over the last axis: with a bias as [`layer_norm`], else as [`rms_norm`].
+pub fn add_norm(
+    a: &Tensor,
+    b: &Tensor,
+    gain: &Tensor,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor)> {
+    let operands: Vec<&Tensor> = [a, b, gain].into_iter().chain(bias).collect();
+    if card::applies(&operands) {
+        return Ok(card::rows::add_norm(a, b, gain, bias, eps as f32)?);
+    }
+    let sum = add(a, b)?;
+    let normed = match bias {
+        Some(bias) => layer_norm(&sum, gain, bias, eps)?,
+        None => rms_norm(&sum, gain, eps)?,
+    };
+    Ok((sum, normed))
 }
 
 /// Softmax over the last axis.
@@ -149,13 +193,23 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
     Ok(if x.track_op() { ops::softmax(&x, D::Minus1)? } else { ops::softmax_last_dim(&x)? })
 }
 
-/// Rotates the two halves of each head's first dimensions: `x` `[rows, heads * d_head]`, `cos` and `sin`
-/// `[rows, half]`; dimensions from `2 half` on stay as they are.
-pub fn rotary(x: &Tensor, cos: &Tensor, sin: &Tensor, d_head: usize) -> Result<Tensor> {
-    let x = x.contiguous()?;
-    if cpu::applies(&[&x, cos, sin]) {
-        return Ok(elementwise::rotary(&x, cos, sin, d_head)?);
+/// Rotates the two halves of each head's first dimensions, in queries and keys: `[rows, heads * d_head]` each, the table's
+/// angles `[rows, half]`; dimensions from `2 half` on stay as they are.
+pub fn rotary([q, k]: [&Tensor; 2], table: &RotaryTable, d_head: usize) -> Result<[Tensor; 2]> {
+    if let Some(positions) = &table.positions
+        && card::applies(&[q, k])
+    {
+        return Ok(card::rows::rotary([q, k], &table.cos, &table.sin, positions, d_head)?);
     }
+    Ok([turned(q, table, d_head)?, turned(k, table, d_head)?])
+}
+
+fn turned(x: &Tensor, table: &RotaryTable, d_head: usize) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    if cpu::applies(&[&x, &table.cos, &table.sin]) && table.positions.is_none() {
+        return Ok(elementwise::rotary(&x, &table.cos, &table.sin, d_head)?);
+    }
+    let (cos, sin) = &table.of_rows(x.dtype())?;
     let (rows, width) = x.dims2()?;
     let dims = 2 * cos.dim(1)?;
     let heads = x.reshape((1, rows, width / d_head, d_head))?;
@@ -180,6 +234,9 @@ pub fn softcap(x: &Tensor, cap: f64) -> Result<Tensor> {
 
 /// `act(x)`
 pub fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
+    if card::applies(&[x]) {
+        return Ok(card::rows::gated(x, None, kind)?);
+    }
     if cpu::applies(&[x])
         && let Some(y) = elementwise::activation(x, kind)
     {
@@ -195,12 +252,61 @@ pub fn activation(x: &Tensor, kind: Activation) -> Result<Tensor> {
 
 /// `act(gate) * up`
 pub fn gated(gate: &Tensor, up: &Tensor, kind: Activation) -> Result<Tensor> {
+    if card::applies(&[gate, up]) {
+        return Ok(card::rows::gated(gate, Some(up), kind)?);
+    }
     if cpu::applies(&[gate, up])
         && let Some(y) = elementwise::gated(gate, up, kind)
     {
         return Ok(y?);
     }
     Ok((activation(gate, kind)? * up)?)
+}
+
+/// Rows `from`, `[n]` of `u32`, of `a` and then `b` as if they lay end to end.
+pub fn take(a: &Tensor, b: Option<&Tensor>, from: &Tensor) -> Result<Tensor> {
+    let both = b.unwrap_or(a);
+    if card::applies(&[a, both]) && a.rank() == 2 {
+        return Ok(card::rows::take(a, both, from)?);
+    }
+    Ok(match b {
+        Some(b) => Tensor::cat(&[a, b], 0)?.index_select(from, 0)?,
+        None => a.index_select(from, 0)?,
+    })
+}
+
+/// In each layer, writes row i of `new` over row `to[i]` of `all`, in place.
+pub fn put(all: &[Kv], new: &[Kv], to: &[usize]) -> Result<()> {
+    let Some(first) = all.first() else { return Ok(()) };
+    let rows = match first.k.device() {
+        Device::Cpu => None,
+        device => Some(Tensor::from_iter(to.iter().map(|&row| row as u32), device)?),
+    };
+    for (all, new) in all.iter().zip(new) {
+        match &rows {
+            Some(rows) if card::applies(&[&all.k, &all.v, &new.k, &new.v]) => {
+                card::rows::put(all, new, rows)?
+            }
+            _ => {
+                for (i, &row) in to.iter().enumerate() {
+                    all.k.slice_set(&new.k.narrow(0, i, 1)?, 0, row)?;
+                    all.v.slice_set(&new.v.narrow(0, i, 1)?, 0, row)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of every row of logits `[rows, d_vocab]` on a card: the first of the largest, the natural log of its probability, and
+/// its logit, NaN if any is. `None` where no kernel chooses.
+pub fn greedy(logits: &Tensor) -> Result<Option<Vec<(u32, f32, f32)>>> {
+    // Ids come back as float32.
+    if !card::applies(&[logits]) || logits.rank() != 2 || logits.dim(1)? >= 1 << 24 {
+        return Ok(None);
+    }
+    let chosen = card::rows::choose(logits)?.to_vec2::<f32>()?;
+    Ok(Some(chosen.into_iter().map(|row| (row[0] as u32, row[1], row[2])).collect()))
 }
 
 #[cfg(test)]
@@ -251,7 +357,8 @@ mod tests {
             let angles = random((700, 8));
             both_agree(|x| {
                 let angles = angles.narrow(0, 0, x.dim(0).unwrap()).unwrap();
-                rotary(x, &angles.cos().unwrap(), &angles.sin().unwrap(), d_head).unwrap()
+                let (cos, sin) = (angles.cos().unwrap(), angles.sin().unwrap());
+                turned(x, &RotaryTable { cos, sin, positions: None }, d_head).unwrap()
             });
         }
     }

@@ -4,7 +4,9 @@ use super::batch::Batch;
 use super::config::{Rotary, RotaryScaling};
 use super::error::Result;
 use candle_core::{DType, Device, Tensor};
+use std::collections::BTreeMap;
 use std::f64::consts::PI;
+use std::sync::{Mutex, PoisonError};
 
 /// Angular frequencies of a sequence of `len` positions, one a pair of dimensions.
 ///
@@ -49,14 +51,57 @@ fn frequencies(rotary: &Rotary, len: usize) -> Vec<f32> {
     scaled.into_iter().map(|f| f as f32).collect()
 }
 
-/// Cosines and sines of every row's angles, `[rows, dims / 2]` each.
+/// Cosines and sines of angles, `[rows, dims / 2]` each, one row a row of a batch; or a position each, and which position
+/// each row of the batch has.
 #[derive(Debug, Clone)]
 pub struct RotaryTable {
     pub cos: Tensor,
     pub sin: Tensor,
+    /// `[rows]` of `u32`
+    pub positions: Option<Tensor>,
+}
+
+/// Tables by position that lie on a card for good, one a kind of layer.
+#[derive(Debug, Default)]
+pub struct Tables(Mutex<BTreeMap<usize, RotaryTable>>);
+
+impl Tables {
+    /// The table of a kind of layers, for rows at these positions, of which the last is `len - 1`; one kept from before
+    /// where that is long enough.
+    pub fn by_position(
+        &self,
+        kind: usize,
+        rotary: &Rotary,
+        len: usize,
+        positions: &Tensor,
+    ) -> Result<RotaryTable> {
+        let mut tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = tables.get(&kind).filter(|table| table.cos.dims()[0] >= len);
+        let table = match known {
+            Some(table) => table.clone(),
+            None => {
+                let all = Batch::prompts(&[len.next_power_of_two().max(256)]);
+                let table = RotaryTable::new(rotary, &all, DType::F32, positions.device())?;
+                tables.insert(kind, table.clone());
+                table
+            }
+        };
+        Ok(RotaryTable { positions: Some(positions.clone()), ..table })
+    }
 }
 
 impl RotaryTable {
+    /// The angles of every row of the batch.
+    pub fn of_rows(&self, dtype: DType) -> Result<(Tensor, Tensor)> {
+        let rows = |table: &Tensor| -> Result<Tensor> {
+            Ok(match &self.positions {
+                Some(positions) => table.index_select(positions, 0)?.to_dtype(dtype)?,
+                None => table.clone(),
+            })
+        };
+        Ok((rows(&self.cos)?, rows(&self.sin)?))
+    }
+
     /// Tables for the rows of a batch. Angles are float32 products, as in the reference implementations.
     pub fn new(rotary: &Rotary, batch: &Batch, dtype: DType, device: &Device) -> Result<Self> {
         let usual = frequencies(rotary, 0);
@@ -74,6 +119,6 @@ impl RotaryTable {
             let values = angles.iter().map(|&a| f(a) * magnitude).collect::<Vec<f32>>();
             Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)
         };
-        Ok(RotaryTable { cos: table(f32::cos)?, sin: table(f32::sin)? })
+        Ok(RotaryTable { cos: table(f32::cos)?, sin: table(f32::sin)?, positions: None })
     }
 }

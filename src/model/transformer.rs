@@ -3,6 +3,7 @@
 
 use super::attention::{Qkv, attend};
 use super::batch::{Batch, Kv};
+use super::card;
 use super::config::{Config, Rotary};
 use super::error::{ModelError, Result};
 use super::files::assemble::{Layout, Loader, Target};
@@ -10,7 +11,7 @@ use super::hook::{At, Hook, NoHook};
 use super::layer::{Layer, Linear, Mlp, Norm};
 use super::ops;
 use super::point::Point;
-use super::rope::RotaryTable;
+use super::rope::{RotaryTable, Tables};
 use super::weight::Table;
 use candle_core::{DType, Device, Tensor};
 
@@ -28,6 +29,7 @@ pub struct Transformer {
     pub(super) unembed: Table,
     /// `[d_vocab]`
     pub(super) unembed_bias: Option<Tensor>,
+    pub(super) rotary: Tables,
 }
 
 /// A batch with what every layer needs to know of its rows' positions.
@@ -60,7 +62,7 @@ impl Transformer {
             true => embed.clone(),
             false => loader.table(&format!("{unembed}.weight"), [d_vocab, d_model], true)?,
         };
-        let Target { device, dtype, quantized } = loader.target();
+        let Target { device, dtype, quantized, .. } = loader.target();
         Ok(Transformer {
             config,
             device,
@@ -72,7 +74,16 @@ impl Transformer {
             final_norm,
             unembed,
             unembed_bias,
+            rotary: Tables::default(),
         })
+    }
+
+    /// Does attention run as one kernel, which never holds all scores?
+    pub fn attends_at_once(&self) -> bool {
+        match self.device.is_cpu() {
+            true => self.dtype == DType::F32,
+            false => card::attend::able(self.config.d_head, &self.device),
+        }
     }
 
     /// Works out position tables, once a batch.
@@ -85,9 +96,20 @@ impl Transformer {
         if len > self.config.n_ctx {
             return Err(ModelError::TooLong { len, n_ctx: self.config.n_ctx });
         }
-        let table = |rotary: &Rotary| RotaryTable::new(rotary, &batch, self.dtype, &self.device);
-        let kinds = self.config.kinds.iter();
-        let rotary = kinds.map(|kind| kind.rotary.as_ref().map(table).transpose()).collect::<Result<_>>()?;
+        let at = match self.device.is_cpu() {
+            true => None,
+            false => Some(Tensor::new(positions, &self.device)?),
+        };
+        let table = |(kind, rotary): (usize, &Rotary)| match &at {
+            Some(at) if !rotary.turns_with_length(usize::MAX) => {
+                self.rotary.by_position(kind, rotary, len, at)
+            }
+            _ => RotaryTable::new(rotary, &batch, self.dtype, &self.device),
+        };
+        let kinds = self.config.kinds.iter().enumerate();
+        let rotary = kinds
+            .map(|(index, kind)| kind.rotary.as_ref().map(|rotary| table((index, rotary))).transpose())
+            .collect::<Result<_>>()?;
         Ok(Prepared { batch, rotary })
     }
 
@@ -132,7 +154,7 @@ impl Transformer {
         layer: usize,
         x: Tensor,
         batch: &Prepared,
-        past: &[Kv],
+        past: Option<&Kv>,
         hook: &mut dyn Hook,
     ) -> Result<(Tensor, Kv)> {
         hook.before_layer(layer)?;
@@ -149,7 +171,7 @@ impl Transformer {
         layer: usize,
         x: Tensor,
         batch: &Prepared,
-        past: &[Kv],
+        past: Option<&Kv>,
         rows: Option<&Tensor>,
         [reads, writes]: [&mut dyn Hook; 2],
     ) -> Result<(Tensor, Kv)> {
@@ -157,14 +179,14 @@ impl Transformer {
         let mut read = self.read(x, batch, past, &mut Pass { layer, hook: reads })?;
         if let Some(rows) = rows {
             for x in [&mut read.resid_pre, &mut read.z].into_iter().chain(&mut read.normed) {
-                *x = x.index_select(rows, 0)?;
+                *x = ops::take(x, None, rows)?;
             }
         }
         Ok((self.write(&read, &mut Pass { layer, hook: writes })?, read.own))
     }
 
     /// The half of a layer in which rows read each other.
-    fn read(&self, x: Tensor, batch: &Prepared, past: &[Kv], pass: &mut Pass) -> Result<Read> {
+    fn read(&self, x: Tensor, batch: &Prepared, past: Option<&Kv>, pass: &mut Pass) -> Result<Read> {
         let weights = &self.layers[pass.layer];
         let resid_pre = pass.see(Point::ResidPre, x)?;
         let normed = match &weights.ln1 {
@@ -174,25 +196,17 @@ impl Transformer {
         let [q, k, v] = Linear::forward_all([&weights.q, &weights.k, &weights.v], &normed)?;
         let (q, k, v) = (pass.see(Point::Q, q)?, pass.see(Point::K, k)?, pass.see(Point::V, v)?);
         let table = &batch.rotary[self.config.layer_kinds[pass.layer]];
-        let q = pass.see(Point::RotQ, self.place(q, &weights.q_norm, table)?)?;
-        let k = pass.see(Point::RotK, self.place(k, &weights.k_norm, table)?)?;
+        let (q, k) = (after(&weights.q_norm, q)?, after(&weights.k_norm, k)?);
+        let [q, k] = match table {
+            Some(table) => ops::rotary([&q, &k], table, self.config.d_head)?,
+            None => [q, k],
+        };
+        let (q, k) = (pass.see(Point::RotQ, q)?, pass.see(Point::RotK, k)?);
         let own = Kv { k, v };
         let qkv = Qkv { q: &q, own: &own, past };
         let z = attend(&self.config, pass.layer, &qkv, &batch.batch, pass.hook)?;
         let shared = self.config.parallel && weights.ln2.is_none();
         Ok(Read { resid_pre, normed: shared.then_some(normed), z, own })
-    }
-
-    /// Queries or keys as attention uses them: normed and rotated.
-    fn place(&self, x: Tensor, norm: &Option<Norm>, table: &Option<RotaryTable>) -> Result<Tensor> {
-        let x = match norm {
-            Some(norm) => norm.forward(&x)?,
-            None => x,
-        };
-        match table {
-            Some(table) => ops::rotary(&x, &table.cos, &table.sin, self.config.d_head),
-            None => Ok(x),
-        }
     }
 
     /// The half of a layer that is row by row: mixed values to `resid_post`.
@@ -203,14 +217,30 @@ impl Transformer {
         let out = self.heads_result(weights, &z, out, pass)?;
         let out = pass.see(Point::AttnOutRaw, out)?;
         let attn_out = pass.see(Point::AttnOut, after(&weights.post_attn, out)?)?;
-        let stream = ops::add(&read.resid_pre, &attn_out)?;
-        let (stream, mlp_out) = if self.config.parallel {
-            (stream, self.mlp(weights, &read.resid_pre, read.normed.as_ref(), pass)?)
-        } else {
-            let resid_mid = pass.see(Point::ResidMid, stream)?;
-            let mlp_out = self.mlp(weights, &resid_mid, None, pass)?;
-            (resid_mid, mlp_out)
+        // What the MLP reads: the stream through its own norm, or through attention's if it has none, or as it is.
+        let (stream, normed) = match &weights.ln2 {
+            Some(norm) if self.config.parallel => {
+                let normed = pass.see(Point::Ln2, norm.forward(&read.resid_pre)?)?;
+                (ops::add(&read.resid_pre, &attn_out)?, normed)
+            }
+            None if self.config.parallel => {
+                let normed = read.normed.as_ref().unwrap_or(&read.resid_pre).clone();
+                (ops::add(&read.resid_pre, &attn_out)?, normed)
+            }
+            Some(norm) if !pass.wants(Point::ResidMid) => {
+                let (stream, normed) = norm.of_sum(&read.resid_pre, &attn_out)?;
+                (stream, pass.see(Point::Ln2, normed)?)
+            }
+            norm => {
+                let stream = pass.see(Point::ResidMid, ops::add(&read.resid_pre, &attn_out)?)?;
+                let normed = match norm {
+                    Some(norm) => pass.see(Point::Ln2, norm.forward(&stream)?)?,
+                    None => stream.clone(),
+                };
+                (stream, normed)
+            }
         };
+        let mlp_out = self.mlp(weights, &normed, pass)?;
         pass.see(Point::ResidPost, ops::add(&stream, &mlp_out)?)
     }
 
@@ -238,26 +268,15 @@ impl Transformer {
         Ok(changed.where_cond(&sum, &out)?)
     }
 
-    /// What the MLP adds to the stream. It reads the stream through its own norm, or through attention's if it
-    /// has none, or as it is.
-    fn mlp(
-        &self,
-        weights: &Layer,
-        stream: &Tensor,
-        normed: Option<&Tensor>,
-        pass: &mut Pass,
-    ) -> Result<Tensor> {
-        let normed = match &weights.ln2 {
-            Some(norm) => pass.see(Point::Ln2, norm.forward(stream)?)?,
-            None => normed.unwrap_or(stream).clone(),
-        };
+    /// What the MLP adds to the stream, given what it reads.
+    fn mlp(&self, weights: &Layer, normed: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let (neurons, w_out) = match &weights.mlp {
             Mlp::Plain { w_in, w_out } => {
-                let pre = pass.see(Point::MlpPre, w_in.forward(&normed)?)?;
+                let pre = pass.see(Point::MlpPre, w_in.forward(normed)?)?;
                 (ops::activation(&pre, self.config.activation)?, w_out)
             }
             Mlp::Gated { w_gate, w_in, w_out } => {
-                let [gate, up] = Linear::forward_all([w_gate, w_in], &normed)?;
+                let [gate, up] = Linear::forward_all([w_gate, w_in], normed)?;
                 (ops::gated(&pass.see(Point::MlpPre, gate)?, &up, self.config.activation)?, w_out)
             }
         };
@@ -316,7 +335,7 @@ struct Read {
     own: Kv,
 }
 
-/// An output through the norm after it, if there is one.
+/// Rows through the norm after them, if there is one.
 fn after(norm: &Option<Norm>, out: Tensor) -> Result<Tensor> {
     match norm {
         Some(norm) => norm.forward(&out),

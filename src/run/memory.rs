@@ -3,31 +3,27 @@
 use super::control::Control;
 use crate::memory;
 use crate::model::family::MlpKind;
-use crate::model::{At, Axes, Config, Model, Point, Stage, ops};
+use crate::model::{At, Axes, Config, Model, Point, Stage, card, ops};
 use crate::run::asking::patch::Patch;
 use crate::run::asking::select::Cols;
 use crate::run::asking::tokens::Tokens;
 use crate::run::sweeping::plan::CellRun;
-use candle_core::{DType, Device};
+use candle_core::Device;
 use std::ops::Range;
 
-/// Rows of one pass: enough for products at full speed, few enough that memory once touched is used again.
-pub const PASS_ROWS: usize = 2048;
+/// Rows of one pass on the CPU: enough for products at full speed, few enough that memory once touched is used again.
+const PASS_ROWS: usize = 2048;
+/// On a card: enough that launches do not count.
+const CARD_ROWS: usize = 1 << 16;
+
+/// The most rows of one pass.
+fn most_rows(device: &Device) -> usize {
+    if device.is_cpu() { PASS_ROWS } else { CARD_ROWS }
+}
 
 /// Bytes that one step of a run may hold on `device` beyond weights: what `control` says, else half of what is free.
 pub fn budget(control: &Control, device: &Device) -> usize {
-    control.memory.unwrap_or_else(|| free_on_card(device).unwrap_or_else(memory::free) / 2)
-}
-
-#[cfg(feature = "cuda")]
-fn free_on_card(device: &Device) -> Option<usize> {
-    let stream = device.as_cuda_device().ok()?.cuda_stream();
-    stream.context().mem_get_info().ok().map(|(free, _)| free)
-}
-
-#[cfg(not(feature = "cuda"))]
-fn free_on_card(_: &Device) -> Option<usize> {
-    None
+    control.memory.unwrap_or_else(|| card::free(device).unwrap_or_else(memory::free) / 2)
 }
 
 /// Cells that walk down the layers together.
@@ -47,11 +43,12 @@ pub fn chunks(model: &Model, len: usize, columns: usize, runs: &[CellRun], budge
     order.sort_by_key(|&i| (runs[i].entry, runs[i].first, i));
     let mut chunks: Vec<Chunk> = Vec::new();
     let mut load = Load::default();
+    let most_rows = most_rows(&model.transformer.device);
     for i in order {
         let more = load.with(&runs[i], &sizes);
         let bytes = sizes.bytes(&more);
         match chunks.last_mut() {
-            Some(chunk) if more.rows <= PASS_ROWS && bytes <= budget => {
+            Some(chunk) if more.rows <= most_rows && bytes <= budget => {
                 chunk.cells.push(i);
                 chunk.bytes = bytes;
                 load = more;
@@ -77,12 +74,12 @@ pub fn passes(
         let brought = patches.iter().map(|patch| patch.site.at).collect::<Vec<_>>();
         (tokens.len(), [ats, &brought].concat())
     };
-    split(prompts.iter().map(of_prompt), |len, ats| Sizes::new(model, len, 1).whole(ats), budget)
+    split(model, prompts.iter().map(of_prompt), |len, ats| Sizes::new(model, len, 1).whole(ats), budget)
 }
 
 /// The same for prompts of these lengths without patches, of which only `at` is recorded.
 pub fn packs(model: &Model, lens: impl Iterator<Item = usize>, at: At, budget: usize) -> Vec<Range<usize>> {
-    split(lens.map(|len| (len, vec![at])), |len, ats| Sizes::new(model, len, 1).whole(ats), budget)
+    split(model, lens.map(|len| (len, vec![at])), |len, ats| Sizes::new(model, len, 1).whole(ats), budget)
 }
 
 /// The same for prompts of a generation, whose pass keeps the keys and values of all layers until they have a place.
@@ -99,23 +96,25 @@ pub fn prefills(
         let sizes = Sizes::new(model, past + len, 1);
         sizes.whole(ats) + 2 * n_layers * n_kv_heads * d_head * sizes.element
     };
-    split(lens.map(|len| (len, ats.to_vec())), row, budget)
+    split(model, lens.map(|len| (len, ats.to_vec())), row, budget)
 }
 
 /// Splits prompts of so many rows, in their order. `row`: the bytes of one row where the longest prompt has so many and
 /// the places are looked at.
 fn split(
+    model: &Model,
     prompts: impl Iterator<Item = (usize, Vec<At>)>,
     row: impl Fn(usize, &[At]) -> usize,
     budget: usize,
 ) -> Vec<Range<usize>> {
+    let most_rows = most_rows(&model.transformer.device);
     let mut passes: Vec<Range<usize>> = Vec::new();
     let (mut rows, mut longest, mut bytes) = (0, 0, 0);
     for (i, (len, ats)) in prompts.enumerate() {
         let longer = longest.max(len);
         let widest = bytes.max(row(longer, &ats));
         match passes.last_mut() {
-            Some(pass) if rows + len <= PASS_ROWS && (rows + len).saturating_mul(widest) <= budget => {
+            Some(pass) if rows + len <= most_rows && (rows + len).saturating_mul(widest) <= budget => {
                 pass.end = i + 1;
                 (rows, longest, bytes) = (rows + len, longer, widest);
             }
@@ -198,7 +197,7 @@ impl Sizes<'_> {
         Sizes {
             config: &transformer.config,
             element: transformer.dtype.size_in_bytes(),
-            kernel: transformer.device.is_cpu() && transformer.dtype == DType::F32,
+            kernel: transformer.attends_at_once(),
             len,
             columns,
             unpacked: if transformer.quantized { unpacked } else { 0 },

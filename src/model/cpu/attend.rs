@@ -84,8 +84,8 @@ struct Inputs<'a> {
 
 /// `z` `[rows, n_heads * d_head]`.
 ///
-/// `q` `[rows, n_heads * d_head]`, `own` and every `past` `[.., n_kv_heads * d_head]`, all contiguous.
-pub fn attend(form: Form, q: &Tensor, own: &Kv, past: &[Kv], groups: &[Group]) -> Result<Tensor> {
+/// `q` `[rows, n_heads * d_head]`, `own` and `past` `[.., n_kv_heads * d_head]`, all contiguous.
+pub fn attend(form: Form, q: &Tensor, own: &Kv, past: Option<&Kv>, groups: &[Group]) -> Result<Tensor> {
     let width = form.n_heads * form.d_head;
     let mut z = vec![0f32; q.elem_count()];
     with_slice(q, |q| {
@@ -135,7 +135,7 @@ struct Columns {
 }
 
 /// One head of one group. In the comments: n segments of `len` rows after a past of P.
-fn task(x: &Inputs, group: &Group, past: &[Kv], head: usize, out: Columns) -> Result<()> {
+fn task(x: &Inputs, group: &Group, past: Option<&Kv>, head: usize, out: Columns) -> Result<()> {
     let Form { n_heads, n_kv_heads, d_head, .. } = x.form;
     let kv = head / (n_heads / n_kv_heads) * d_head;
     let (q_stride, kv_stride) = (n_heads * d_head, n_kv_heads * d_head);
@@ -153,12 +153,12 @@ fn task(x: &Inputs, group: &Group, past: &[Kv], head: usize, out: Columns) -> Re
     }
     let past = match past_len {
         0 => None,
-        _ => match past.get(group.segment.past) {
-            Some(past) => Some(past),
+        _ => match past {
+            Some(past) => Some(past.rows(group.segment.past, past_len)?),
             None => candle_core::bail!("a segment names a past that was not given"),
         },
     };
-    if let Some(past) = past {
+    if let Some(past) = &past {
         with_slice(&past.k, |k| {
             scores(
                 ViewMut { values: &mut buffer, stride: keys },
@@ -176,7 +176,7 @@ fn task(x: &Inputs, group: &Group, past: &[Kv], head: usize, out: Columns) -> Re
         let out = ViewMut { values: &mut z[i * len * d_head..], stride: d_head };
         mix(out, pattern, own(x.v, i * len), false);
     }
-    if let Some(past) = past {
+    if let Some(past) = &past {
         with_slice(&past.v, |v| {
             let pattern = View::new(&buffer, 0, rows, past_len, keys);
             mix(

@@ -12,7 +12,7 @@ pub mod elementwise;
 pub mod few;
 pub mod general;
 pub mod isa;
-mod simd;
+pub mod simd;
 pub mod tile;
 pub mod transpose;
 pub mod widen;

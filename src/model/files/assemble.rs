@@ -2,6 +2,7 @@
 //! turned into the one form that the forward pass uses.
 
 use super::checkpoint::{Files, Stored};
+use super::made;
 use crate::model::config::Config;
 use crate::model::cpu::blocks::Blocks;
 use crate::model::error::{ModelError, Result};
@@ -63,7 +64,7 @@ pub fn survey(config: &Config, layout: Layout) -> Result<BTreeMap<String, Vec<us
     Transformer::build(config.clone(), &mut loader)?;
     match loader.source {
         Source::Nothing(asked) => Ok(asked),
-        Source::Files { .. } => Ok(BTreeMap::new()),
+        Source::Files { .. } | Source::Random { .. } => Ok(BTreeMap::new()),
     }
 }
 
@@ -74,6 +75,8 @@ pub struct Target {
     pub dtype: DType,
     /// Matrices stay in the blocks of a GGUF file (float32 on the CPU).
     pub quantized: bool,
+    /// Each tensor's entries change places, as this seed decides.
+    pub shuffled: Option<u64>,
 }
 
 /// Reads all weights.
@@ -101,11 +104,21 @@ pub fn load(config: Config, files: &Files, target: &Target) -> Result<Transforme
     Transformer::build(config, &mut Loader { source: Source::Files { files, target }, layout })
 }
 
+/// Random weights.
+pub fn random(config: Config, seed: u64, target: &Target) -> Result<Transformer> {
+    let layout = Layout::published(&config);
+    Transformer::build(config, &mut Loader { source: Source::Random { seed, target }, layout })
+}
+
 enum Source<'a> {
     /// Gives placeholders and notes what was asked for.
     Nothing(BTreeMap<String, Vec<usize>>),
     Files {
         files: &'a Files,
+        target: &'a Target,
+    },
+    Random {
+        seed: u64,
         target: &'a Target,
     },
 }
@@ -137,7 +150,15 @@ impl Loader<'_> {
                 asked.insert(name.into(), shape.to_vec());
                 Ok((Tensor::zeros((), DType::F32, &Device::Cpu)?, DType::F32))
             }
-            Source::Files { files, target } => Ok((files.read(name, &target.device)?, target.dtype)),
+            Source::Files { files, target } => {
+                let tensor = match target.shuffled {
+                    None => files.read(name, &target.device)?,
+                    Some(seed) => made::shuffled(&files.read(name, &Device::Cpu)?, seed, name)?
+                        .to_device(&target.device)?,
+                };
+                Ok((tensor, target.dtype))
+            }
+            Source::Random { seed, target } => Ok((made::random(*seed, name, shape, target)?, target.dtype)),
         }
     }
 
@@ -148,8 +169,10 @@ impl Loader<'_> {
 
     pub fn target(&self) -> Target {
         match &self.source {
-            Source::Nothing(_) => Target { device: Device::Cpu, dtype: DType::F32, quantized: false },
-            Source::Files { target, .. } => (*target).clone(),
+            Source::Nothing(_) => {
+                Target { device: Device::Cpu, dtype: DType::F32, quantized: false, shuffled: None }
+            }
+            Source::Files { target, .. } | Source::Random { target, .. } => (*target).clone(),
         }
     }
 
@@ -165,9 +188,10 @@ impl Loader<'_> {
     /// a CPU can use these.
     fn beside(&self, name: &str) -> Result<Option<Blocks>> {
         match &self.source {
-            Source::Files { files, target: Target { device: Device::Cpu, dtype: DType::F32, .. } } => {
-                Ok(files.blocks(name)?.filter(Blocks::multiplies))
-            }
+            Source::Files {
+                files,
+                target: Target { device: Device::Cpu, dtype: DType::F32, shuffled: None, .. },
+            } => Ok(files.blocks(name)?.filter(Blocks::multiplies)),
             _ => Ok(None),
         }
     }
@@ -183,6 +207,9 @@ impl Loader<'_> {
 
     /// A norm's gain.
     pub fn gain(&mut self, name: &str, width: usize) -> Result<Tensor> {
+        if let Source::Random { target, .. } = &self.source {
+            return Ok(Tensor::ones(width, target.dtype, &target.device)?);
+        }
         let (gain, dtype) = self.read(name, &[width])?;
         let gain = match self.layout.gains_less_one {
             // Added in float32: half a precision would lose what tells gains apart.

@@ -4,7 +4,7 @@
 //! - where loading starts: [`open`] goes from a name to a model, be it the [`embedded`] one, a folder, a `.gguf` file or
 //!   one of the [`hub`];
 //! - named tensors, from safetensors or from [`gguf`]: [`checkpoint`];
-//! - how tensors become the weights of layers: [`assemble`];
+//! - how tensors become the weights of layers: [`assemble`]; those that no file holds: [`made`];
 //! - [`folder`] says what is there where no model is, [`inside`] that a model's files are its own.
 
 pub mod assemble;
@@ -14,6 +14,7 @@ pub mod folder;
 pub mod gguf;
 pub mod hub;
 pub mod inside;
+pub mod made;
 pub mod open;
 
 /// What a model may have besides `config.json` and its weights: it is fetched with them, and is part of what a run was

@@ -9,6 +9,7 @@ use super::gguf::Gguf;
 use super::hub::{self, Need};
 use super::inside;
 use crate::model::Model;
+use crate::model::card;
 use crate::model::chat::ChatTemplate;
 use crate::model::config::Config;
 use crate::model::cpu::isa;
@@ -29,45 +30,118 @@ pub struct LoadOptions {
     /// Matrices stay in the blocks of a GGUF file, for less memory and longer products with many rows. The numbers
     /// are the same.
     pub quantized: bool,
+    /// What decides weights that are made or shuffled.
+    pub seed: u64,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { device: "auto".into(), dtype: "f32".into(), offline: false, quantized: false }
+        LoadOptions { device: "auto".into(), dtype: "f32".into(), offline: false, quantized: false, seed: 0 }
     }
 }
 
 impl Model {
     /// Loads the embedded model (`demo`), a folder in Hugging Face layout, a `.gguf` file, or `org/name[@revision]` from the Hub's cache or
-    /// the Hub.
+    /// the Hub; after `shuffled:` with each tensor's entries in another order; after `random:` with random weights, of
+    /// which only the config must be there.
     pub fn load(id: &str, options: &LoadOptions) -> Result<Model> {
         isa::chosen()?;
         let device = parse_device(&options.device)?;
         let dtype = parse_dtype(&options.dtype, &device)?;
-        let target = Target { device, dtype, quantized: options.quantized };
-        let path = Path::new(id);
-        let is_gguf = id != embedded::ID && path.is_file();
-        if target.quantized && !is_gguf {
-            return Err(ModelError::NotQuantized(format!("a GGUF file, which `{id}` is not")));
+        let target = Target { device, dtype, quantized: options.quantized, shuffled: None };
+        let (made, of) = Made::of(id);
+        match made {
+            Made::No => open(id, &target, options.offline),
+            _ if target.quantized => {
+                Err(ModelError::NotQuantized("the weights of a file as they are".into()))
+            }
+            Made::Shuffled => open(of, &Target { shuffled: Some(options.seed), ..target }, options.offline),
+            Made::Random => random(of, &target, options),
         }
-        if target.quantized && !target.device.is_cpu() {
-            return Err(ModelError::NotQuantized("the CPU".into()));
+        .map(|model| Model { id: id.into(), ..model })
+    }
+}
+
+/// How the weights of an id are made.
+enum Made {
+    No,
+    Random,
+    Shuffled,
+}
+
+impl Made {
+    /// What an id says before its colon, and of which model.
+    fn of(id: &str) -> (Made, &str) {
+        match id.split_once(':') {
+            Some(("random", of)) => (Made::Random, of),
+            Some(("shuffled", of)) => (Made::Shuffled, of),
+            _ => (Made::No, id),
         }
-        if id == embedded::ID {
-            embedded::load(&target)
-        } else if path.is_dir() {
-            load_folder(id, path, &target)
-        } else if is_gguf {
-            load_gguf(id, path, &target)
-        } else {
-            load_folder(id, &from_hub(id, Need::Model, options.offline)?, &target)
-        }
+    }
+}
+
+/// The word with its colon that says how an id's weights are made, if one does, and the id of the model that it is made of.
+pub fn split_made(id: &str) -> (&str, &str) {
+    id.split_at(id.len() - Made::of(id).1.len())
+}
+
+/// A model of random weights, with the tokenizer that lies beside its config.
+fn random(id: &str, target: &Target, options: &LoadOptions) -> Result<Model> {
+    let config = load_config(id, options.offline)?;
+    if id == embedded::ID {
+        let transformer = assemble::random(config, options.seed, target)?;
+        return Ok(Model { transformer, ..embedded::load(target)? });
+    }
+    let folder = Path::new(id);
+    let (tokenizer, chat) = match folder.is_dir() {
+        true => (optional_tokenizer(folder)?, ChatTemplate::from_folder(folder)?),
+        false => (None, None),
+    };
+    let files = match folder.is_dir() {
+        true => present(folder),
+        false => [folder].into_iter().filter(|path| path.is_file()).map(PathBuf::from).collect(),
+    };
+    let transformer = assemble::random(config, options.seed, target)?;
+    Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config: json!({}), files })
+}
+
+fn optional_tokenizer(folder: &Path) -> Result<Option<Tokenizer>> {
+    match Tokenizer::from_folder(folder) {
+        Err(TokenizerError::Missing { .. }) => Ok(None),
+        found => Ok(Some(found?)),
+    }
+}
+
+/// The files beside the weights.
+fn present(folder: &Path) -> Vec<PathBuf> {
+    let names = ["config.json"].iter().chain(&SIDE_FILES);
+    names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect()
+}
+
+fn open(id: &str, target: &Target, offline: bool) -> Result<Model> {
+    let path = Path::new(id);
+    let is_gguf = id != embedded::ID && path.is_file();
+    if target.quantized && !is_gguf {
+        return Err(ModelError::NotQuantized(format!("a GGUF file, which `{id}` is not")));
+    }
+    if target.quantized && !target.device.is_cpu() {
+        return Err(ModelError::NotQuantized("the CPU".into()));
+    }
+    if id == embedded::ID {
+        embedded::load(target)
+    } else if path.is_dir() {
+        load_folder(id, path, target)
+    } else if is_gguf {
+        load_gguf(id, path, target)
+    } else {
+        load_folder(id, &from_hub(id, Need::Model, offline)?, target)
     }
 }
 
 /// What a model is, without its weights: of the embedded model, a folder, its `config.json` itself, a `.gguf` file, or
 /// `org/name[@revision]`.
 pub fn load_config(id: &str, offline: bool) -> Result<Config> {
+    let (_, id) = Made::of(id);
     let path = Path::new(id);
     if id == embedded::ID {
         embedded::config()
@@ -90,18 +164,13 @@ fn folder_config(folder: &Path) -> Result<Config> {
 fn load_folder(id: &str, folder: &Path, target: &Target) -> Result<Model> {
     let config = folder_config(folder)?;
     folder::refuse_adapter(folder)?;
-    let tokenizer = match Tokenizer::from_folder(folder) {
-        Err(TokenizerError::Missing { .. }) => None,
-        found => Some(found?),
-    };
+    let tokenizer = optional_tokenizer(folder)?;
     let chat = ChatTemplate::from_folder(folder)?;
     let generation_config =
         optional_json(&folder.join("generation_config.json"))?.unwrap_or_else(|| json!({}));
     let weights = safetensors_files(folder)?;
     let transformer = assemble::load(config, &Files::open(folder, &weights)?, target)?;
-    let beside =
-        ["config.json"].iter().chain(&SIDE_FILES).map(|name| folder.join(name)).filter(|path| path.is_file());
-    let files = beside.chain(weights).collect();
+    let files = present(folder).into_iter().chain(weights).collect();
     Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config, files })
 }
 
@@ -152,11 +221,10 @@ pub fn parse_device(name: &str) -> Result<Device> {
     };
     match name {
         "cpu" => Ok(Device::Cpu),
-        // With one stream of its own: the default per-thread stream loses the order between threads.
-        "auto" => Ok(Device::new_cuda_with_stream(0).unwrap_or(Device::Cpu)),
-        "cuda" => Device::new_cuda_with_stream(0).map_err(unavailable),
+        "auto" => Ok(card::open(0).unwrap_or(Device::Cpu)),
+        "cuda" => card::open(0).map_err(unavailable),
         _ => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
-            Some(ordinal) => Device::new_cuda_with_stream(ordinal).map_err(unavailable),
+            Some(ordinal) => card::open(ordinal).map_err(unavailable),
             None => Err(ModelError::Device(name.into(), "expected `cpu`, `cuda`, `cuda:1` or `auto`".into())),
         },
     }

@@ -142,7 +142,11 @@ impl Selection {
 
     /// Reads the selection out of one prompt's activation: `[pos, width]`, or `[head, query, key]` for scores.
     pub fn read(&self, full: &Tensor) -> Result<Tensor> {
-        let picked = self.pick(full)?;
+        self.shaped(&self.pick(full)?)
+    }
+
+    /// What [`pick`](Self::pick) gave, in the selection's shape.
+    pub fn shaped(&self, picked: &Tensor) -> Result<Tensor> {
         let keys = if self.is_scores() { picked.dim(2)? } else { 0 };
         Ok(picked.reshape(self.shape(keys))?)
     }
@@ -157,7 +161,13 @@ impl Selection {
             };
             return Ok(heads.contiguous()?.index_select(&index(&self.rows)?, 1)?);
         }
-        let rows = full.contiguous()?.index_select(&index(&self.rows)?, 0)?;
+        let rows = match self.adjacent() {
+            // On a card a view, which starts no kernel: the run that it looks into lives on beside it.
+            Some((first, len)) if full.device().is_cuda() && full.is_contiguous() => {
+                full.narrow(0, first, len)?
+            }
+            _ => full.contiguous()?.index_select(&index(&self.rows)?, 0)?,
+        };
         match &self.cols {
             Cols::All => return Ok(rows),
             Cols::Features(features) => {
@@ -174,9 +184,17 @@ impl Selection {
         }
         let parts = self.column_ranges().into_iter().map(|(start, len)| rows.narrow(1, start, len));
         match parts.collect::<candle_core::Result<Vec<_>>>()?.as_slice() {
+            [part] if part.device().is_cuda() => Ok(part.clone()),
             [part] => own(part),
             parts => Ok(Tensor::cat(parts, 1)?),
         }
+    }
+
+    /// The first row and how many, if they follow one another.
+    fn adjacent(&self) -> Option<(usize, usize)> {
+        let first = *self.rows.first()?;
+        let follow = self.rows.iter().enumerate().all(|(i, &row)| row == first + i);
+        follow.then_some((first, self.rows.len()))
     }
 
     /// Is a value of shape `dims` the selection's own, or one position's for all of them?

@@ -1,7 +1,7 @@
 //! Choosing each sequence's next token from its logits.
 
 use super::generate::{Finish, GenerateOptions, Sequence};
-use crate::model::Model;
+use crate::model::{Model, ops};
 use crate::run::error::{Result, RunError};
 use candle_core::{DType, Tensor};
 use rand::distr::{Distribution, weighted::WeightedIndex};
@@ -102,27 +102,50 @@ pub(super) fn next_tokens(
     logits: &Tensor,
     options: &GenerateOptions,
 ) -> Result<()> {
-    let rows = logits.to_dtype(DType::F32)?.to_vec2::<f32>()?;
+    let chosen = if options.temperature == 0.0 { ops::greedy(logits)? } else { None };
+    let rows: Vec<Row> = match chosen {
+        Some(chosen) => chosen.into_iter().map(Row::Chosen).collect(),
+        None => logits.to_dtype(DType::F32)?.to_vec2::<f32>()?.into_iter().map(Row::Logits).collect(),
+    };
     let mut row_of = vec![None; sequences.len()];
     for (row, &i) in rows.iter().zip(growing) {
         row_of[i] = Some(row);
     }
     // The first of several, whichever thread finds one first.
     for (s, row) in sequences.iter().zip(&row_of) {
-        if let Some(found) = row.and_then(|row| unfit(row)) {
+        if let Some(found) = row.and_then(Row::unfit) {
             let patches = s.patches.iter().map(|patch| patch.site.to_string()).collect();
             let error = RunError::NoChoice { after: s.ids.len(), found, patches };
             return Err(error.in_prompt(s.place.0, s.place.1));
         }
     }
     sequences.par_iter_mut().zip(row_of).try_for_each(|(s, row)| -> Result<()> {
-        let Some(row) = row else { return Ok(()) };
-        let (id, logprob) = s.sampler.next(row)?;
+        let (id, logprob) = match row {
+            None => return Ok(()),
+            Some(Row::Chosen((id, logprob, _))) => (*id, *logprob),
+            Some(Row::Logits(row)) => s.sampler.next(row)?,
+        };
         s.ids.push(id);
         s.logprobs.push(logprob);
         s.finish = finished(model, s, id, options);
         Ok(())
     })
+}
+
+/// What came back of one sequence's logits.
+enum Row {
+    Logits(Vec<f32>),
+    /// The greedy choice, made where the logits lie; see [`ops::greedy`].
+    Chosen((u32, f32, f32)),
+}
+
+impl Row {
+    fn unfit(&self) -> Option<&'static str> {
+        match self {
+            Row::Logits(row) => unfit(row),
+            Row::Chosen((_, _, largest)) => unfit(&[*largest]),
+        }
+    }
 }
 
 fn finished(model: &Model, s: &Sequence, id: u32, options: &GenerateOptions) -> Option<Finish> {

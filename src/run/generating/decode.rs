@@ -1,7 +1,7 @@
 //! The passes of a generation: one packed prefill of all prompts, then packed steps of one row a sequence.
 
 use super::generate::{GenerateOptions, Sequence};
-use crate::model::{At, Axes, Kv, Model, ModelError, Stage};
+use crate::model::{At, Axes, Kv, Model, ModelError, Stage, batch, ops};
 use crate::run::asking::patch::{self, Patch, Write};
 use crate::run::asking::select::Selection;
 use crate::run::asking::site::{Pos, Site};
@@ -17,15 +17,17 @@ pub(super) struct Wave<'a> {
     model: &'a Model,
     options: &'a GenerateOptions,
     control: &'a Control,
-    /// By layer, then sequence, with room for the rows to come.
-    kv: Vec<Vec<Kv>>,
+    /// By layer, those of all sequences end to end, with room for the rows to come.
+    kv: Vec<Kv>,
+    /// The row at which each sequence's start.
+    starts: Vec<usize>,
 }
 
 /// What all prompts start with.
 #[derive(Default)]
 struct Prefix {
     /// By layer; nothing where they share no token.
-    kv: Vec<Vec<Kv>>,
+    kv: Vec<Kv>,
     /// Watched activations, `[len, width]`.
     kept: BTreeMap<At, Tensor>,
 }
@@ -43,7 +45,8 @@ impl<'a> Wave<'a> {
             .iter()
             .map(|s| patch::resolve(s.patches, |p| p.steps.in_prompt(), |p| p.resolve(model, s.prompt)));
         let writes: Vec<Vec<Write>> = resolved.collect::<Result<_>>()?;
-        let mut wave = Wave { model, options, control, kv: vec![Vec::new(); config.n_layers] };
+        let starts = batch::starts(sequences.iter().map(|s| room(s, options)));
+        let mut wave = Wave { model, options, control, kv: Vec::new(), starts };
         // Scores reach from each query to all keys, and the last norm comes after the layers: a prefix has neither.
         let needs_all_rows = |site: &Site| {
             let point = site.at.point;
@@ -52,7 +55,7 @@ impl<'a> Wave<'a> {
         let all_rows = options.watch.iter().any(needs_all_rows);
         let shared = if all_rows { 0 } else { shared_prefix(sequences, &writes) };
         let prefix = wave.run_prefix(sequences, shared)?;
-        let mut logits = Vec::new();
+        let (mut logits, mut kv) = (Vec::new(), Vec::new());
         let looked_at = writes.iter().flatten().map(|write| write.selection.at).chain(wave.watched());
         let looked_at: BTreeSet<At> = looked_at.collect();
         let looked_at: Vec<At> = looked_at.into_iter().collect();
@@ -60,8 +63,12 @@ impl<'a> Wave<'a> {
         let budget = memory::budget(control, &model.transformer.device);
         for range in memory::prefills(model, lens, shared, &looked_at, budget) {
             control.check()?;
-            logits.push(wave.prefill_some(&mut sequences[range.clone()], &writes[range], shared, &prefix)?);
+            let (last, roomy) =
+                wave.prefill_some(&mut sequences[range.clone()], &writes[range], shared, &prefix)?;
+            logits.push(last);
+            kv.push(roomy);
         }
+        wave.kv = joined(kv)?;
         for s in sequences.iter() {
             s.ledger.refuse_unchanged().map_err(|error| error.in_prompt(s.place.0, s.place.1))?;
         }
@@ -77,27 +84,29 @@ impl<'a> Wave<'a> {
         let walker = Walker { ids, first: 0, past: 0, entry: 0, tail: 0, writes: &[] };
         let mut end = self.walk(&[walker], &[])?;
         let kept = end.records()?.swap_remove(0);
-        Ok(Prefix { kv: end.kv.into_iter().map(|kv| vec![kv]).collect(), kept })
+        Ok(Prefix { kv: end.kv, kept })
     }
 
-    fn walk<'w>(&'w self, walkers: &[Walker<'w>], past: &'w [Vec<Kv>]) -> Result<End<'w>> {
+    fn walk<'w>(&'w self, walkers: &[Walker<'w>], past: &'w [Kv]) -> Result<End<'w>> {
         let past = Past { resid: &[], kv: past };
         let (model, control, depth) = (self.model, self.control, self.model.config().n_layers);
         let keep = self.watched();
-        Walk { model, control, past, depth, keep, keep_kv: true }.run(walkers, |_| {})
+        Walk { model, control, past, from: None, depth, keep, keep_kv: true }.run(walkers, |_| {})
     }
 
     fn watched(&self) -> BTreeSet<At> {
         self.options.watch.iter().map(|site| site.at).collect()
     }
 
+    /// Runs some of the prompts. Returns the logits after each and, by layer, their keys and values with room for the rows to
+    /// come.
     fn prefill_some(
-        &mut self,
+        &self,
         sequences: &mut [Sequence],
         writes: &[Vec<Write>],
         shared: usize,
         prefix: &Prefix,
-    ) -> Result<Tensor> {
+    ) -> Result<(Tensor, Vec<Kv>)> {
         let mut walkers = Vec::with_capacity(sequences.len());
         for (s, writes) in sequences.iter().zip(writes) {
             let ids = &s.prompt.ids()[shared..];
@@ -110,23 +119,26 @@ impl<'a> Wave<'a> {
         }
         let records = end.records()?;
         let End { batch, kv, .. } = end;
-        for ((segment, s), own) in sequences.iter_mut().enumerate().zip(records) {
-            let rows = batch.rows_of(segment);
-            for (layer, kv) in kv.iter().enumerate() {
-                let room = |x: &Tensor, prefix: Option<&Tensor>| -> Result<Tensor> {
-                    let rows = x.narrow(0, rows.start, rows.len())?;
-                    let len = s.prompt.len() + self.options.max_new_tokens - 1;
-                    let room = Tensor::zeros((len, x.dim(1)?), x.dtype(), x.device())?;
-                    if let Some(prefix) = prefix {
-                        room.slice_set(prefix, 0, 0)?;
-                    }
-                    room.slice_set(&rows, 0, shared)?;
-                    Ok(room)
-                };
-                let before = prefix.kv.get(layer).and_then(|kv| kv.first());
-                let (k, v) = (room(&kv.k, before.map(|b| &b.k))?, room(&kv.v, before.map(|b| &b.v))?);
-                self.kv[layer].push(Kv { k, v });
-            }
+        // Each sequence's rows: those of the prefix, its own, and room, which holds any row until it is written.
+        let mut source: Vec<u32> = Vec::new();
+        for (segment, s) in sequences.iter().enumerate() {
+            let own = batch.rows_of(segment);
+            let rows = (0..shared).chain(own.start + shared..own.end + shared);
+            let free = room(s, self.options) - s.prompt.len();
+            source.extend(rows.chain(std::iter::repeat_n(0, free)).map(|row| row as u32));
+        }
+        let source = Tensor::new(source, &self.model.transformer.device)?;
+        let mut roomy = Vec::with_capacity(kv.len());
+        // Layer by layer, so that only one lies there twice.
+        for (layer, Kv { k, v }) in kv.into_iter().enumerate() {
+            let spread = |own: Tensor, before: Option<&Tensor>| match before {
+                Some(before) => ops::take(before, Some(&own), &source),
+                None => ops::take(&own, None, &source),
+            };
+            let before = prefix.kv.get(layer);
+            roomy.push(Kv { k: spread(k, before.map(|b| &b.k))?, v: spread(v, before.map(|b| &b.v))? });
+        }
+        for (s, own) in sequences.iter_mut().zip(records) {
             for site in &self.options.watch {
                 let own = recorded(&own, site.at)?;
                 let whole = match prefix.kept.get(&site.at) {
@@ -136,7 +148,7 @@ impl<'a> Wave<'a> {
                 s.watched.push(Selection::new(site, self.model, s.prompt)?.read(&whole)?);
             }
         }
-        Ok(logits)
+        Ok((logits, roomy))
     }
 
     /// Reads the last token of every growing sequence: the row of new token `step`. Returns the logits after it.
@@ -153,7 +165,7 @@ impl<'a> Wave<'a> {
         for (&i, writes) in growing.iter().zip(&writes) {
             let (s, first) = (&sequences[i], seen(&sequences[i]));
             let ids = &s.ids[s.ids.len() - 1..];
-            walkers.push(Walker { ids, first, past: i, entry: 0, tail: first, writes });
+            walkers.push(Walker { ids, first, past: self.starts[i], entry: 0, tail: first, writes });
         }
         let mut end = self.walk(&walkers, &self.kv)?;
         let logits = last_logits(&mut end)?;
@@ -162,18 +174,37 @@ impl<'a> Wave<'a> {
         for ((segment, write), change) in changes {
             sequences[growing[segment]].ledger.note(writes[segment][write].index, change);
         }
-        for ((segment, &i), own) in growing.iter().enumerate().zip(records) {
-            for (all, new) in self.kv.iter().zip(&new) {
-                let row = seen(&sequences[i]);
-                all[i].k.slice_set(&new.k.narrow(0, segment, 1)?, 0, row)?;
-                all[i].v.slice_set(&new.v.narrow(0, segment, 1)?, 0, row)?;
-            }
+        let places = growing.iter().map(|&i| self.starts[i] + seen(&sequences[i])).collect::<Vec<_>>();
+        ops::put(&self.kv, &new, &places)?;
+        for (&i, own) in growing.iter().zip(records) {
             for (site, steps) in self.options.watch.iter().zip(&mut sequences[i].steps) {
                 let row = site.clone().at(Pos::Last);
                 steps.push(Selection::at_rows(&row, config, vec![0]).read(recorded(&own, site.at)?)?);
             }
         }
         Ok(logits)
+    }
+}
+
+/// Rows of keys and values that a sequence comes to have: the last token is never read.
+fn room(s: &Sequence, options: &GenerateOptions) -> usize {
+    s.prompt.len() + options.max_new_tokens - 1
+}
+
+/// By layer, the keys and values of several passes end to end.
+fn joined(mut passes: Vec<Vec<Kv>>) -> Result<Vec<Kv>> {
+    if passes.len() == 1 {
+        return Ok(passes.remove(0));
+    }
+    let mut layers: Vec<_> = passes.into_iter().map(Vec::into_iter).collect();
+    let mut all = Vec::new();
+    loop {
+        let (k, v): (Vec<_>, Vec<_>) =
+            layers.iter_mut().filter_map(Iterator::next).map(|kv| (kv.k, kv.v)).unzip();
+        if k.is_empty() {
+            return Ok(all);
+        }
+        all.push(Kv { k: Tensor::cat(&k, 0)?, v: Tensor::cat(&v, 0)? });
     }
 }
 

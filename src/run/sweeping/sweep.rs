@@ -116,8 +116,8 @@ pub fn chunks(
 struct Base {
     /// `resid_pre` of every layer and, last, the final `resid_post`; `[pos, d_model]` each.
     resid: Vec<Tensor>,
-    /// By layer, of this one run.
-    kv: Vec<Vec<Kv>>,
+    /// By layer.
+    kv: Vec<Kv>,
     metric: f64,
 }
 
@@ -126,14 +126,13 @@ impl Base {
         let depth = model.config().n_layers;
         let walker = Walker { ids: prompt.ids(), first: 0, past: 0, entry: 0, tail: 0, writes: &[] };
         let keep = (0..depth).map(|layer| At { point: Point::ResidPre, layer }).collect();
-        let walk = Walk { model, control, past: Past::default(), depth, keep, keep_kv: true };
+        let walk = Walk { model, control, past: Past::default(), from: None, depth, keep, keep_kv: true };
         let mut end = walk.run(&[walker], |_| {})?;
         let logits = end
             .logits(&metric.rows().map(|row| row as u32).collect::<Vec<_>>(), metric.columns().as_deref())?;
         let records = end.records()?.swap_remove(0);
         let resid = records.into_values().chain([end.x]).collect();
-        let kv = end.kv.into_iter().map(|kv| vec![kv]).collect();
-        Ok(Base { resid, kv, metric: metric.eval(&numbers(&logits)?)? })
+        Ok(Base { resid, kv: end.kv, metric: metric.eval(&numbers(&logits)?)? })
     }
 }
 
@@ -179,6 +178,7 @@ fn run(
         model,
         control: progress.control,
         past: Past { resid: &base.resid, kv: &base.kv },
+        from: None,
         depth: model.config().n_layers,
         keep: BTreeSet::new(),
         keep_kv: false,

@@ -1,5 +1,6 @@
 //! Carrying out writes on packed activations.
 
+use super::pieces;
 use crate::run::asking::patch::{Edit, Write};
 use crate::run::asking::select::{Cols, on_processor};
 use crate::run::asking::site::Features;
@@ -31,12 +32,31 @@ impl PackedWrite<'_> {
     }
 }
 
-/// What a write did: whose it was and which, and `max |Δ|`, a scalar left on the device.
-pub type Change = ((usize, usize), Tensor);
+/// What writes did: whose each was and which, and `max |Δ|` of each, `[writes]` left on the device.
+pub struct Changes {
+    pub entries: Vec<(usize, usize)>,
+    pub most: Tensor,
+}
 
-/// A scalar as float32.
-pub fn number(x: &Tensor) -> Result<f32> {
-    Ok(x.to_dtype(DType::F32)?.to_scalar::<f32>()?)
+impl Changes {
+    /// `max |Δ|` as scalars.
+    fn new(changes: Vec<((usize, usize), Tensor)>) -> Result<Changes> {
+        let (entries, most): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+        Ok(Changes { entries, most: Tensor::stack(&most, 0)? })
+    }
+}
+
+/// Whose and which each write was, and its `max |Δ|`, of all of them read at once.
+pub fn read<'a>(changes: impl IntoIterator<Item = &'a Changes>) -> Result<Vec<((usize, usize), f32)>> {
+    let (mut entries, mut most) = (Vec::new(), Vec::new());
+    for changes in changes {
+        entries.extend_from_slice(&changes.entries);
+        most.push(changes.most.to_dtype(DType::F32)?);
+    }
+    if most.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(entries.into_iter().zip(Tensor::cat(&most, 0)?.to_vec1::<f32>()?).collect())
 }
 
 /// The larger of two changes, NaN if one is: a patch that brings NaN has not changed nothing.
@@ -45,7 +65,10 @@ pub fn larger(a: f32, b: f32) -> f32 {
 }
 
 /// Applies writes to `x` `[rows, width]`, all of them in one copy of `x`.
-pub fn rows(x: &Tensor, placed: &[PackedWrite]) -> Result<(Tensor, Vec<Change>)> {
+pub fn rows(x: &Tensor, placed: &[PackedWrite]) -> Result<(Tensor, Changes)> {
+    if let Some(patched) = pieces::rows(x, placed)? {
+        return Ok(patched);
+    }
     let mut segments: BTreeMap<usize, Vec<&PackedWrite>> = BTreeMap::new();
     for p in placed {
         segments.entry(p.segment).or_default().push(p);
@@ -74,7 +97,7 @@ pub fn rows(x: &Tensor, placed: &[PackedWrite]) -> Result<(Tensor, Vec<Change>)>
         pieces.push(piece);
     }
     let all = Tensor::cat(&pieces, 0)?;
-    Ok((all.index_select(&Tensor::new(source, x.device())?, 0)?, changes))
+    Ok((all.index_select(&Tensor::new(source, x.device())?, 0)?, Changes::new(changes)?))
 }
 
 /// One write on `piece` `[n, width]`; `local` are its rows there.
@@ -161,7 +184,7 @@ fn put_columns(rows: &Tensor, ranges: &[(usize, usize)], new: &Tensor) -> Result
 }
 
 /// Applies a write to one segment's scores `[head, query, key]`.
-pub fn scores(x: &Tensor, p: &PackedWrite) -> Result<(Tensor, Change)> {
+pub fn scores(x: &Tensor, p: &PackedWrite) -> Result<(Tensor, Changes)> {
     let (n_heads, n_queries, keys) = x.dims3()?;
     let mut selection = p.write.selection.clone();
     selection.rows = p.own_rows().collect();
@@ -183,7 +206,7 @@ pub fn scores(x: &Tensor, p: &PackedWrite) -> Result<(Tensor, Change)> {
     let all = Tensor::cat(&[x.reshape((n_heads * n_queries, keys))?, new.reshape(((), keys))?], 0)?;
     let patched =
         all.index_select(&Tensor::new(source, x.device())?, 0)?.reshape((n_heads, n_queries, keys))?;
-    Ok((patched, (p.entry, change)))
+    Ok((patched, Changes::new(vec![(p.entry, change)])?))
 }
 
 /// New packed values from old ones. `keys` is the key axis of scores.
@@ -201,6 +224,10 @@ fn apply(old: &Tensor, write: &Write, keys: usize) -> Result<Tensor> {
             let x = old.reshape(((), r.dim(0)?))?;
             let along = x.broadcast_mul(&r)?.sum_keepdim(D::Minus1)?;
             (&x - along.broadcast_mul(&r)?)?.reshape(old.shape())?
+        }
+        Edit::Each(each) => {
+            let rows = on_processor(&old.reshape(((), each.width))?)?;
+            value(&(each.map)(&rows)?)?.reshape(old.shape())?
         }
         Edit::Func(f) => {
             let want = write.selection.shape(keys);

@@ -1,7 +1,7 @@
 //! The logits of one run, computed when somebody reads them: a vocabulary is many times as wide as the stream, and most
 //! runs are asked for one row of it or for none.
 
-use super::apply::{self, Change, PackedWrite};
+use super::apply::{self, Changes, PackedWrite};
 use crate::model::{NoHook, Transformer};
 use crate::run::control::Control;
 use crate::run::error::Result;
@@ -50,7 +50,7 @@ impl Logits {
         transformer: &Transformer,
         placed: &[PackedWrite],
         control: &Control,
-    ) -> Result<Vec<Change>> {
+    ) -> Result<Changes> {
         let (all, changes) = apply::rows(&self.plain(transformer, control)?, placed)?;
         let touched: BTreeSet<usize> = placed.iter().flat_map(PackedWrite::packed_rows).collect();
         let index = Tensor::from_iter(touched.iter().map(|&row| row as u32), all.device())?;

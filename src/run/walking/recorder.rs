@@ -1,6 +1,6 @@
 //! The hook of every run: applies the run's writes and keeps the activations it was asked for.
 
-use super::apply::{self, Change, PackedWrite};
+use super::apply::{self, Changes, PackedWrite};
 use super::rows::own;
 use crate::model::{At, Hook, ModelError, Result};
 use crate::run::control::Control;
@@ -16,7 +16,7 @@ pub struct Recorder<'a> {
     pub kept: BTreeMap<At, Tensor>,
     /// Kept scores, by segment, `[head, query, key]`.
     pub kept_scores: BTreeMap<(At, usize), Tensor>,
-    pub changes: Vec<Change>,
+    pub changes: Vec<Changes>,
 }
 
 impl<'a> Recorder<'a> {
@@ -59,7 +59,7 @@ impl Hook for Recorder<'_> {
             None => x,
             Some(placed) => {
                 let (x, changes) = apply::rows(&x, placed).map_err(refused)?;
-                self.changes.extend(changes);
+                self.changes.push(changes);
                 x
             }
         };

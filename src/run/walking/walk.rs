@@ -1,10 +1,10 @@
 //! The one loop over layers. Sequences go down packed: each enters with its tokens, or at a later layer with rows that
 //! another run had there; after the last layer only those rows go on that somebody wants.
 
-use super::apply::PackedWrite;
+use super::apply::{self, PackedWrite};
 use super::recorder::Recorder;
 use super::rows::own_rows;
-use crate::model::{At, Batch, Config, Hook, Kv, Model, ModelError, Point, Segment};
+use crate::model::{At, Batch, Config, Hook, Kv, Model, ModelError, Point, Segment, ops};
 use crate::run::asking::patch::Write;
 use crate::run::control::Control;
 use crate::run::error::Result;
@@ -21,7 +21,7 @@ pub struct Walker<'a> {
     pub ids: &'a [u32],
     /// The position of its first row. Earlier positions are another run's.
     pub first: usize,
-    /// Which of the runs in [`Past::kv`] those are; meaningless where `first` is 0.
+    /// The row of [`Past::kv`] at which those start; meaningless where `first` is 0.
     pub past: usize,
     /// The layer at which it enters: 0 with its tokens, a later one with the rows of [`Past::resid`], `n_layers` only
     /// after the last.
@@ -37,8 +37,8 @@ pub struct Walker<'a> {
 pub struct Past<'a> {
     /// `resid_pre` of every layer and, last, the final `resid_post`, `[pos, d_model]` each.
     pub resid: &'a [Tensor],
-    /// Keys and values, by layer, then run.
-    pub kv: &'a [Vec<Kv>],
+    /// Keys and values, by layer; those of several runs end to end.
+    pub kv: &'a [Kv],
 }
 
 /// A way down the layers.
@@ -46,6 +46,8 @@ pub struct Walk<'a> {
     pub model: &'a Model,
     pub control: &'a Control,
     pub past: Past<'a>,
+    /// The packed rows of all walkers where they have been through so many layers already.
+    pub from: Option<(usize, Tensor)>,
     /// How many layers to go through, from the first.
     pub depth: usize,
     /// What to record of all rows; only of walkers that enter with their tokens and keep all rows.
@@ -98,12 +100,18 @@ impl<'a> Walk<'a> {
             false => {
                 let shape = prepare(&now)?;
                 place(&mut reads, walkers, &now, &shape.batch, config);
-                let ids: Vec<u32> = now.iter().flat_map(|&i| walkers[i].ids).copied().collect();
-                let x = transformer.embed(&ids, &shape, &mut reads)?;
+                let x = match &self.from {
+                    Some((_, rows)) => rows.clone(),
+                    None => {
+                        let ids: Vec<u32> = now.iter().flat_map(|&i| walkers[i].ids).copied().collect();
+                        transformer.embed(&ids, &shape, &mut reads)?
+                    }
+                };
                 Some((shape, x))
             }
         };
-        for layer in 0..self.depth {
+        let begin = self.from.as_ref().map_or(0, |(layer, _)| *layer);
+        for layer in begin..self.depth {
             let next = entered(layer);
             if next.len() > now.len() {
                 let before = packed.as_ref().map(|(shape, x)| (now.as_slice(), &shape.batch, x));
@@ -114,7 +122,7 @@ impl<'a> Walk<'a> {
                 now = next;
             }
             let Some((shape, before)) = packed.take() else { continue };
-            let past = self.past.kv.get(layer).map_or(&[][..], Vec::as_slice);
+            let past = self.past.kv.get(layer);
             let (after, own) = if layer + 1 < config.n_layers {
                 transformer.layer(layer, before, &shape, past, &mut reads)?
             } else {
@@ -159,9 +167,8 @@ impl<'a> Walk<'a> {
     ) -> Result<Tensor> {
         let base = &self.past.resid[layer];
         let mut starts = BTreeMap::new();
-        let (mut all, mut base_row) = (base.clone(), 0);
-        if let Some((now, packed, x)) = before {
-            (all, base_row) = (Tensor::cat(&[x, base], 0)?, packed.rows());
+        let base_row = before.map_or(0, |(_, packed, _)| packed.rows());
+        if let Some((now, packed, _)) = before {
             starts.extend(now.iter().enumerate().map(|(segment, &i)| (i, packed.rows_of(segment).start)));
         }
         let mut source: Vec<u32> = Vec::new();
@@ -169,7 +176,11 @@ impl<'a> Walk<'a> {
             let from = starts.get(i).copied().unwrap_or(base_row + walkers[*i].first);
             source.extend((from..from + walkers[*i].ids.len()).map(|row| row as u32));
         }
-        Ok(all.index_select(&Tensor::new(source, base.device())?, 0)?)
+        let source = Tensor::new(source, base.device())?;
+        Ok(match before {
+            Some((_, _, x)) => ops::take(x, Some(base), &source)?,
+            None => ops::take(base, None, &source)?,
+        })
     }
 
     /// The tails of those that enter only after the last layer.
@@ -180,7 +191,7 @@ impl<'a> Walk<'a> {
             let Walker { tail, .. } = walkers[i];
             tail as u32..(tail + walkers[i].tail_len()) as u32
         });
-        let rows = base.index_select(&Tensor::from_iter(rows, base.device())?, 0)?;
+        let rows = ops::take(base, None, &Tensor::from_iter(rows, base.device())?)?;
         place_tails(tails, walkers, late, |at| at == last, self.model.config())?;
         Ok(if tails.wants(last) { tails.rows(last, rows)? } else { rows })
     }
@@ -269,15 +280,15 @@ impl End<'_> {
         if looked_at(hook, Point::Logits) {
             // Patches may reach the wanted tokens from any other.
             let normed = transformer.final_norm(&self.x, hook)?;
-            let logits = transformer.unembed(&normed, hook)?.index_select(&rows, 0)?;
+            let logits = ops::take(&transformer.unembed(&normed, hook)?, None, &rows)?;
             return Ok(match tokens {
                 Some(ids) => logits.index_select(&Tensor::new(ids, logits.device())?, 1)?,
                 None => logits,
             });
         }
         let normed = match looked_at(hook, Point::LnFinal) {
-            true => transformer.final_norm(&self.x, hook)?.index_select(&rows, 0)?,
-            false => transformer.final_norm(&self.x.index_select(&rows, 0)?, hook)?,
+            true => ops::take(&transformer.final_norm(&self.x, hook)?, None, &rows)?,
+            false => transformer.final_norm(&ops::take(&self.x, None, &rows)?, hook)?,
         };
         Ok(match tokens {
             Some(ids) => transformer.unembed_columns(&normed, ids)?,
@@ -303,7 +314,6 @@ impl End<'_> {
 
     /// `max |Δ|` of every time that a write was carried out: walker, its write, and the change.
     pub fn changes(&self) -> Result<Vec<((usize, usize), f32)>> {
-        let changes = self.recorders.iter().flat_map(|recorder| &recorder.changes);
-        changes.map(|(entry, change)| Ok((*entry, super::apply::number(change)?))).collect()
+        apply::read(self.recorders.iter().flat_map(|recorder| &recorder.changes))
     }
 }
