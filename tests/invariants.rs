@@ -6,6 +6,7 @@ use candle_core::Device;
 use common::*;
 use patchscript::model::{Axes, Point};
 use patchscript::run::generate::{GenerateOptions, generate};
+use patchscript::run::patch::RowMap;
 use patchscript::run::{Control, Edit, Heads, LedgerEntry, Patch, Pos, Site, Value, trace};
 use std::sync::Arc;
 
@@ -222,6 +223,37 @@ fn what_is_hidden_stays_hidden_whatever_scores_are_set() {
 
 /// Every edit against the same arithmetic done by hand on the recorded activation.
 #[test]
+fn a_trace_that_stops_early_ends_as_one_that_does_not() {
+    for arch in ARCHS {
+        let model = tiny(arch);
+        let (prompt, other) = pair(&model);
+        let patch = Patch::new(Site::new(Point::MlpOut, 0).at(Pos::Last), Edit::Scale(0.5));
+        let prompts = [(prompt.clone(), vec![]), (other.clone(), vec![patch]), (prompt.slice(0..3), vec![])];
+        let control = Control::default();
+        let whole = trace(&model, &prompts, &[], &control).unwrap();
+        let last = model.config().n_layers - 1;
+        for (point, layer) in
+            [(Point::Embed, 0), (Point::ResidPost, 0), (Point::Q, 1), (Point::MlpPost, last)]
+        {
+            let site = Site::new(point, layer);
+            let early = trace(&model, &prompts, std::slice::from_ref(&site), &control).unwrap();
+            // Whoever is read first, all go on.
+            for (early, whole) in early.iter().zip(&whole).rev() {
+                let logits = |of: &patchscript::run::Trace| flat(&of.logits(&control).unwrap());
+                assert_eq!(logits(early), logits(whole), "{arch} {site}");
+                assert_eq!(flat(&early.last().unwrap()), flat(&whole.last().unwrap()), "{arch} {site}");
+                assert_eq!(early.ledger(), whole.ledger(), "{arch} {site}");
+            }
+        }
+    }
+}
+
+/// A map of rows of this width.
+fn tripled(width: usize) -> RowMap {
+    RowMap { name: "triple", width, map: Arc::new(|x| Ok((x * 3.0)?)) }
+}
+
+#[test]
 fn edits_do_what_they_say() {
     for arch in ARCHS {
         let model = tiny(arch);
@@ -249,6 +281,7 @@ fn edits_do_what_they_say() {
                 (Edit::Zero, x.zeros_like().unwrap()),
                 (Edit::ProjectOut(r), (&x - along.broadcast_mul(&unit).unwrap()).unwrap()),
                 (Edit::Func(twice), (&x * 2.0).unwrap()),
+                (Edit::Each(tripled(x.elem_count() / 2)), (&x * 3.0).unwrap()),
             ];
             for (edit, want) in cases {
                 let name = edit.name();

@@ -8,7 +8,7 @@ use common::*;
 use patchscript::model::{Axes, Model, Point};
 use patchscript::run::explain::{CellCounts, explain};
 use patchscript::run::metric::{Ending, Kind, TokenSet, log_softmax};
-use patchscript::run::patch::EditFn;
+use patchscript::run::patch::{EditFn, RowMap};
 use patchscript::run::plan::CellStatus;
 use patchscript::run::sweep::{Sweep, SweepOptions, sweep};
 use patchscript::run::{Control, Edit, Heads, Metric, Patch, Pos, Site, Tokens, Trace, Value};
@@ -85,6 +85,12 @@ fn centre() -> Edit {
     Edit::Func(centre)
 }
 
+/// Each row less its own mean.
+fn centred(width: usize) -> Edit {
+    let map = |x: &Tensor| Ok(x.broadcast_sub(&x.mean_keepdim(1)?)?);
+    Edit::Each(RowMap { name: "centre", width, map: Arc::new(map) })
+}
+
 fn every_kind_of_cell(model: &Arc<Model>, prompt: &Tokens, donor: &Arc<Trace>) -> Vec<Vec<Patch>> {
     let config = model.config();
     let from_donor = || Edit::Set(Value::Trace(donor.clone()));
@@ -109,6 +115,8 @@ fn every_kind_of_cell(model: &Arc<Model>, prompt: &Tokens, donor: &Arc<Trace>) -
         if let Axes::Row { width } = site.at.point.axes(config) {
             cells.push(vec![allowed(at(Pos::Index(7)), Edit::Add(Value::Tensor(random(&[width], 4))))]);
             cells.push(vec![allowed(at(Pos::Range(5, 11)), Edit::ProjectOut(random(&[width], 5)))]);
+            cells.push(vec![allowed(at(Pos::All), centred(width))]);
+            cells.push(vec![allowed(at(Pos::List(vec![9, 4])), centred(width))]);
             cells.push(vec![allowed(at(Pos::All), centre())]);
             cells.push(vec![allowed(at(Pos::Range(2, 6)), centre())]);
         }

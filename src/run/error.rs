@@ -59,6 +59,8 @@ pub enum RunError {
     ValueShape { site: String, want: Vec<usize>, found: Vec<usize> },
     #[error("`{site}`: the trace has {} there, the prompt {want}", count(*.found, "position"))]
     TraceLength { site: String, want: usize, found: usize },
+    #[error("a vocabulary of {before} tokens before and of {after} after")]
+    Vocabularies { before: usize, after: usize },
     #[error("a mean over no traces")]
     NoTraces,
     #[error("`{site}`: a direction of length 0 cannot be projected out")]

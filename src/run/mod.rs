@@ -27,6 +27,7 @@ pub use error::{Result, RunError};
 pub use generating::generate;
 pub use sweeping::explain::{self, Explanation, explain};
 pub use sweeping::{plan, sweep};
+pub use tracing::changes::{LogitChange, logit_changes};
 pub use tracing::stream::{self, stream};
 pub use tracing::trace::{self, Trace, trace};
 pub use walking::ledger::{self, LedgerEntry};

@@ -5,7 +5,6 @@ use super::select::Selection;
 use super::site::Site;
 use super::tokens::Tokens;
 use crate::model::{At, Config, Model};
-use crate::run::control::Control;
 use crate::run::error::{Result, RunError};
 use crate::run::tracing::trace::Trace;
 use candle_core::{DType, Tensor};
@@ -49,7 +48,21 @@ pub enum Edit<V = Value> {
     Zero,
     /// `x - (x · r) r` with `r` the unit vector along the given direction, which has length 1 once it is resolved.
     ProjectOut(Tensor),
+    /// A map of one row to another, which the engine may call with any rows together.
+    Each(RowMap),
     Func(EditFn),
+}
+
+/// `[rows, width]` to the same shape, in float32 on the processor.
+pub type RowFn = Arc<dyn Fn(&Tensor) -> Result<Tensor> + Send + Sync>;
+
+/// A function of one row of numbers: what it makes of a row does not depend on the others beside it.
+#[derive(Clone)]
+pub struct RowMap {
+    pub name: &'static str,
+    /// Numbers a row.
+    pub width: usize,
+    pub map: RowFn,
 }
 
 /// Which rows of a generation a patch acts on.
@@ -113,6 +126,7 @@ impl Edit {
             Edit::Lerp(..) => "lerp",
             Edit::Zero => "zero",
             Edit::ProjectOut(_) => "project_out",
+            Edit::Each(each) => each.name,
             Edit::Func(_) => "edit",
         }
     }
@@ -134,7 +148,7 @@ impl<V> Edit<V> {
     pub fn value(&self) -> Option<&V> {
         match self {
             Edit::Set(value) | Edit::Add(value) | Edit::Lerp(value, _) => Some(value),
-            Edit::Scale(_) | Edit::Zero | Edit::ProjectOut(_) | Edit::Func(_) => None,
+            Edit::Scale(_) | Edit::Zero | Edit::ProjectOut(_) | Edit::Each(_) | Edit::Func(_) => None,
         }
     }
 
@@ -147,6 +161,7 @@ impl<V> Edit<V> {
             Edit::Scale(a) => Edit::Scale(*a),
             Edit::Zero => Edit::Zero,
             Edit::ProjectOut(direction) => Edit::ProjectOut(direction.clone()),
+            Edit::Each(each) => Edit::Each(each.clone()),
             Edit::Func(f) => Edit::Func(f.clone()),
         })
     }
@@ -224,6 +239,17 @@ impl Patch {
                 }
                 Ok(())
             }
+            Edit::Each(each) => {
+                let found = selection.shape(keys).iter().product::<usize>() / selection.rows.len().max(1);
+                match found == each.width && !selection.is_scores() {
+                    true => Ok(()),
+                    false => Err(RunError::ValueShape {
+                        site: selection.site.clone(),
+                        want: vec![found],
+                        found: vec![each.width],
+                    }),
+                }
+            }
             Edit::Scale(_) | Edit::Zero | Edit::Func(_) => Ok(()),
         }
     }
@@ -244,7 +270,7 @@ impl Patch {
 
     /// Reads the values for a selection that [`check`](Self::check) gave.
     pub fn write(&self, selection: Selection, keys: usize) -> Result<Write> {
-        let read = |trace: &Trace| selection.pack(&trace.recorded(&self.site, &Control::default())?, keys);
+        let read = |trace: &Trace| trace.packed(&self.site, &selection, keys);
         let pack = |value: &Value| match value {
             Value::Tensor(tensor) => selection.pack(tensor, keys),
             Value::Trace(trace) => read(trace),
@@ -311,6 +337,9 @@ pub fn resolve(
 
 /// Sorts writes so that the order in which they were written cannot show, not even in rounding.
 pub fn sorted(writes: Vec<Write>) -> Result<Vec<Write>> {
+    if writes.len() < 2 {
+        return Ok(writes);
+    }
     let mut keyed = writes.into_iter().map(|w| Ok((sort_key(&w)?, w))).collect::<Result<Vec<_>>>()?;
     keyed.sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(Ordering::Equal));
     Ok(keyed.into_iter().map(|(_, write)| write).collect())
@@ -331,7 +360,7 @@ fn sort_key(write: &Write) -> Result<SortKey> {
         Edit::Add(value) => value.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?,
         Edit::Scale(a) => vec![*a as f32],
         Edit::Zero => vec![0.0],
-        Edit::Set(_) | Edit::Lerp(..) | Edit::ProjectOut(_) | Edit::Func(_) => Vec::new(),
+        Edit::Set(_) | Edit::Lerp(..) | Edit::ProjectOut(_) | Edit::Each(_) | Edit::Func(_) => Vec::new(),
     };
     let selection = &write.selection;
     Ok(SortKey { at: selection.at, rows: selection.rows.clone(), columns: selection.column_ranges(), value })

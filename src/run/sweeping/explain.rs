@@ -11,11 +11,12 @@ use crate::run::control::Control;
 use crate::run::error::Result;
 use crate::run::memory;
 use crate::run::tracing::again;
+use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 
 /// The plan of a sweep in numbers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
     /// Tokens of the prompt.
     pub tokens: usize,
@@ -40,7 +41,7 @@ pub struct Explanation {
 }
 
 /// How many cells have each status.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct CellCounts {
     pub computed: usize,
     /// Equal to another cell.

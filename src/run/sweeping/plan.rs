@@ -266,6 +266,7 @@ impl Key {
             Edit::Scale(a) => (vec![], *a),
             Edit::Zero => (vec![], 0.0),
             Edit::ProjectOut(r) => (vec![ValueKey::Tensor(format!("{:?}", r.id()))], 0.0),
+            Edit::Each(each) => (vec![ValueKey::Func(Arc::as_ptr(&each.map) as *const () as usize)], 0.0),
             Edit::Func(f) => (vec![ValueKey::Func(Arc::as_ptr(f) as *const () as usize)], 0.0),
         };
         let cols = match &selection.cols {

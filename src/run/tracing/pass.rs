@@ -5,7 +5,7 @@ use crate::run::asking::patch::{self, Patch, Write};
 use crate::run::asking::tokens::Tokens;
 use crate::run::control::Control;
 use crate::run::error::{Result, RunError};
-use crate::run::walking::apply::{Change, PackedWrite, number};
+use crate::run::walking::apply::{self, Changes, PackedWrite};
 use crate::run::walking::ledger::{Ledger, LedgerEntry};
 use crate::run::walking::logits::{LastRead, Logits};
 use crate::run::walking::rows::own_rows;
@@ -30,7 +30,7 @@ pub struct Pass<'a> {
     writes: &'a [Vec<Write>],
     end: End<'a>,
     /// What patches of the logits did.
-    changes: Vec<Change>,
+    changes: Vec<Changes>,
 }
 
 impl<'a> Pass<'a> {
@@ -53,7 +53,7 @@ impl<'a> Pass<'a> {
         };
         let walkers: Vec<Walker> = prompts.iter().zip(writes).map(walker).collect();
         let keep = ats.iter().copied().collect();
-        let walk = Walk { model, control, past: Past::default(), depth, keep, keep_kv: false };
+        let walk = Walk { model, control, past: Past::default(), from: None, depth, keep, keep_kv: false };
         let end = walk.run(&walkers, |_| {})?;
         Ok(Pass { model, control, prompts, writes, end, changes: Vec::new() })
     }
@@ -61,6 +61,11 @@ impl<'a> Pass<'a> {
     /// What was recorded, prompt by prompt.
     pub fn records(&mut self) -> Result<Vec<BTreeMap<At, Tensor>>> {
         self.end.records()
+    }
+
+    /// The rows of all prompts after the last layer that was gone through, packed in their order.
+    pub fn rows(&self) -> Tensor {
+        self.end.x.clone()
     }
 
     /// What every prompt's logits are made of, and what patches of the logits made of them. `first` is the place of
@@ -83,7 +88,7 @@ impl<'a> Pass<'a> {
                 })
                 .collect();
             if !placed.is_empty() {
-                self.changes.extend(logits.patch(&self.model.transformer, &placed, self.control)?);
+                self.changes.push(logits.patch(&self.model.transformer, &placed, self.control)?);
             }
             all.push(logits);
         }
@@ -96,9 +101,8 @@ impl<'a> Pass<'a> {
     /// A patch that did nothing, with the place of its prompt.
     pub fn ledgers(&self) -> std::result::Result<Vec<Vec<LedgerEntry>>, (usize, RunError)> {
         let mut ledgers: Vec<Ledger> = self.prompts.iter().map(|(_, patches)| Ledger::new(patches)).collect();
-        let of_logits = self.changes.iter().map(|(entry, change)| Ok((*entry, number(change)?)));
         let changes: Result<Vec<_>> = self.end.changes().and_then(|mut changes| {
-            changes.extend(of_logits.collect::<Result<Vec<_>>>()?);
+            changes.extend(apply::read(&self.changes)?);
             Ok(changes)
         });
         for ((prompt, write), change) in changes.map_err(|error| (0, error))? {

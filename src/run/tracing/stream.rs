@@ -62,6 +62,7 @@ pub fn stream(
             model,
             control,
             past: Past::default(),
+            from: None,
             depth: depth(&[at], model.config().n_layers),
             keep: [at].into(),
             keep_kv: false,

@@ -1,11 +1,12 @@
 //! A traced run: its tokens, its patches, its logits, and any activation on request. What it keeps is its own.
 
 use super::again::{self, Wanted};
+use super::ending::{Ending, State, Stopped};
 use super::pass::{Pass, resolve};
 use crate::count;
 use crate::model::{At, Model, ModelError, Point, Stage};
 use crate::run::asking::metric;
-use crate::run::asking::patch::{self, Patch};
+use crate::run::asking::patch::{self, Patch, Write};
 use crate::run::asking::select::Selection;
 use crate::run::asking::site::Site;
 use crate::run::asking::tokens::Tokens;
@@ -13,7 +14,7 @@ use crate::run::control::Control;
 use crate::run::error::{Result, RunError};
 use crate::run::memory;
 use crate::run::walking::ledger::LedgerEntry;
-use crate::run::walking::logits::{LastRead, Logits};
+use crate::run::walking::logits::LastRead;
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -36,7 +37,7 @@ pub struct Trace {
     tokens: Tokens,
     patches: Vec<Patch>,
     record: Mutex<BTreeMap<At, Tensor>>,
-    logits: Logits,
+    ending: Ending,
     ledger: Vec<LedgerEntry>,
 }
 
@@ -66,17 +67,17 @@ impl Trace {
 
     /// Logits at every position, `[pos, d_vocab]`, computed now.
     pub fn logits(&self, control: &Control) -> Result<Tensor> {
-        self.logits.all(&self.model.transformer, control)
+        self.ending.logits()?.all(&self.model.transformer, control)
     }
 
     /// Logits at some positions, `[rows, d_vocab]`, computed now.
     pub fn logits_at(&self, rows: Range<usize>, control: &Control) -> Result<Tensor> {
-        self.logits.rows(&self.model.transformer, control, rows)
+        self.ending.logits()?.rows(&self.model.transformer, control, rows)
     }
 
     /// Logits at the last position, `[d_vocab]`, float32.
     pub fn last(&self) -> Result<Tensor> {
-        Ok(self.logits.last(&self.model.transformer)?.get(0)?.to_dtype(DType::F32)?)
+        Ok(self.ending.logits()?.last(&self.model.transformer)?.get(0)?.to_dtype(DType::F32)?)
     }
 
     /// The `k` most probable next tokens, the most probable first; of equal ones that with the lower id.
@@ -118,15 +119,28 @@ impl Trace {
 
     /// The activation at a site that is recorded, in the site's shape.
     pub(crate) fn recorded(&self, site: &Site, control: &Control) -> Result<Tensor> {
-        let selection = Selection::new(site, &self.model, &self.tokens)?;
+        Selection::new(site, &self.model, &self.tokens)?.read(&self.whole(site, control)?)
+    }
+
+    /// The same as what a patch brings to `selection`, packed.
+    pub(crate) fn packed(&self, site: &Site, selection: &Selection, keys: usize) -> Result<Tensor> {
+        let (own, control) = (Selection::new(site, &self.model, &self.tokens)?, Control::default());
+        let picked = own.pick(&self.whole(site, &control)?)?;
+        match picked.dims() == [selection.rows.len(), selection.packed_width()] {
+            true => Ok(picked),
+            false => selection.pack(&own.shaped(&picked)?, keys),
+        }
+    }
+
+    /// The activation of all rows and heads at a site that is recorded.
+    fn whole(&self, site: &Site, control: &Control) -> Result<Tensor> {
         let found = self.record().get(&site.at).cloned();
-        let whole = match found {
-            Some(whole) => whole,
-            None if site.at.point == Point::Logits => self.logits(control)?,
-            None if site.at.point == Point::LnFinal => self.logits.normed().clone(),
-            None => return Err(ModelError::Tensor(format!("`{site}` was not recorded")).into()),
-        };
-        selection.read(&whole)
+        match found {
+            Some(whole) => Ok(whole),
+            None if site.at.point == Point::Logits => self.logits(control),
+            None if site.at.point == Point::LnFinal => Ok(self.ending.logits()?.normed().clone()),
+            None => Err(ModelError::Tensor(format!("`{site}` was not recorded")).into()),
+        }
     }
 
     /// Which of `ats` it can only tell by running again.
@@ -180,15 +194,28 @@ pub fn trace(
         let kept = prompts.iter().map(|(tokens, _)| memory::recorded(model, tokens.len(), &ats));
         crate::memory::reserve(kept.sum())?;
         let writes = resolve(model, prompts)?;
-        let mut pass = Pass::run(model, prompts, &writes, &ats, model.config().n_layers, control)?;
-        let logits = pass.logits(&last_read, first)?;
+        let depth = depth(&ats, &writes, model.config().n_layers);
+        let mut pass = Pass::run(model, prompts, &writes, &ats, depth, control)?;
+        let endings: Vec<Ending> = if depth == model.config().n_layers {
+            pass.logits(&last_read, first)?.into_iter().map(Ending::there).collect()
+        } else {
+            let stopped = Arc::new(Stopped {
+                model: model.clone(),
+                prompts: prompts.iter().map(|(tokens, _)| tokens.clone()).collect(),
+                depth,
+                first,
+                last_read: last_read.clone(),
+                state: Mutex::new(State::Rows(pass.rows())),
+            });
+            (0..prompts.len()).map(|prompt| Ending::later(stopped.clone(), prompt)).collect()
+        };
         let ledgers = pass.ledgers().map_err(|(index, error)| error.in_prompt(first + index, count))?;
         let records = pass.records()?;
-        for ((((tokens, patches), ledger), record), logits) in
-            prompts.iter().zip(ledgers).zip(records).zip(logits)
+        for ((((tokens, patches), ledger), record), ending) in
+            prompts.iter().zip(ledgers).zip(records).zip(endings)
         {
             let (tokens, patches, record) = (tokens.clone(), patches.clone(), Mutex::new(record));
-            let trace = Trace { model: model.clone(), tokens, patches, record, logits, ledger };
+            let trace = Trace { model: model.clone(), tokens, patches, record, ending, ledger };
             if ats.contains(&LOGITS) {
                 trace.add(BTreeMap::from([(LOGITS, trace.logits(control)?)]));
             }
@@ -199,6 +226,16 @@ pub fn trace(
         }
     }
     Ok(traces)
+}
+
+/// The layers that a pass goes through at first: those of its patches and of the sites that were asked for, or all where
+/// none was, since then it is the logits that are wanted.
+fn depth(ats: &[At], writes: &[Vec<Write>], n_layers: usize) -> usize {
+    if ats.is_empty() {
+        return n_layers;
+    }
+    let patched = writes.iter().flatten().map(|write| write.selection.at.depth(n_layers));
+    again::depth(ats, n_layers).max(patched.max().unwrap_or(0))
 }
 
 /// All that can be said of a prompt and its patches before anything is computed.
