@@ -10,6 +10,7 @@ use candle_core::{Device, Tensor};
 use patchscript::analysis::sae_train::{Goal, TrainOptions, train};
 use patchscript::data::npz::Npz;
 use patchscript::data::random::Generator;
+use patchscript::data::rows::Matrix;
 use patchscript::model::hook::At;
 use patchscript::model::sae::{Kind, Normalize, SaeOptions};
 use patchscript::model::{Point, Sae};
@@ -729,6 +730,19 @@ fn the_demos_own_explains_four_fifths_and_one_can_be_trained_that_does() {
     // Elsewhere it does badly, and says so.
     let elsewhere = sae.explained(&(&x * 5.0).unwrap(), None).unwrap();
     assert!(elsewhere.variance < found.variance, "{elsewhere:?}");
+    // So it does at first sight, of enough rows, whatever the first token of a prompt is like.
+    let mut rng = Generator::new(1);
+    let noise = |n: usize, rng: &mut Generator| -> Vec<f32> {
+        (0..n * 256).map(|_| 3.0 * rng.standard_normal() as f32).collect()
+    };
+    let foreign = Tensor::from_vec(noise(64, &mut rng), (64, 256), &Device::Cpu).unwrap();
+    println!("{:?}", sae.explained(&foreign, None));
+    assert!(sae.odd_at_first_sight(&foreign, None).unwrap().is_some());
+    assert!(sae.odd_at_first_sight(&foreign.narrow(0, 0, 8).unwrap(), None).unwrap().is_none());
+    let huge = (Tensor::from_vec(noise(4, &mut rng), (4, 256), &Device::Cpu).unwrap() * 1e3).unwrap();
+    let own = Tensor::cat(&[&huge, &x.narrow(0, 0, 100).unwrap()], 0).unwrap();
+    assert!(sae.odd(&sae.explained(&own, None).unwrap()).is_some());
+    assert!(sae.odd_at_first_sight(&own, None).unwrap().is_none());
 
     let rows: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
     // Every tenth row is kept from training.
@@ -748,7 +762,7 @@ fn the_demos_own_explains_four_fifths_and_one_can_be_trained_that_does() {
             site: at(Point::ResidPost, 4),
             model: Some("demo".into()),
         };
-        let sae = train(&part(false), 256, &options, |_| true).unwrap();
+        let sae = train(&Matrix::new(part(false), 256), &options, |_| true).unwrap();
         let held = part(true);
         let held = Tensor::from_slice(&held, (held.len() / 256, 256), &Device::Cpu).unwrap();
         let found = sae.explained(&held, None).unwrap();

@@ -60,6 +60,11 @@ impl Norm {
         };
         Ok(normed.reshape(x.shape())?)
     }
+
+    /// `a + b`, rows as wide as the gain, and what [`forward`](Self::forward) makes of it.
+    pub fn of_sum(&self, a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
+        ops::add_norm(a, b, &self.gain, self.bias.as_ref(), self.eps)
+    }
 }
 
 /// The maps of an MLP, named as TransformerLens does.

@@ -1,12 +1,19 @@
 //! How much of activations an autoencoder explains.
 
-use candle_core::{DType, Tensor};
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor};
 
 use super::error::{Result, SaeError};
 use super::{Kind, Normalize, Sae};
+use crate::data::rows::Rows;
 
 /// Rows whose features are held at once.
 const ROWS: usize = 1024;
+/// Rows that tell at first sight whether activations are an autoencoder's own, at least and at most.
+pub const FIRST_SIGHT: std::ops::RangeInclusive<usize> = 32..=512;
+/// Rows longer than this many times the median are left out there.
+const LONG: f32 = 4.0;
 
 /// How well an autoencoder does on some activations.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,12 +43,47 @@ impl Sae {
                 found: y.dims().to_vec(),
             });
         }
-        let mean = mean(y, rows)?;
+        let part = |t: &Tensor, rows: Range<usize>| -> Result<Tensor> {
+            Ok(t.narrow(0, rows.start, rows.len())?.to_dtype(DType::F32)?)
+        };
+        self.explained_of(rows, |rows| Ok((part(x, rows.clone())?, part(y, rows)?)))
+    }
+
+    /// The same of an autoencoder over rows that need not be in memory.
+    ///
+    /// # Errors
+    /// As [`Sae::explained`].
+    pub fn explained_rows(&self, x: &dyn Rows) -> Result<Explained> {
+        if x.width() != self.d_out() {
+            let (what, found) = ("activations to compare with", vec![x.len(), x.width()]);
+            return Err(SaeError::Rows { what, width: self.d_out(), found });
+        }
+        self.explained_of(x.len(), |rows| {
+            let shape = (rows.len(), x.width());
+            let numbers: Vec<f32> = rows.flat_map(|i| x.row(i)).copied().collect();
+            let part = Tensor::from_vec(numbers, shape, &Device::Cpu)?;
+            Ok((part.clone(), part))
+        })
+    }
+
+    /// `part` gives what goes in and what should come out, of some of the rows.
+    fn explained_of(
+        &self,
+        rows: usize,
+        part: impl Fn(Range<usize>) -> Result<(Tensor, Tensor)>,
+    ) -> Result<Explained> {
+        let parts = || (0..rows).step_by(ROWS).map(|from| part(from..(from + ROWS).min(rows)));
+        let mut mean = vec![0.0; self.d_out()];
+        for part in parts() {
+            for (i, y) in part?.1.flatten_all()?.to_vec1::<f32>()?.into_iter().enumerate() {
+                mean[i % self.d_out()] += f64::from(y);
+            }
+        }
+        mean.iter_mut().for_each(|mean| *mean /= rows as f64);
         let (mut left, mut all, mut active) = (0.0, 0.0, 0usize);
         let mut ever = vec![false; self.d_sae()];
-        for from in (0..rows).step_by(ROWS) {
-            let part = |t: &Tensor| t.narrow(0, from, ROWS.min(rows - from));
-            let (x, y) = (part(x)?, part(y)?.to_dtype(DType::F32)?);
+        for part in parts() {
+            let (x, y) = part?;
             let features = self.encode(&x)?;
             let given: Vec<f32> = self.decode(&features, Some(&x))?.flatten_all()?.to_vec1()?;
             for (i, feature) in features.flatten_all()?.to_vec1::<f32>()?.into_iter().enumerate() {
@@ -78,10 +120,12 @@ impl Sae {
             _ => cfg["l0"].as_f64().or(cfg["average_l0"].as_f64()),
         };
         let of_l0 = said.filter(|said| found.l0 > 2.0 * said || found.l0 < said / 2.0);
-        if found.variance < 0.0 {
+        // Transcoders explain less, and what is typical of them depends on the layer.
+        let least = if self.about.transcodes() { 0.0 } else { 0.5 };
+        if found.variance < least {
             Some(format!(
-                "the autoencoder explains {:.2} of the variance, less than the mean would: it may be of another place or \
-                 model, or of another position than the first",
+                "the autoencoder explains {:.2} of the variance: the activations may be of another place or model, or of \
+                 first positions",
                 found.variance
             ))
         } else {
@@ -104,15 +148,32 @@ impl Sae {
     }
 }
 
-/// The mean row, in float64.
-fn mean(y: &Tensor, rows: usize) -> Result<Vec<f64>> {
-    let width = y.dims()[1];
-    let mut sum = vec![0.0; width];
-    for from in (0..rows).step_by(ROWS) {
-        let part = y.narrow(0, from, ROWS.min(rows - from))?.to_dtype(DType::F32)?;
-        for (i, y) in part.flatten_all()?.to_vec1::<f32>()?.into_iter().enumerate() {
-            sum[i % width] += f64::from(y);
+impl Sae {
+    /// What is [odd](Sae::odd) about the first activations that it is given, judged by some of them; of few it cannot be
+    /// told. Rows that are much longer than most, as those of the first token in many models, do not count, since few
+    /// autoencoders were trained on them. `y` as in [`Sae::explained`].
+    ///
+    /// # Errors
+    /// Rows of other widths.
+    pub fn odd_at_first_sight(&self, x: &Tensor, y: Option<&Tensor>) -> Result<Option<String>> {
+        if y.is_none() && self.about.transcodes() {
+            return Ok(None);
+        }
+        let norms: Vec<f32> = x.to_dtype(DType::F32)?.sqr()?.sum(1)?.sqrt()?.to_vec1()?;
+        let mut sorted = norms.clone();
+        sorted.sort_by(f32::total_cmp);
+        let Some(median) = sorted.get(sorted.len() / 2) else { return Ok(None) };
+        let usual = (0u32..).zip(&norms).filter(|(_, norm)| **norm <= LONG * median).map(|(row, _)| row);
+        let usual: Vec<u32> = usual.take(*FIRST_SIGHT.end()).collect();
+        if usual.len() < *FIRST_SIGHT.start() {
+            return Ok(None);
+        }
+        let usual = Tensor::new(usual, x.device())?;
+        let rows = |t: &Tensor| t.index_select(&usual, 0);
+        match self.explained(&rows(x)?, y.map(rows).transpose()?.as_ref()) {
+            Ok(found) => Ok(self.odd(&found)),
+            Err(SaeError::NoVariance { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
-    Ok(sum.into_iter().map(|sum| sum / rows as f64).collect())
 }

@@ -137,7 +137,9 @@ impl Snapshot<'_> {
     fn fetch(&self, need: Need) -> std::result::Result<(), Failure> {
         if let Need::AnyOf(sets) = need {
             let Some(set) = sets.iter().find(|set| set.iter().all(|file| self.has(file))) else {
-                let wanted = sets.iter().filter_map(|set| set.last().cloned()).collect();
+                let mut wanted: Vec<String> = sets.iter().filter_map(|set| set.last().cloned()).collect();
+                // Sets of one layout end alike.
+                wanted.dedup();
                 return Err(Failure::Other(HubError::NoFile { id: self.repo.id.into(), wanted }));
             };
             return set.iter().try_for_each(|file| self.get(file));

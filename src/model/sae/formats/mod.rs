@@ -71,11 +71,15 @@ pub fn file_sets(folder: &str) -> Vec<Vec<String>> {
         return vec![vec![folder.into()]];
     }
     let path = |file: &str| if folder.is_empty() { file.into() } else { format!("{folder}/{file}") };
-    let set = |(weights, config): &(&str, Option<&str>)| {
+    let set = |(weights, config): &(&str, Option<&str>)| -> Vec<String> {
         // Weights last, so that their presence means that all is there.
         config.iter().map(|config| path(config)).chain([path(weights)]).collect()
     };
-    LAYOUTS.iter().map(set).collect()
+    // The config of sparsify's whole run, a folder above, names the model.
+    let above = folder.rsplit_once('/').map_or(String::new(), |(above, _)| format!("{above}/"));
+    let run = (!folder.is_empty())
+        .then(|| vec![format!("{above}{}", sparsify::RUN_CONFIG), path(CFG), path(sparsify::WEIGHTS)]);
+    run.into_iter().chain(LAYOUTS.iter().map(set)).collect()
 }
 
 /// Reads a folder, or a file of one.

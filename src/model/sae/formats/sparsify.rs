@@ -11,6 +11,7 @@ use crate::model::sae::place;
 use crate::model::sae::{Kind, Normalize};
 
 pub(super) const WEIGHTS: &str = "sae.safetensors";
+pub(super) const RUN_CONFIG: &str = "config.json";
 
 /// What only training read.
 const TRAINING: &[&str] = &["multi_topk", "normalize_decoder", "init_seed"];
@@ -86,6 +87,6 @@ pub(super) fn read(folder: &Path) -> Result<Draft> {
 
 /// The model that the config of the whole training run names, which lies a folder above.
 fn run_model(folder: &Path) -> Option<String> {
-    let run = json(&folder.canonicalize().ok()?.parent()?.join("config.json")).ok()?;
+    let run = json(&folder.canonicalize().ok()?.parent()?.join(RUN_CONFIG)).ok()?;
     run.get("model")?.as_str().map(String::from)
 }
