@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::data::random::Generator;
+use crate::data::rows::Rows;
 use crate::help::Help;
 use crate::model::At;
 use crate::model::ops;
@@ -90,17 +91,21 @@ impl Help for TrainError {
 
 type Result<T> = std::result::Result<T, TrainError>;
 
-/// Trains on `x` `[rows, width]`, row after row. `go_on` is asked before every step. The same options, numbers and
-/// cores give the same autoencoder; its decoder's rows have length 1, and its config holds the options and a history.
+/// Trains on the rows of `x`. `go_on` is asked before every step. The same options, numbers and cores give the same
+/// autoencoder; its decoder's rows have length 1, and its config holds the options and a history.
 ///
 /// # Errors
 /// Activations that are not finite or do not vary, options out of range, or a `go_on` that says no.
-pub fn train(x: &[f32], width: usize, options: &TrainOptions, go_on: impl Fn(usize) -> bool) -> Result<Sae> {
-    check(x, width, options)?;
-    let rows = x.len() / width;
-    let mean = mean(x, width);
-    let square = |(i, x): (usize, &f32)| (f64::from(*x) - f64::from(mean[i % width])).powi(2);
-    let variance = x.iter().enumerate().map(square).sum::<f64>() / rows as f64;
+pub fn train(x: &dyn Rows, options: &TrainOptions, go_on: impl Fn(usize) -> bool) -> Result<Sae> {
+    check(x, options)?;
+    let (rows, width) = (x.len(), x.width());
+    let mean = mean(x);
+    let mut variance = 0.0;
+    for i in 0..rows {
+        let square = |(x, mean): (&f32, &f32)| (f64::from(*x) - f64::from(*mean)).powi(2);
+        x.row(i).iter().zip(&mean).map(square).for_each(|square| variance += square);
+    }
+    variance /= rows as f64;
     if variance <= 0.0 {
         return Err(TrainError::NoVariance { rows });
     }
@@ -121,7 +126,7 @@ pub fn train(x: &[f32], width: usize, options: &TrainOptions, go_on: impl Fn(usi
                 order = rng.permutation(rows);
             }
             let row = order.pop().unwrap_or_default();
-            batch.extend(x[row * width..(row + 1) * width].iter().map(|x| x * scale));
+            batch.extend(x.row(row).iter().map(|x| x * scale));
         }
         let (left, active) = trainer.step(&batch, step)?;
         if !left.is_finite() {
@@ -136,13 +141,14 @@ pub fn train(x: &[f32], width: usize, options: &TrainOptions, go_on: impl Fn(usi
     trainer.finish(scale, history)
 }
 
-fn check(x: &[f32], width: usize, options: &TrainOptions) -> Result<()> {
-    let rows = x.len().checked_div(width).unwrap_or(0);
+fn check(x: &dyn Rows, options: &TrainOptions) -> Result<()> {
+    let (rows, width) = (x.len(), x.width());
     if rows < 2 {
         return Err(TrainError::Few { rows, width });
     }
-    if let Some(at) = x.iter().position(|x| !x.is_finite()) {
-        return Err(TrainError::NotFinite { value: x[at], row: at / width });
+    let odd = |row| x.row(row).iter().find(|x| !x.is_finite()).map(|value| (row, *value));
+    if let Some((row, value)) = (0..rows).find_map(odd) {
+        return Err(TrainError::NotFinite { value, row });
     }
     let refused = |name, found: String, expected: String| TrainError::Option { name, found, expected };
     let positive = "a number above 0";
@@ -160,10 +166,12 @@ fn check(x: &[f32], width: usize, options: &TrainOptions) -> Result<()> {
     Ok(())
 }
 
-fn mean(x: &[f32], width: usize) -> Vec<f32> {
-    let mut sum = vec![0.0; width];
-    x.iter().enumerate().for_each(|(i, x)| sum[i % width] += f64::from(*x));
-    sum.into_iter().map(|sum| (sum / (x.len() / width) as f64) as f32).collect()
+fn mean(x: &dyn Rows) -> Vec<f32> {
+    let mut sum = vec![0.0; x.width()];
+    for i in 0..x.len() {
+        sum.iter_mut().zip(x.row(i)).for_each(|(sum, x)| *sum += f64::from(*x));
+    }
+    sum.into_iter().map(|sum| (sum / x.len() as f64) as f32).collect()
 }
 
 /// What some steps did.

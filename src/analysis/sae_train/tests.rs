@@ -1,6 +1,7 @@
 //! Gradients against differences, and what training must reach.
 
 use super::*;
+use crate::data::rows::Matrix;
 use crate::model::Point;
 
 const WIDTH: usize = 16;
@@ -45,7 +46,7 @@ fn directions_that_made_the_rows_are_found() {
     let (x, directions) = sparse(4000);
     // So many directions overlap in so few dimensions, and a threshold, unlike a choice, lets neighbours pass.
     for (goal, least) in [(Goal::TopK, 15), (Goal::JumpRelu, 8)] {
-        let sae = train(&x, WIDTH, &options(goal), |_| true).unwrap();
+        let sae = train(&Matrix::new(&x, WIDTH), &options(goal), |_| true).unwrap();
         let explained = sae.explained(&tensor(&x), None).unwrap();
         assert!(explained.variance > 0.85, "{goal:?}: {explained:?}");
         assert!((explained.l0 - 3.0).abs() < 0.6, "{goal:?}: {explained:?}");
@@ -62,7 +63,7 @@ fn directions_that_made_the_rows_are_found() {
 fn gradients_are_those_of_the_loss() {
     let (x, _) = sparse(8);
     let options = options(Goal::TopK);
-    let mean = mean(&x, WIDTH);
+    let mean = mean(&Matrix::new(&x, WIDTH));
     let batch: Vec<f32> = x.iter().map(|x| x * 0.05).collect();
     let trainer = || Trainer::new(WIDTH, &mean, 0.05, &options);
     // The squared error a row, as a function of everything.
@@ -126,7 +127,7 @@ fn the_same_seed_gives_the_same_autoencoder() {
     let (x, _) = sparse(300);
     let with = |seed| {
         let options = TrainOptions { steps: 30, seed, ..options(Goal::TopK) };
-        train(&x, WIDTH, &options, |_| true).unwrap().to_bytes().unwrap()
+        train(&Matrix::new(&x, WIDTH), &options, |_| true).unwrap().to_bytes().unwrap()
     };
     assert!(with(1) == with(1) && with(1) != with(2));
 }
@@ -137,7 +138,7 @@ fn what_cannot_be_learned_from_is_refused() {
     let told = |x: &[f32], change: fn(&mut TrainOptions)| {
         let mut options = options(Goal::TopK);
         change(&mut options);
-        train(x, WIDTH, &options, |step| step < 2).err().unwrap().to_string()
+        train(&Matrix::new(x, WIDTH), &options, |step| step < 2).err().unwrap().to_string()
     };
     assert_eq!(told(&x[..WIDTH], |_| ()), "activations of shape [1, 16] are too few to learn from");
     assert_eq!(told(&[1.0; 5 * WIDTH], |_| ()), "all 5 rows are the same");
