@@ -3,14 +3,11 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use common::*;
 use patchscript::analysis::Atlas;
 use patchscript::analysis::atlas::Origin;
-use patchscript::model::tokenizer::Bos;
 use patchscript::model::{Model, Point};
 use patchscript::run::{Control, RunError, Site, stream};
 use serde_json::Value as Json;
@@ -150,49 +147,6 @@ fn sites_without_neurons_are_refused() {
     let interrupted = Control::default();
     interrupted.interrupted.store(true, std::sync::atomic::Ordering::Relaxed);
     assert!(stream(&model, at, &[vec![1]], &interrupted, |_, _| Ok(())).unwrap_err().is_interrupt());
-}
-
-/// Runs a script in the repository's root, writing to `out`.
-fn script(text: &str, out: &Path, more: &[&str]) -> Output {
-    command(text, out, more).output().expect("the binary starts")
-}
-
-fn command(text: &str, out: &Path, more: &[&str]) -> Command {
-    fs::create_dir_all(out).expect("a folder");
-    // Beside the output folder, and by the same name for all runs.
-    let path = out.with_extension("rhai");
-    fs::write(&path, text).expect("the script");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
-    command
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .arg("run")
-        .arg(path)
-        .args(["--offline", "--out"])
-        .arg(out);
-    command.args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-#[track_caller]
-fn succeeds(output: &Output) {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// The first texts of the demo model's corpus.
-fn corpus(n: usize) -> Vec<String> {
-    let text = fs::read_to_string("demo/corpus.jsonl").unwrap();
-    let row = |line: &str| serde_json::from_str::<Json>(line).unwrap()["text"].as_str().unwrap().to_string();
-    text.lines().take(n).map(row).collect()
-}
-
-fn encoded(model: &Model, texts: &[String], max_len: usize) -> Vec<Vec<u32>> {
-    let tokenizer = model.tokenizer().unwrap();
-    let encode = |text: &String| {
-        let mut ids = tokenizer.encode(text, Bos::Auto, true).unwrap();
-        ids.truncate(max_len);
-        ids
-    };
-    texts.iter().map(encode).collect()
 }
 
 /// An atlas of rows 100 to `to` that a script makes of the command line's model, and the plain one.

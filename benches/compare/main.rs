@@ -1,12 +1,13 @@
 //! Our side of the comparison with `benches/rivals`: one JSON line a figure.
 //!
 //! `cargo bench --bench compare -- [--model PATH] [PART…]`, each PART one of `matmul`, `sweep`, `forward`,
-//! `generate`, `scaling`, `operations`. Without a PATH it reads the model that `tests/fetch-smollm2.sh` fetches.
+//! `generate`, `scaling`, `operations`, `corpus`. Without a PATH it reads the model that `tests/fetch-smollm2.sh` fetches.
 //! `benches/compare.sh` runs it beside the rivals. Read [`grid`] (what is swept), [`timing`], [`operations`] (the
-//! pass operation by operation).
+//! pass operation by operation), [`corpus`] (many texts through one layer).
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod corpus;
 mod grid;
 mod operations;
 mod timing;
@@ -42,6 +43,7 @@ fn main() {
             "generate" => generations(&model),
             "scaling" => scaling(&model),
             "operations" => operations::print(&model, matmul_rate()),
+            "corpus" => corpus::print(&path),
             other => panic!("no part `{other}`"),
         }
         emit(&format!("peak_{part}"), json!({ "megabytes": peak_megabytes() }));
@@ -111,7 +113,7 @@ fn forward(model: &Model, ids: &[u32], count: usize, last_only: bool) -> Tensor 
     let prepared = transformer.prepare(Batch::prompts(&vec![ids.len(); count])).unwrap();
     let mut x = transformer.embed(&ids.repeat(count), &prepared, &mut NoHook).unwrap();
     for layer in 0..model.config().n_layers {
-        x = transformer.layer(layer, x, &prepared, &[], &mut NoHook).unwrap().0;
+        x = transformer.layer(layer, x, &prepared, None, &mut NoHook).unwrap().0;
     }
     if last_only {
         let ends = (0..count).map(|i| prepared.batch.rows_of(i).end as u32 - 1);

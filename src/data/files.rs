@@ -8,7 +8,7 @@
 use crate::help::Help;
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read as _, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -55,6 +55,12 @@ struct Held {
 /// What a run that can be resumed is made of, in its output folder. No script writes it.
 const RECORD: &str = ".resume.json";
 
+/// What a run was made of and what it gave, in its output folder. No script writes it.
+const RUN: &str = "run.json";
+
+/// How such a file begins; another one of that name is somebody's own.
+const RUN_HEAD: &[u8] = b"{\n  \"patchscript\": ";
+
 /// Why a path was refused or a file could not be read or written. `path` is always as the user wrote it.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -72,8 +78,10 @@ pub enum FileError {
     NotAFile { path: String },
     #[error("`{path}` has {size} bytes, more than the limit of {limit}")]
     Large { path: String, size: u64, limit: u64 },
-    #[error("may not write `{path}`: `--resume` keeps its notes there")]
+    #[error("may not write `{path}`: {}", if path.ends_with(RUN) { "the record of the run goes there" } else { "`--resume` keeps its notes there" })]
     Reserved { path: String },
+    #[error("`{}` is no record of a run", path.display())]
+    Foreign { path: PathBuf },
     #[error("another run is writing to `{}`", out_dir.display())]
     Busy { out_dir: PathBuf },
     #[error("the output folder `{}` leads to `{}`, outside the working folder", out_dir.display(), real.display())]
@@ -119,6 +127,9 @@ impl Help for FileError {
             FileError::NotAFile { .. } => Some("name a file, not a folder or a pipe".into()),
             FileError::Large { .. } => Some("split it, or keep only what the script needs".into()),
             FileError::Reserved { .. } => Some("write under another name".into()),
+            FileError::Foreign { .. } => {
+                Some("move it, or write the results elsewhere with `--out DIR`".into())
+            }
             FileError::Busy { .. } => Some("wait for its end, or write elsewhere with `--out DIR`".into()),
             FileError::OutLeadsOut { real, .. } => {
                 Some(format!("if that is meant, name it: `--out {}`", real.display()))
@@ -295,9 +306,10 @@ impl Files {
     /// a folder given by `--allow-write`.
     pub fn write_path(&self, path: &str) -> Result<PathBuf, FileError> {
         let target = self.target(path)?;
-        match self.target(RECORD) {
-            Ok(record) if record == target => Err(FileError::Reserved { path: path.into() }),
-            _ => Ok(target),
+        let reserved = |name| self.target(name).is_ok_and(|reserved| reserved == target);
+        match reserved(RECORD) || reserved(RUN) {
+            true => Err(FileError::Reserved { path: path.into() }),
+            false => Ok(target),
         }
     }
 
@@ -348,6 +360,17 @@ impl Files {
         replace(target, body).map_err(|reason| FileError::Write { path: path.into(), reason })
     }
 
+    /// Removes the regular file `path`, which may be written; says whether there was one.
+    pub fn remove(&self, path: &str) -> Result<bool, FileError> {
+        let target = self.write_path(path)?;
+        self.hold(&target)?;
+        match fs::remove_file(&target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(reason) => Err(FileError::Write { path: path.into(), reason }),
+            Ok(()) => Ok(true),
+        }
+    }
+
     /// The file at `path` to add to while the script runs: for logs, whose lines so far must survive an
     /// interruption. All else goes through [`Files::write`]. It is empty, unless `keep` asks for what is there.
     pub fn stream(&self, path: &str, keep: bool) -> Result<File, FileError> {
@@ -387,6 +410,16 @@ impl Files {
         Ok(file)
     }
 
+    /// Writes the record of this run.
+    pub fn write_run(&self, text: &[u8]) -> Result<(), FileError> {
+        let target = self.target(RUN)?;
+        self.hold(&target)?;
+        if target.symlink_metadata().is_ok() && !is_run(&target) {
+            return Err(FileError::Foreign { path: target });
+        }
+        self.fill(RUN, &target, |to| to.write_all(text))
+    }
+
     /// Keeps other runs from writing to the output folder, if `target` is in it, until this one ends, and clears up
     /// after dead ones.
     fn hold(&self, target: &Path) -> Result<(), FileError> {
@@ -402,6 +435,11 @@ impl Files {
                 }
                 // Some file systems have no locks.
                 Ok(()) | Err(TryLockError::Error(_)) => held.out = Some(out),
+            }
+            // From here on the results are not those of an earlier run.
+            let earlier = self.out_dir.join(RUN);
+            if is_run(&earlier) {
+                fs::remove_file(&earlier).map_err(failed)?;
             }
         }
         if let Some(folder) = target.parent()
@@ -432,6 +470,13 @@ impl Files {
         let own = self.script_dir.iter().chain([&self.working_dir, &self.out_dir]);
         inside_any(real, own.chain(&self.read_roots))
     }
+}
+
+/// Whether a file is the record of a run.
+fn is_run(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = plain::open(path).and_then(|file| file.take(RUN_HEAD.len() as u64).read_to_end(&mut head));
+    read.is_ok() && head == RUN_HEAD
 }
 
 /// What is kept of paths is valid at every moment, so a panic elsewhere does not spoil it.

@@ -3,7 +3,7 @@
 //! A text goes by the number of its row in the file, counted from 0, whatever range is read and whatever is skipped.
 //! Memory does not grow with the file: one row is held at a time, of Parquet one page. Each format is a [`Source`] of
 //! rows as they lie there ([`lines`] for text and JSONL, [`array`] for JSON, [`cells`] for CSV and TSV, [`parquet`]);
-//! what makes a row a text is the same for all of them.
+//! what makes a row a text is the same for all of them. A text may have a label beside it ([`labelled`] says where).
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -14,18 +14,41 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use serde_json::Value;
 
 use super::DataError;
-use super::files::Files;
+use super::files::{FileError, Files};
+use crate::plain;
 
 mod array;
 mod cells;
+mod labelled;
 mod lines;
 mod parquet;
+
+pub use labelled::Label;
 
 /// A row of so many bytes is no text to read at once: mostly a file whose lines got lost.
 pub const HUGE: usize = 1_000_000;
 
 /// Where an object has its text, unless the caller says so.
 const FIELD: &str = "text";
+
+/// A text of a corpus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// Its row in the corpus.
+    pub row: usize,
+    pub text: String,
+    pub label: Option<String>,
+}
+
+impl Text {
+    /// A text with a label is stripped, as its label is: so the published experiment reads pairs. One without may well
+    /// begin with a space.
+    pub fn new(row: usize, text: String, label: Option<String>) -> Text {
+        let label = label.map(|label| label.trim().to_string()).filter(|label| !label.is_empty());
+        let text = if label.is_some() { text.trim().into() } else { text };
+        Text { row, text, label }
+    }
+}
 
 /// Which texts of a file are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +61,7 @@ pub struct Choice {
     pub to: Option<usize>,
     /// Leave out and count rows that are no text, rather than refuse the file.
     pub skip: bool,
+    pub label: Label,
 }
 
 /// Rows that were left out.
@@ -78,6 +102,12 @@ pub enum TextsError {
     NoField { name: String, row: usize, field: String, keys: Vec<String> },
     #[error("row {row} of `{name}`: expected a string or an object with one, found {found}")]
     NotText { name: String, row: usize, found: &'static str },
+    #[error("row {row} of `{name}`: expected a label, a string or a number, found {found}")]
+    NotLabel { name: String, row: usize, found: &'static str },
+    #[error("`{label}` of `{name}` is no array of texts")]
+    NoTexts { name: String, label: String },
+    #[error("`{name}` is an object of more than {most} bytes")]
+    LargeObject { name: String, most: u64 },
     #[error("`{name}` is no json array")]
     NotArray { name: String },
     #[error("`{name}` has no column `{column}`")]
@@ -121,10 +151,12 @@ trait Source: Send {
     }
 }
 
-/// The texts of a file: pairs of a row's number and its text.
+/// The texts of a file.
 pub struct Texts {
     name: String,
     source: Box<dyn Source>,
+    /// The labels of the same rows, where they do not lie in these themselves.
+    labels: Option<Box<dyn Source>>,
     /// Are rows JSON?
     json: bool,
     choice: Choice,
@@ -154,30 +186,61 @@ impl Texts {
             return Err(TextsError::Format { name: path.into() }.into());
         }
         let file = files.open(path)?;
-        Ok(Texts::of(path, &extension, file, choice)?)
+        let again = || {
+            files.read_path(path).and_then(|real| {
+                plain::open(&real).map_err(|reason| FileError::Read { path: path.into(), reason })
+            })
+        };
+        // A second column is read beside the first.
+        let columns = choice.label != Label::None && ["csv", "tsv", "parquet"].contains(&&*extension);
+        let labels = columns.then(again).transpose()?;
+        Ok(Texts::of(path, &extension, file, labels, choice)?)
     }
 
-    fn of(name: &str, format: &str, file: File, choice: Choice) -> Result<Texts> {
+    fn of(name: &str, format: &str, mut file: File, labels: Option<File>, choice: Choice) -> Result<Texts> {
         let unread = |reason| TextsError::Read { name: name.into(), reason };
         let size = file.metadata().map_err(unread)?.len();
         let read = Arc::new(AtomicU64::new(0));
-        let field = choice.field.as_deref();
-        let source: Box<dyn Source> = if format == "parquet" {
-            Box::new(parquet::Column::open(name, file, field, read.clone())?)
-        } else {
-            let bytes = BufReader::with_capacity(1 << 16, Counted { file, read: read.clone() });
-            match format {
-                "json" => Box::new(array::Elements::open(name, bytes)?),
-                "csv" => Box::new(cells::Cells::open(name, bytes, b',', field)?),
-                "tsv" => Box::new(cells::Cells::open(name, bytes, b'\t', field)?),
-                "txt" if field.is_some() => return Err(TextsError::Plain { name: name.into() }),
-                _ => Box::new(lines::Lines::new(name, bytes)),
+        let mut json = ["json", "jsonl", "ndjson"].contains(&format);
+        let (source, labels): (Box<dyn Source>, Option<Box<dyn Source>>) = match format {
+            "json" if choice.label != Label::None && labelled::is_object(&mut file).map_err(unread)? => {
+                json = false;
+                let (texts, labels) = labelled::object(name, file)?;
+                read.store(size, Relaxed);
+                (Box::new(texts), Some(Box::new(labels)))
+            }
+            "txt" if choice.field.is_some() => return Err(TextsError::Plain { name: name.into() }),
+            "txt" | "json" | "jsonl" | "ndjson" => {
+                let bytes = BufReader::with_capacity(1 << 16, Counted { file, read: read.clone() });
+                match format {
+                    "json" => (Box::new(array::Elements::open(name, bytes)?), None),
+                    _ => (Box::new(lines::Lines::new(name, bytes)), None),
+                }
+            }
+            _ => {
+                let texts = |names: &[String]| {
+                    choose(name, names, choice.places(|place| names.iter().any(|name| name == place)).0)
+                        .map(Some)
+                };
+                let source = column(name, format, file, texts, read.clone())?;
+                let source = source.ok_or_else(|| TextsError::Format { name: name.into() })?;
+                let labels = labels.map(|file| {
+                    let of_labels = |names: &[String]| {
+                        let (_, label) = choice.places(|place| names.iter().any(|name| name == place));
+                        label.map(|label| choose(name, names, Some(label))).transpose()
+                    };
+                    match column(name, format, file, of_labels, Arc::default()) {
+                        // Numbers, most likely, where nobody asked for labels.
+                        Err(TextsError::Parquet { .. }) if choice.label == Label::Usual => Ok(None),
+                        column => column,
+                    }
+                });
+                (source, labels.transpose()?.flatten())
             }
         };
-        let json = ["json", "jsonl", "ndjson"].contains(&format);
         let name = name.to_string();
         let skipped = Skipped::default();
-        Ok(Texts { name, source, json, choice, row: 0, skipped, read, size, ended: false })
+        Ok(Texts { name, source, labels, json, choice, row: 0, skipped, read, size, ended: false })
     }
 
     /// What was left out so far.
@@ -195,12 +258,12 @@ impl Texts {
     }
 
     /// Up to `most` texts of together about `bytes` bytes, fewer at the end; the same ones whenever it is called.
-    pub fn group(&mut self, most: usize, bytes: usize) -> Result<Vec<(usize, String)>> {
+    pub fn group(&mut self, most: usize, bytes: usize) -> Result<Vec<Text>> {
         let (mut group, mut held) = (Vec::new(), 0);
         while group.len() < most && held < bytes {
             let Some(text) = self.next() else { break };
             let text = text?;
-            held += text.1.len();
+            held += text.text.len();
             group.push(text);
         }
         Ok(group)
@@ -208,18 +271,23 @@ impl Texts {
 
     /// Goes on with the row of this number, if it is not behind: what lies between is not looked at.
     pub fn seek(&mut self, row: usize) -> Result<()> {
-        self.row += self.source.pass(row.saturating_sub(self.row))?;
+        let rows = row.saturating_sub(self.row);
+        if let Some(labels) = &mut self.labels {
+            labels.pass(rows)?;
+        }
+        self.row += self.source.pass(rows)?;
         Ok(())
     }
 
-    fn advance(&mut self) -> Result<Option<(usize, String)>> {
+    fn advance(&mut self) -> Result<Option<Text>> {
         self.seek(self.choice.from)?;
         while self.choice.to.is_none_or(|to| self.row < to) {
             let row = self.row;
             let Some(raw) = self.source.next(row)? else { break };
+            let beside = self.labels.as_mut().map(|labels| labels.next(row)).transpose()?.flatten();
             self.row += 1;
-            match self.text(row, raw)? {
-                Ok(text) => return Ok(Some((row, text))),
+            match self.text(row, raw, beside)? {
+                Ok(text) => return Ok(Some(text)),
                 Err(flaw) if !self.choice.skip => {
                     return Err(TextsError::Flawed { name: self.name.clone(), row, flaw });
                 }
@@ -231,47 +299,93 @@ impl Texts {
         Ok(None)
     }
 
-    /// The text of a row, or what keeps it from being one.
-    fn text(&self, row: usize, raw: Raw) -> Result<std::result::Result<String, Flaw>> {
-        let bytes = match raw {
-            Raw::Bytes(bytes) => bytes,
-            Raw::Null => return Ok(Err(Flaw::Empty)),
-            Raw::Huge => return Ok(Err(Flaw::Huge)),
+    /// The text of a row, with the label that lies beside it, or what keeps it from being one.
+    fn text(&self, row: usize, raw: Raw, beside: Option<Raw>) -> Result<std::result::Result<Text, Flaw>> {
+        let (text, label) = match (raw.text(), beside.map(Raw::text).transpose()) {
+            (Ok(Some(text)), Ok(label)) => (text, label.flatten()),
+            (Ok(None), Ok(_)) => return Ok(Err(Flaw::Empty)),
+            (Err(flaw), _) | (_, Err(flaw)) => return Ok(Err(flaw)),
         };
-        let Ok(mut text) = String::from_utf8(bytes) else { return Ok(Err(Flaw::NotUtf8)) };
-        if self.json && !text.trim().is_empty() {
-            match self.of_json(row, &text)? {
-                Some(found) => text = found,
-                None => return Ok(Err(Flaw::Empty)),
-            }
-        }
-        Ok(if text.trim().is_empty() { Err(Flaw::Empty) } else { Ok(text) })
+        let (text, label) = match self.json && !text.trim().is_empty() {
+            false => (Some(text), label),
+            true => self.of_json(row, &text)?,
+        };
+        Ok(match text.filter(|text| !text.trim().is_empty()) {
+            Some(text) => Ok(Text::new(row, text, label)),
+            None => Err(Flaw::Empty),
+        })
     }
 
-    /// The string that a row of JSON is, or has; `None` where that is `null`.
-    fn of_json(&self, row: usize, text: &str) -> Result<Option<String>> {
+    /// The string that a row of JSON is, or has, and its label; `None` where that is `null`.
+    fn of_json(&self, row: usize, text: &str) -> Result<(Option<String>, Option<String>)> {
         let name = || self.name.clone();
         let not_json =
             |error: serde_json::Error| TextsError::NotJson { name: name(), row, reason: error.to_string() };
         let mut value: Value = serde_json::from_str(text).map_err(not_json)?;
+        let mut label = None;
         if let Value::Object(entries) = &mut value {
-            let field = self.choice.field.as_deref().unwrap_or(FIELD);
-            let Some(found) = entries.remove(field) else {
-                let keys = entries.keys().take(MOST_NAMED).cloned().collect();
-                return Err(TextsError::NoField { name: name(), row, field: field.into(), keys });
+            let (field, of_label) = self.choice.places(|key| entries.contains_key(key));
+            let mut take = |field: &str| {
+                entries.remove(field).ok_or_else(|| {
+                    let keys = entries.keys().take(MOST_NAMED).cloned().collect();
+                    TextsError::NoField { name: name(), row, field: field.into(), keys }
+                })
             };
-            value = found;
+            label = match of_label.map(&mut take).transpose()? {
+                None | Some(Value::Null) => None,
+                Some(Value::String(label)) => Some(label),
+                Some(label @ (Value::Bool(_) | Value::Number(_))) => Some(label.to_string()),
+                Some(other) => {
+                    return Err(TextsError::NotLabel { name: name(), row, found: kind(&other) });
+                }
+            };
+            value = take(field.unwrap_or(FIELD))?;
         }
-        let found = match value {
-            Value::String(text) => return Ok(Some(text)),
-            Value::Null => return Ok(None),
-            Value::Bool(_) => "a boolean",
-            Value::Number(_) => "a number",
-            Value::Array(_) => "an array",
-            Value::Object(_) => "an object",
-        };
-        Err(TextsError::NotText { name: name(), row, found })
+        match value {
+            Value::String(text) => Ok((Some(text), label)),
+            Value::Null => Ok((None, label)),
+            other => Err(TextsError::NotText { name: name(), row, found: kind(&other) }),
+        }
     }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+impl Raw {
+    fn text(self) -> std::result::Result<Option<String>, Flaw> {
+        match self {
+            Raw::Bytes(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| Flaw::NotUtf8),
+            Raw::Null => Ok(None),
+            Raw::Huge => Err(Flaw::Huge),
+        }
+    }
+}
+
+/// The rows of the column that `pick` chooses of those that there are, if it chooses one.
+fn column(
+    name: &str,
+    format: &str,
+    file: File,
+    pick: impl FnOnce(&[String]) -> Result<Option<usize>>,
+    read: Arc<AtomicU64>,
+) -> Result<Option<Box<dyn Source>>> {
+    let boxed = |source| Box::new(source) as Box<dyn Source>;
+    if format == "parquet" {
+        let column = parquet::Column::open(name, file, pick, read)?;
+        return Ok(column.map(|column| Box::new(column) as Box<dyn Source>));
+    }
+    let bytes = BufReader::with_capacity(1 << 16, Counted { file, read });
+    let separator = if format == "csv" { b',' } else { b'\t' };
+    Ok(cells::Cells::open(name, bytes, separator, pick)?.map(boxed))
 }
 
 /// Keys or columns that an error names at most.
@@ -291,7 +405,7 @@ fn choose(name: &str, columns: &[String], field: Option<&str>) -> Result<usize> 
 }
 
 impl Iterator for Texts {
-    type Item = Result<(usize, String)>;
+    type Item = Result<Text>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {

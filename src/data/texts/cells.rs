@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 
 use csv_core::{ReadFieldResult, Reader, ReaderBuilder};
 
-use super::{HUGE, Raw, Result, Source, TextsError, choose};
+use super::{HUGE, Raw, Result, Source, TextsError};
 
 pub struct Cells<R> {
     name: String,
@@ -22,7 +22,13 @@ struct Record {
 }
 
 impl<R: BufRead> Cells<R> {
-    pub fn open(name: &str, from: R, separator: u8, field: Option<&str>) -> Result<Cells<R>> {
+    /// Begins to read the column that `pick` chooses of those that there are, if it chooses one.
+    pub fn open(
+        name: &str,
+        from: R,
+        separator: u8,
+        pick: impl FnOnce(&[String]) -> Result<Option<usize>>,
+    ) -> Result<Option<Cells<R>>> {
         let reader = ReaderBuilder::new().delimiter(separator).build();
         let mut cells = Cells { name: name.into(), from, reader, column: 0, columns: 0 };
         let header = cells.record(0, None)?.map_or(Vec::new(), |record| record.cells);
@@ -31,9 +37,9 @@ impl<R: BufRead> Cells<R> {
             Raw::Null | Raw::Huge => String::new(),
         };
         let names: Vec<String> = header.into_iter().map(text).collect();
-        cells.column = choose(name, &names, field)?;
-        cells.columns = names.len();
-        Ok(cells)
+        let Some(column) = pick(&names)? else { return Ok(None) };
+        (cells.column, cells.columns) = (column, names.len());
+        Ok(Some(cells))
     }
 
     /// The next record, with all its cells or one of them.

@@ -17,7 +17,7 @@ use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::{ParquetError, Result as Decoded};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::{HUGE, Raw, Result, Source, TextsError, choose};
+use super::{HUGE, Raw, Result, Source, TextsError};
 
 /// Rows that are decoded at once.
 const BATCH: usize = 64;
@@ -42,7 +42,13 @@ pub struct Column {
 }
 
 impl Column {
-    pub fn open(name: &str, mut file: File, field: Option<&str>, read: Arc<AtomicU64>) -> Result<Column> {
+    /// Begins to read the column that `pick` chooses of those that there are, if it chooses one.
+    pub fn open(
+        name: &str,
+        mut file: File,
+        pick: impl FnOnce(&[String]) -> Result<Option<usize>>,
+        read: Arc<AtomicU64>,
+    ) -> Result<Option<Column>> {
         let unread = |reason| TextsError::Read { name: name.into(), reason };
         let size = file.metadata().map_err(unread)?.len();
         let bad = |reason: &str| TextsError::Parquet { name: name.into(), reason: reason.into() };
@@ -57,7 +63,7 @@ impl Column {
         let file = guarded(|| SerializedFileReader::new(file)).map_err(|reason| bad(&reason))?;
         let schema = file.metadata().file_metadata().schema_descr();
         let names: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
-        let column = choose(name, &names, field)?;
+        let Some(column) = pick(&names)? else { return Ok(None) };
         let kind = schema.column(column);
         if kind.physical_type() != Type::BYTE_ARRAY || kind.max_rep_level() > 0 || kind.max_def_level() > 1 {
             return Err(bad(&format!("its column `{}` holds no texts", names[column])));
@@ -65,7 +71,7 @@ impl Column {
         let groups = file.metadata().row_groups();
         let rows = groups.iter().map(|group| u64::try_from(group.num_rows()).ok());
         let all = rows.sum::<Option<u64>>().ok_or_else(|| bad("a group has a negative number of rows"))?;
-        Ok(Column {
+        Ok(Some(Column {
             name: name.into(),
             file,
             column,
@@ -77,7 +83,7 @@ impl Column {
             done: 0,
             size,
             read,
-        })
+        }))
     }
 
     fn bad(&self, reason: impl Into<String>) -> TextsError {

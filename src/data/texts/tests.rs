@@ -77,12 +77,21 @@ fn open(format: &str, bytes: &[u8], choice: Choice) -> Result<Texts> {
     let mut file = tempfile::tempfile().unwrap();
     io::Write::write_all(&mut file, bytes).unwrap();
     io::Seek::rewind(&mut file).unwrap();
-    Texts::of(&format!("c.{format}"), format, file, choice)
+    let again = tempfile::NamedTempFile::new().unwrap();
+    io::Write::write_all(&mut again.as_file(), bytes).unwrap();
+    let labels = (choice.label != Label::None && ["csv", "tsv", "parquet"].contains(&format))
+        .then(|| again.reopen().unwrap());
+    Texts::of(&format!("c.{format}"), format, file, labels, choice)
+}
+
+fn pair(text: Text) -> (usize, String) {
+    (text.row, text.text)
 }
 
 fn read(format: &str, bytes: &[u8], choice: Choice) -> (Vec<(usize, String)>, Skipped) {
     let mut texts = open(format, bytes, choice).unwrap();
-    let found = texts.by_ref().collect::<Result<_>>().unwrap_or_else(|error| panic!("{format}: {error}"));
+    let found = texts.by_ref().map(|text| text.map(pair));
+    let found = found.collect::<Result<_>>().unwrap_or_else(|error| panic!("{format}: {error}"));
     (found, texts.skipped())
 }
 
@@ -116,12 +125,16 @@ fn a_text_goes_by_its_row_in_every_format() {
             assert_eq!(some, all[from.min(8)..to.min(8)], "{format} {from}..{to}");
             let mut texts = open(format, &bytes, choice).unwrap();
             texts.seek(4).unwrap();
-            assert_eq!(texts.next().map(Result::unwrap), all[..to.min(8)].get(from.max(4)).cloned());
+            assert_eq!(
+                texts.next().map(|text| pair(text.unwrap())),
+                all[..to.min(8)].get(from.max(4)).cloned()
+            );
         }
         let mut texts = open(format, &bytes, Choice::default()).unwrap();
         let groups: Vec<_> =
             std::iter::from_fn(|| Some(texts.group(3, 9).unwrap()).filter(|g| !g.is_empty())).collect();
-        assert!(groups.len() > 3 && groups.concat() == all, "{format}");
+        assert!(groups.len() > 3, "{format}");
+        assert!(groups.concat().into_iter().map(pair).eq(all), "{format}");
         let (done, all, _) = texts.progress();
         assert!(done == all && all > 0, "{format}: {done} of {all}");
     }
@@ -214,6 +227,82 @@ fn parquet_is_read_however_it_is_compressed() {
         let found = read("parquet", &parquet(&rows, compression), Choice::default()).0;
         assert_eq!(found.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ROWS);
     }
+}
+
+/// Row, text and label of each.
+fn labelled(format: &str, text: &str, label: Label) -> Vec<(usize, String, Option<String>)> {
+    let choice = Choice { label, ..Choice::default() };
+    let texts = open(format, text.as_bytes(), choice).unwrap_or_else(|error| panic!("{format}: {error}"));
+    let triple = |text: Result<Text>| text.map(|text| (text.row, text.text, text.label));
+    texts.map(triple).collect::<Result<_>>().unwrap_or_else(|error| panic!("{format}: {error}"))
+}
+
+#[test]
+fn labels_are_found_where_they_mostly_lie() {
+    let row = |row: usize, text: &str, label: &str| {
+        (row, text.to_string(), Some(label.to_string()).filter(|label| !label.is_empty()))
+    };
+    for pair in [("prompt", "label"), ("text", "label"), ("sentence", "concept"), ("sentence", "label")] {
+        let (text, label) = pair;
+        let object = |a: &str, b: &str| format!("{{\"id\": 1, \"{label}\": \"{b}\", \"{text}\": \"{a}\"}}");
+        let objects = [object(" one ", "x"), object("two", " y "), object("three", "")];
+        let rows = [row(0, "one", "x"), row(1, "two", "y"), row(2, "three", "")];
+        assert_eq!(labelled("jsonl", &objects.join("\n"), Label::Usual), rows, "{pair:?}");
+        assert_eq!(labelled("json", &format!("[{}]", objects.join(",")), Label::Usual), rows, "{pair:?}");
+        let csv = format!("id,{label},{text}\n1,x, one \n1, y ,two\n1,,three\n");
+        assert_eq!(labelled("csv", &csv, Label::Usual), rows, "{pair:?}");
+    }
+    // Each object for itself, and numbers as they are written.
+    let mixed = "{\"text\": \"a\", \"concept\": 7}\n{\"sentence\": \" b\"}\n\" c\"\n{\"prompt\": \"d\", \"label\": null}";
+    let rows = [row(0, "a", "7"), row(1, " b", ""), row(2, " c", ""), row(3, "d", "")];
+    assert_eq!(labelled("jsonl", mixed, Label::Usual), rows);
+    // The first pair that is there.
+    let both = "{\"text\": \"a\", \"prompt\": \"b\", \"label\": \"x\", \"kind\": \"k\"}";
+    assert_eq!(labelled("jsonl", both, Label::Usual), [row(0, "b", "x")]);
+    assert_eq!(labelled("jsonl", both, Label::Field("kind".into())), [row(0, "b", "k")]);
+    assert_eq!(labelled("jsonl", both, Label::None), [row(0, "a", "")]);
+    assert_eq!(labelled("txt", " a\nb", Label::Usual), [row(0, " a", ""), row(1, "b", "")]);
+    let choice = Choice { label: Label::Field("kin".into()), ..Choice::default() };
+    assert_eq!(refusal("jsonl", both.as_bytes(), choice.clone()), "row 0 of `c.jsonl` has no `kin`");
+    assert_eq!(refusal("csv", b"text,kind\na,b", choice), "`c.csv` has no column `kin`");
+    let choice = Choice { label: Label::Usual, ..Choice::default() };
+    let told = refusal("jsonl", b"{\"text\": \"a\", \"label\": [1]}", choice);
+    assert_eq!(told, "row 0 of `c.jsonl`: expected a label, a string or a number, found an array");
+}
+
+#[test]
+fn an_object_has_its_texts_by_their_labels() {
+    let text = " {\"b\": [\" one\", \"two\"], \"a\": [], \"c\": [\"three\"]}";
+    let found = labelled("json", text, Label::Usual);
+    let found: Vec<_> = found.iter().map(|(row, text, label)| (*row, &**text, label.as_deref())).collect();
+    assert_eq!(found, [(0, "one", Some("b")), (1, "two", Some("b")), (2, "three", Some("c"))]);
+    let choice = Choice { label: Label::Usual, ..Choice::default() };
+    for (text, told) in [
+        ("{\"a\": [1]}", "row 0 of `c.json`: expected a string or an object with one, found a number"),
+        ("{\"a\": \"b\"}", "`a` of `c.json` is no array of texts"),
+    ] {
+        assert_eq!(refusal("json", text.as_bytes(), choice.clone()), told);
+    }
+    assert!(refusal("json", b"{\"a\"", choice.clone()).starts_with("row 0 of `c.json` is not json: "));
+    let mut large = vec![b' '; (16 << 20) + 1];
+    large[0] = b'{';
+    assert_eq!(refusal("json", &large, choice), "`c.json` is an object of more than 16777216 bytes");
+}
+
+#[test]
+fn a_column_of_labels_is_passed_over_with_its_texts() {
+    let bytes = "label,text\nx,one\ny,two\nz,three\n".as_bytes();
+    let choice = Choice { label: Label::Usual, from: 1, ..Choice::default() };
+    let mut texts = open("csv", bytes, choice.clone()).unwrap();
+    texts.seek(2).unwrap();
+    assert_eq!(texts.next().unwrap().unwrap().label.as_deref(), Some("z"));
+    // Of Parquet too.
+    let rows: Vec<&[u8]> = vec![b"a", b"b", b"c", b"d", b"e"];
+    let choice = Choice { label: Label::Field("id".into()), ..choice };
+    let mut texts = open("parquet", &parquet(&rows, Compression::SNAPPY), choice).unwrap();
+    texts.seek(4).unwrap();
+    let text = texts.next().unwrap().unwrap();
+    assert_eq!((text.row, &*text.text, text.label.as_deref()), (4, "e", Some("7")));
 }
 
 proptest! {

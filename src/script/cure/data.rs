@@ -1,5 +1,6 @@
 //! What can be done about files, tables, numbers and draws.
 
+use crate::data::acts::ActsError;
 use crate::data::error::DataError;
 use crate::data::json::JsonError;
 use crate::data::log::LogError;
@@ -79,6 +80,11 @@ impl Help for TextsError {
                 })
             }
             Self::NotText { .. } => Some("name the key that holds the text: `#{field: …}`".into()),
+            Self::NotLabel { .. } => Some("name the key that holds the label: `#{label: …}`".into()),
+            Self::NoTexts { .. } => Some("an object must give an array of texts a label".into()),
+            Self::LargeObject { .. } => {
+                Some("write it as `.jsonl`, an object of a text and its label a line".into())
+            }
             Self::NotArray { .. } => {
                 Some("it must be one array of strings or objects; a file of one a line is `.jsonl`".into())
             }
@@ -93,6 +99,15 @@ impl Help for TextsError {
             Self::Plain { .. } => Some("drop `field`, or name a `.jsonl`, `.csv` or `.parquet` file".into()),
             Self::Read { .. } => None,
         }
+    }
+}
+
+impl Help for ActsError {
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Damaged { .. } => "write them again with `collect` or `.save`".into(),
+            Self::Unfinished { .. } => "run the script that collects them again, with `--resume`".into(),
+        })
     }
 }
 

@@ -62,6 +62,7 @@ impl Help for RunError {
             RunError::Overlap { .. } => {
                 Some("patches are a set without order: write both changes as one `.edit(|x| …)`".into())
             }
+            RunError::Vocabularies { .. } => Some("compare two runs of one model".into()),
             RunError::NeverFired { .. } => Some(
                 "its `.steps(…)` name new tokens that no run read: generate more of them, drop `.steps(…)`, or add `.allow_noop()` if that may happen"
                     .into(),

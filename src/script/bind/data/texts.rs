@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rhai::{Array, Dynamic, Map};
 
-use crate::data::texts::{Choice, Texts};
+use crate::data::texts::{Choice, Label, Text, Texts};
 use crate::memory;
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
 use crate::script::bind::refusal;
 use crate::script::context::Context;
-use crate::script::error::{ScriptResult, fail};
+use crate::script::error::{Failure, ScriptResult, fail};
 
 /// Bytes of a row as a script holds it, beside its text.
 const ROW: usize = 256;
@@ -22,6 +22,7 @@ pub fn choice(options: &mut Options) -> ScriptResult<Choice> {
         from: options.get_usize("from")?.unwrap_or(0),
         to: options.get_usize("to")?,
         skip: options.get_bool("skip")?.unwrap_or(false),
+        label: Label::None,
     };
     match choice.to {
         Some(to) if to <= choice.from => Err(fail(format!("no rows from {} to {to}", choice.from))
@@ -31,20 +32,27 @@ pub fn choice(options: &mut Options) -> ScriptResult<Choice> {
     }
 }
 
-/// Texts of an array with their rows: strings, which count from 0, or maps as `load_texts` makes them.
-pub fn rows(value: &Dynamic) -> ScriptResult<Vec<(usize, String)>> {
+/// Texts of an array with their rows: strings, which count from 0, or maps as `load_texts` makes them, in which `choice`
+/// says where the text and its label are.
+pub fn rows(value: &Dynamic, choice: &Choice) -> ScriptResult<Vec<Text>> {
     let mut next = 0;
     let texts = args::array(value)?.into_iter().enumerate().map(|(i, item)| {
         let within = |error| args::within(&format!("element {i}"), error);
-        let (row, text) = match item.read_lock::<Map>() {
+        let (row, text, label) = match item.read_lock::<Map>() {
             Some(map) => {
-                let text = map.get("text").ok_or_else(|| expected("a map with `text`", &item))?;
+                let (field, label) = choice.places(|key| map.contains_key(key));
+                let entry = |name: &str| {
+                    map.get(name).ok_or_else(|| expected(&format!("a map with `{name}`"), &item))
+                };
+                let text = entry(field.unwrap_or("text"))?;
+                let label = label.map(|label| Ok::<_, Failure>(entry(label)?.clone())).transpose()?;
                 (
                     map.get("row").map(args::size).transpose().map_err(within)?,
                     args::string(text).map_err(within)?,
+                    label.filter(|label| !label.is_unit()).map(|label| label.to_string()),
                 )
             }
-            None => (None, args::string(&item).map_err(within)?),
+            None => (None, args::string(&item).map_err(within)?, None),
         };
         let row = row.unwrap_or(next);
         if row < next {
@@ -53,7 +61,7 @@ pub fn rows(value: &Dynamic) -> ScriptResult<Vec<(usize, String)>> {
                 .into());
         }
         next = row.saturating_add(1);
-        Ok((row, text))
+        Ok(Text::new(row, text, label))
     });
     texts.collect()
 }
@@ -84,7 +92,7 @@ fn load(context: &Arc<Context>, path: &str, options: Map) -> ScriptResult<Array>
     let mut rows = Array::new();
     for text in texts.by_ref() {
         context.check_interrupt()?;
-        let (row, text) = text.map_err(refusal::of)?;
+        let Text { row, text, .. } = text.map_err(refusal::of)?;
         context.check_len(rows.len() + 1)?;
         memory::reserve(text.len().saturating_add(ROW))?;
         let entries = [("row", Dynamic::from(row as i64)), ("text", text.into())];

@@ -3,24 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use rhai::{Array, Dynamic, Map, NativeCallContext};
 use serde_json::json;
 
+use super::corpus::{self, Corpus};
 use super::loaded::Model;
 use super::site;
 use crate::analysis::Atlas;
 use crate::analysis::atlas::{self, Origin, Record};
-use crate::data::files::FileError;
-use crate::data::texts::Texts;
+use crate::data::texts::Text;
 use crate::memory;
 use crate::model::tokenizer::Bos;
-use crate::plain;
 use crate::plot::{Example, Examples, Passage};
 use crate::run::{Control, RunError, Site, stream};
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
-use crate::script::bind::data::texts;
 use crate::script::bind::data::write;
 use crate::script::bind::{closure, refusal};
 use crate::script::context::Context;
@@ -41,53 +38,6 @@ struct NeuronAtlas {
     context: Arc<Context>,
 }
 
-/// Where texts come from.
-enum Corpus {
-    File(Box<Texts>),
-    Array(std::vec::IntoIter<(usize, String)>, usize),
-}
-
-impl Corpus {
-    fn group(&mut self) -> ScriptResult<Vec<(usize, String)>> {
-        match self {
-            Corpus::File(texts) => texts.group(GROUP, GROUP_BYTES).map_err(refusal::of),
-            Corpus::Array(texts, _) => Ok(texts.by_ref().take(GROUP).collect()),
-        }
-    }
-
-    fn seek(&mut self, row: usize) -> ScriptResult<()> {
-        match self {
-            Corpus::File(texts) => texts.seek(row).map_err(refusal::of),
-            Corpus::Array(texts, _) => {
-                while texts.as_slice().first().is_some_and(|(next, _)| *next < row) {
-                    texts.next();
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn progress(&self) -> (usize, usize, &'static str) {
-        match self {
-            Corpus::File(texts) => {
-                let (done, all, unit) = texts.progress();
-                (done as usize, all as usize, unit)
-            }
-            Corpus::Array(texts, all) => (all - texts.len(), *all, "texts"),
-        }
-    }
-
-    fn skipped(&self) -> [usize; 3] {
-        match self {
-            Corpus::File(texts) => {
-                let skipped = texts.skipped();
-                [skipped.empty, skipped.huge, skipped.not_utf8]
-            }
-            Corpus::Array(..) => [0; 3],
-        }
-    }
-}
-
 /// What is asked.
 struct Question {
     model: Model,
@@ -105,58 +55,23 @@ impl Question {
         let site = site::read(site)?;
         let width = stream::width(&site, config).map_err(refusal::run)?;
         let mut options = Options::new(options, "atlas");
-        let max_len = options.get_usize("max_len")?.unwrap_or(128.min(config.n_ctx));
+        let max_len = corpus::bounded(&mut options, "max_len", 128.min(config.n_ctx), config.n_ctx)?;
         let skip_bos = options.get_bool("skip_bos")?.unwrap_or(true);
-        let top = options.get_usize("top")?.unwrap_or(1);
+        let top = corpus::bounded(&mut options, "top", 1, MOST)?;
         let file = options.get_string("file")?;
-        for (name, value, most) in [("max_len", max_len, config.n_ctx), ("top", top, MOST)] {
-            if value == 0 || value > most {
-                return Err(fail(format!("option `{name}`: {value} is not between 1 and {most}"))
-                    .help(format!("give 1 to {most}"))
-                    .into());
-            }
-        }
         if let Some(file) = file.as_ref().filter(|file| !file.ends_with(".safetensors")) {
             return Err(fail(format!("option `file`: `{file}` does not end in `.safetensors`"))
                 .help(format!("write `{file}.safetensors`"))
                 .into());
         }
-        let choice = texts::choice(&mut options)?;
-        let from = choice.from;
-        let (corpus, sum) = if texts.is_string() {
-            let path = args::string(texts)?;
-            let corpus = Texts::open(context.files()?, &path, choice.clone()).map_err(refusal::of)?;
-            let sum = match file {
-                Some(_) => file_sum(context, &path)?,
-                None => String::new(),
-            };
-            (Corpus::File(Box::new(corpus)), sum)
-        } else {
-            if choice != Default::default() {
-                return Err(fail("`field`, `from`, `to` and `skip` are for texts of a file")
-                    .help("drop them, or give the path of a file")
-                    .into());
-            }
-            let rows = texts::rows(texts)?;
-            let sum = plain::sum(json!(rows).to_string().as_bytes());
-            let len = rows.len();
-            (Corpus::Array(rows.into_iter(), len), sum)
-        };
+        let corpus = Corpus::open(context, texts, &mut options, false)?;
         options.finish()?;
-        let mut made_of = String::new();
-        if file.is_some() {
-            let sums = model.inner.files.iter().map(|path| plain::file_sum(path));
-            let sums = sums.collect::<std::io::Result<Vec<_>>>();
-            let sums = sums.map_err(|error| fail(format!("cannot read the model's files: {error}")))?;
-            let dtype = model.inner.transformer.dtype.as_str();
-            let device = model.inner.transformer.device.is_cpu();
-            let (field, to, skip) = (choice.field, choice.to, choice.skip);
-            let version = env!("CARGO_PKG_VERSION");
-            let parts = json!([version, sums, dtype, device, sum, field, to, skip]);
-            made_of = plain::sum(parts.to_string().as_bytes());
-        }
+        let made_of = match file {
+            Some(_) => corpus.made_of(model, json!(()))?,
+            None => String::new(),
+        };
         memory::reserve(atlas::bytes(width, top, max_len))?;
-        let (id, site_name) = (model.inner.id.clone(), site.to_string());
+        let (id, site_name, from) = (model.inner.id.clone(), site.to_string(), corpus.from());
         let origin = Origin { model: id, site: site_name, width, top, max_len, skip_bos, from, made_of };
         Ok(Question { model: model.clone(), site, corpus, origin, file })
     }
@@ -191,10 +106,10 @@ impl Question {
         let mut groups = 0;
         while atlas.next.is_some() {
             control.check().map_err(refusal::model)?;
-            let group = self.corpus.group()?;
+            let group = self.corpus.group(GROUP, GROUP_BYTES)?;
             let now = self.corpus.skipped();
             atlas.skipped = std::array::from_fn(|i| before[i] + now[i]);
-            let Some(last) = group.last().map(|(row, _)| *row) else { break };
+            let Some(last) = group.last().map(|text| text.row) else { break };
             self.add(&mut atlas, &group, control)?;
             atlas.next = Some(last + 1);
             groups += 1;
@@ -219,21 +134,14 @@ impl Question {
     }
 
     /// Runs texts and adds what their neurons did.
-    fn add(&self, atlas: &mut Atlas, group: &[(usize, String)], control: &Control) -> ScriptResult<()> {
+    fn add(&self, atlas: &mut Atlas, group: &[Text], control: &Control) -> ScriptResult<()> {
         let model = &self.model.inner;
         let tokenizer = model.tokenizer().map_err(refusal::model)?;
         let Origin { max_len, skip_bos, .. } = self.origin;
-        // As a string is encoded that a script runs, so that positions are the same there.
-        let ids = group.par_iter().map(|(_, text)| {
-            let mut ids = tokenizer.encode(text, Bos::Auto, true)?;
-            ids.truncate(max_len);
-            Ok(ids)
-        });
-        let ids: Vec<Vec<u32>> =
-            ids.collect::<Result<_, crate::model::ModelError>>().map_err(refusal::model)?;
+        let ids = corpus::encode(model, group, Bos::Auto, max_len)?;
         let bos = tokenizer.bos_id().filter(|_| skip_bos);
         let added = stream(model, self.site.at, &ids, control, |i, values| {
-            let (row, text) = &group[i];
+            let Text { row, text, .. } = &group[i];
             let skip = usize::from(bos.is_some() && ids[i].first().copied() == bos);
             atlas
                 .add(*row, text, &ids[i], values, skip)
@@ -246,12 +154,6 @@ impl Question {
         let Some(file) = &self.file else { return Ok(()) };
         write(&self.model.context, file, &bytes(file, atlas)?).map(drop)
     }
-}
-
-fn file_sum(context: &Context, path: &str) -> ScriptResult<String> {
-    let real = context.files()?.read_path(path).map_err(refusal::of)?;
-    let unread = |reason| refusal::of(FileError::Read { path: path.into(), reason });
-    plain::file_sum(&real).map_err(unread)
 }
 
 fn bytes(path: &str, atlas: &Atlas) -> Result<Vec<u8>, Failure> {

@@ -1,14 +1,17 @@
 //! Sparse autoencoders: loading, training, and from activations to features and back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rhai::{Array, Dynamic, Map, NativeCallContext};
 
+use super::acts::{self, Acts};
 use super::loaded::{Model, place};
 use super::trace::Trace;
 use super::{runs, site};
 use crate::analysis::sae_train::{self, Goal, TrainError, TrainOptions};
 use crate::memory;
+use crate::model::sae::measure::FIRST_SIGHT;
 use crate::model::sae::{Explained, SaeError, SaeOptions};
 use crate::model::{self, At, ModelError, embedded};
 use crate::run::{Control, Site};
@@ -26,10 +29,16 @@ pub struct Sae {
     pub inner: Arc<model::Sae>,
     /// Any model of its widths may be read.
     pub force: bool,
+    /// Has what it was given first been looked at?
+    judged: Arc<AtomicBool>,
     pub context: Arc<Context>,
 }
 
 impl Sae {
+    fn new(inner: model::Sae, force: bool, context: &Arc<Context>) -> Sae {
+        Sae { inner: Arc::new(inner), force, judged: Arc::default(), context: context.clone() }
+    }
+
     /// The rows of a tensor, or what a trace has where this autoencoder reads; and whether it is one vector.
     fn rows(&self, call: &NativeCallContext, x: &Dynamic) -> ScriptResult<(candle_core::Tensor, bool)> {
         let x = self.activations(call, x, self.inner.about.reads)?;
@@ -73,9 +82,28 @@ impl Sae {
     }
 
     fn encode(&self, call: &NativeCallContext, x: &Dynamic) -> ScriptResult<Tensor> {
-        let (x, one) = self.rows(call, x)?;
-        self.reserve(x.dims()[0])?;
-        self.computed(one, move |sae| sae.encode(&x))
+        let (rows, one) = self.rows(call, x)?;
+        self.reserve(rows.dims()[0])?;
+        self.judge(call, x, &rows)?;
+        self.computed(one, move |sae| sae.encode(&rows))
+    }
+
+    /// Warns, once, where activations do not look like those that it was trained on.
+    fn judge(&self, call: &NativeCallContext, x: &Dynamic, rows: &candle_core::Tensor) -> ScriptResult<()> {
+        let enough =
+            matches!(rows.dims(), &[n, width] if n >= *FIRST_SIGHT.start() && width == self.inner.d_in());
+        if !enough || self.judged.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let y = (x.is::<Trace>() && self.inner.about.transcodes())
+            .then(|| self.activations(call, x, self.inner.about.writes)?.floats())
+            .transpose()?;
+        let (inner, rows) = (self.inner.clone(), rows.clone());
+        let odd = self.context.apart(move || inner.odd_at_first_sight(&rows, y.as_ref()))?;
+        if let Some(odd) = odd.map_err(refused)? {
+            self.context.note(&odd);
+        }
+        Ok(())
     }
 
     fn decode(&self, call: &NativeCallContext, f: &Tensor, x: Option<Dynamic>) -> ScriptResult<Tensor> {
@@ -112,6 +140,9 @@ impl Sae {
     }
 
     fn explained(&self, call: &NativeCallContext, x: &Dynamic, y: Option<Dynamic>) -> ScriptResult<Map> {
+        if let (Some(acts), None) = (x.read_lock::<Acts>(), &y) {
+            return self.explained_acts(&acts);
+        }
         let (rows, _) = self.rows(call, x)?;
         let writes = self.inner.about.writes;
         // A transcoder's output is in the same trace.
@@ -123,18 +154,56 @@ impl Sae {
         let y = y.map(|y| y.floats()).transpose()?;
         let inner = self.inner.clone();
         let found = self.context.apart(move || inner.explained(&rows, y.as_ref()))?.map_err(refused)?;
+        Ok(self.told(found))
+    }
+
+    /// How well it does on the activations of where it reads.
+    fn explained_acts(&self, acts: &Acts) -> ScriptResult<Map> {
+        let reads = self.inner.about.reads;
+        let site = acts.site()?;
+        if self.inner.about.transcodes() {
+            return Err(fail("a transcoder gives other activations than it reads")
+                .help("give both, as tensors: `sae.explained(acts.x, y)`")
+                .into());
+        }
+        if site.at != reads && !self.force {
+            return Err(fail(format!(
+                "the activations are of `{site}`, and the autoencoder reads `{reads}`"
+            ))
+            .help("collect them there: `collect(m, texts, sae.at)`")
+            .into());
+        }
+        uncentred(acts)?;
+        self.reserve(1024)?;
+        let (inner, rows) = (self.inner.clone(), acts.inner.clone());
+        let found = self.context.apart(move || inner.explained_rows(&rows))?.map_err(refused)?;
+        Ok(self.told(found))
+    }
+
+    /// As a map; and a word to the user where something is odd.
+    fn told(&self, found: Explained) -> Map {
         if let Some(odd) = self.inner.odd(&found) {
             self.context.note(&odd);
         }
         let Explained { variance, l0, error, silent, rows } = found;
         let numbers = [("variance", variance), ("l0", l0), ("error", error)].map(|(k, x)| (k, x.into()));
         let counts = [("silent", silent), ("rows", rows)].map(|(k, n)| (k, Dynamic::from(n as i64)));
-        Ok(numbers.into_iter().chain(counts).map(|(key, value)| (key.into(), value)).collect())
+        numbers.into_iter().chain(counts).map(|(key, value)| (key.into(), value)).collect()
     }
 }
 
 fn refused(error: SaeError) -> Box<rhai::EvalAltResult> {
     refusal::run(error.into())
+}
+
+/// Refuses activations that are not as the model has them.
+fn uncentred(acts: &Acts) -> ScriptResult<()> {
+    match acts.inner.origin().center {
+        false => Ok(()),
+        true => Err(fail("the activations are centred, unlike those that the autoencoder will meet")
+            .help("collect them without `center`")
+            .into()),
+    }
 }
 
 /// A site that stands for a whole place.
@@ -205,30 +274,38 @@ fn loaded(context: &Arc<Context>, id: &str, options: Map) -> ScriptResult<Sae> {
     if let Some(unscaled) = inner.unscaled() {
         context.note(&unscaled);
     }
-    Ok(Sae { inner: Arc::new(inner), force, context: context.clone() })
+    Ok(Sae::new(inner, force, context))
 }
 
 fn train(api: &mut Api) {
     let context = api.context();
+    let plain = context.clone();
     api.function(
-        "sae_train(activations: Tensor, options: map) -> Sae",
-        "a sparse autoencoder trained on activations [n, d], the same for the same seed; options: `site` (where they were \
-         read), `kind` (\"topk\" or \"jumprelu\"), `features` (8 d if not given), `k` (active ones a row, 32), `steps` \
-         (2000), `batch` (rows a step, 1024), `lr` (0.001), `seed`, `model` (the Model that they are of)",
+        "sae_train(activations: Acts | Tensor, options?: map) -> Sae",
+        "a sparse autoencoder trained on activations, or a tensor of some [n, d], the same for the same seed; options: \
+         `site` (where a tensor's were read), `kind` (\"topk\" or \"jumprelu\"), `features` (8 d if not given), `k` (active \
+         ones a row, 32), `steps` (2000), `batch` (rows a step, 1024), `lr` (0.001), `seed`, `model` (the Model that a \
+         tensor's are of)",
     )
     .example(
-        "let x = randn([200, 8], rng(0)); \
-         sae_train(x, #{site: resid_post(4), features: 16, k: 4, steps: 50, seed: 0})",
+        "let acts = collect(load(), [\" John gave Mary a book\"], resid_post(4)); \
+         sae_train(acts, #{features: 16, k: 4, steps: 50, seed: 0})",
         "Sae topk: resid_post.4, 16 features",
     )
-    .native(move |call: NativeCallContext, x: Tensor, options: Map| trained(&context, &call, &x, options));
+    .native(move |call: NativeCallContext, x: Dynamic| trained(&plain, &call, &x, Map::new()))
+    .native(move |call: NativeCallContext, x: Dynamic, options: Map| trained(&context, &call, &x, options));
 }
 
-fn trained(context: &Arc<Context>, call: &NativeCallContext, x: &Tensor, options: Map) -> ScriptResult<Sae> {
-    let &[_, width] = x.dims() else {
-        return Err(fail(format!("expected activations of shape [n, d], found {:?}", x.dims()))
-            .help("put the heads of a row side by side with `.reshape([n, d])`")
-            .into());
+fn trained(context: &Arc<Context>, call: &NativeCallContext, x: &Dynamic, options: Map) -> ScriptResult<Sae> {
+    let rows = acts::rows(x)?;
+    let width = rows.width();
+    // Activations know where they are from.
+    let (of_site, of_model) = match x.read_lock::<Acts>() {
+        Some(acts) => {
+            uncentred(&acts)?;
+            (Some(acts.site()?.at), Some(acts.inner.origin().model.clone()))
+        }
+        None => (None, None),
     };
     let mut options = Options::new(options, "sae_train");
     let goal = options.get_with("kind", goal)?.unwrap_or(Goal::TopK);
@@ -240,18 +317,29 @@ fn trained(context: &Arc<Context>, call: &NativeCallContext, x: &Tensor, options
         batch: options.get_usize("batch")?.unwrap_or(1024),
         rate: options.get_f64("lr")?.unwrap_or(1e-3),
         seed: options.get_usize("seed")?.map(|seed| seed as u64).or(context.options.seed).unwrap_or(0),
-        site: options.get_with("site", whole)?.ok_or_else(|| {
+        site: options.get_with("site", whole)?.or(of_site).ok_or_else(|| {
             fail("`sae_train` needs `site`, where the activations were read")
                 .help("add it, as in `site: resid_post(4)`")
         })?,
-        model: options.get_with("model", model_of)?.map(|model| model.inner.id.clone()),
+        model: options.get_with("model", model_of)?.map(|model| model.inner.id.clone()).or(of_model.clone()),
     };
     options.finish()?;
+    if let Some(at) = of_site.filter(|at| *at != given.site) {
+        return Err(fail(format!("the activations are of `{at}`, not of `{}`", given.site))
+            .help("drop `site`: they know where they are from")
+            .into());
+    }
+    if let (Some(own), Some(other)) = (of_model, &given.model)
+        && own != *other
+    {
+        return Err(fail(format!("the activations are of `{own}`, not of `{other}`"))
+            .help("drop `model`: they know what they are of")
+            .into());
+    }
     // Both matrices with two averages each, in a copy for the product; and for each row of a batch what every feature is.
     let matrices = given.features.saturating_mul(width).saturating_mul(8);
     let batch = given.batch.saturating_mul(given.features.saturating_add(width)).saturating_mul(4);
     memory::reserve_many(matrices.saturating_add(batch), size_of::<f32>())?;
-    let x = x.host()?;
     let steps = given.steps;
     let control = runs::control_with_progress(context, "training");
     let inner = closure::serve(call, context, control, move |control: &Control| {
@@ -259,13 +347,13 @@ fn trained(context: &Arc<Context>, call: &NativeCallContext, x: &Tensor, options
             control.report(step, steps, "steps");
             control.check().is_ok()
         };
-        match sae_train::train(&x, width, &given, go_on) {
+        match sae_train::train(&*rows, &given, go_on) {
             Err(TrainError::Interrupted) => Err(ModelError::Interrupted.into()),
             trained => Ok(trained),
         }
     })?;
     let inner = inner.map_err(refusal::of)?;
-    Ok(Sae { inner: Arc::new(inner), force: false, context: context.clone() })
+    Ok(Sae::new(inner, false, context))
 }
 
 fn goal(value: &Dynamic) -> ScriptResult<Goal> {
@@ -344,7 +432,7 @@ fn methods(api: &mut Api) {
         });
     api.method(
         "Sae",
-        "explained(x: Tensor | Trace, y?: Tensor | Trace) -> map",
+        "explained(x: Tensor | Trace | Acts, y?: Tensor | Trace) -> map",
         "how well it does on activations [n, d_in]: the share of `variance` explained, `l0` active features and the \
          squared `error` a row, `silent` features, `rows`; `y` is what a transcoder should give",
     )
