@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::Command;
 
 use patchscript::plot::{
-    Axis, Chart, Colors, Example, Examples, Figure, Format, Heatmap, Passage, PointColor, Scatter, Series,
-    Style, Titles, TokenMap, render,
+    Axis, Chart, Colors, Component, Context, Example, Examples, Figure, Format, Heatmap, Mixture, Passage,
+    Point, PointColor, Scatter, Series, Style, Titles, TokenMap, render,
 };
 
 /// Numbers without a pattern, the same in each run.
@@ -120,6 +120,34 @@ fn a_page_of_examples_finds_them_without_network() {
     let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples.html");
     fs::write(&page, examples.page().expect("a page")).expect("written");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/examples.mjs");
+    let output = Command::new("node").arg(script).args([tools.as_ref(), page.as_os_str()]).output();
+    let output = output.expect("node is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_page_of_a_mixture_shows_its_components_without_network() {
+    let Some(tools) = std::env::var_os("PATCHSCRIPT_TEST_BROWSER") else {
+        return skip::skip("PATCHSCRIPT_TEST_BROWSER is not set; tests/browser/install.sh prints its value");
+    };
+    let tokens = ["a ", "<img src=x onerror=alert(1)>", "\n"];
+    let component = |number: usize| Component {
+        number,
+        facts: vec![("weight", format!("{}", number as f64 / 100.0))],
+        contexts: vec![Context {
+            tokens: tokens.map(String::from).to_vec(),
+            at: if number % 5 == 4 { 0 } else { 1 },
+            value: -1.5,
+        }],
+        points: (0..60)
+            .map(|i| Point { x: f64::from(i), y: f64::from(i * i), label: tokens[1].into() })
+            .collect(),
+    };
+    let axes = ["widest direction".to_string(), "second".into()];
+    let mixture = Mixture { title: "a <mixture>".into(), axes, components: (0..50).map(component).collect() };
+    let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mixture.html");
+    fs::write(&page, mixture.page().expect("a page")).expect("written");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/mixture.mjs");
     let output = Command::new("node").arg(script).args([tools.as_ref(), page.as_os_str()]).output();
     let output = output.expect("node is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -90,20 +90,24 @@ impl Examples {
             0 => String::new(),
             left => format!("The first {} of {}.", examples.len(), examples.len() + left),
         };
-        let data = json!({ "unit": self.unit, "passages": passages, "examples": examples }).to_string();
-        let title = one_line(&self.title);
-        let page = format!(
-            include_str!("page/examples.html"),
-            title = escaped(&title),
-            unit = escaped(&self.unit),
-            note = note,
-            style = include_str!("page/examples.css"),
-            script = include_str!("page/examples.js"),
-            // No text may end the script element that holds it.
-            data = data.replace('<', "\\u003c"),
-        );
-        Ok(page.into_bytes())
+        let data = json!({ "unit": self.unit, "passages": passages, "examples": examples });
+        Ok(shell(&self.title, &self.unit, &note, "", include_str!("page/examples.js"), &data))
     }
+}
+
+/// A page with a field to look for tokens, texts or numbers of `unit`, around a script that shows `data`.
+pub(super) fn shell(title: &str, unit: &str, note: &str, style: &str, script: &str, data: &Value) -> Vec<u8> {
+    let page = format!(
+        include_str!("page/examples.html"),
+        title = escaped(&one_line(title)),
+        unit = escaped(unit),
+        note = note,
+        style = [include_str!("page/examples.css"), style].concat(),
+        script = script,
+        // No text may end the script element that holds it.
+        data = data.to_string().replace('<', "\\u003c"),
+    );
+    page.into_bytes()
 }
 
 /// How strongly `value` is coloured beside `full`, as a digit of base 36. What has the other sign is white.

@@ -9,7 +9,8 @@
 //! `tokens` describe one each. `colormap` (with `color`) and `scale` turn a value into a colour; `layout` places
 //! everything, using `number` and `text`; `scene` is what it produces. `svg`, `png` and `html` draw that, and
 //! `terminal` draws in letters. What the embedded font lacks, `png` takes as `glyphs` from the machine's `fonts`.
-//! `error` says what can be wrong with a figure. `examples` is a page that is no figure: thousands of texts to look through.
+//! `error` says what can be wrong with a figure. `examples` and `mixture` are pages that are no figures: thousands of texts, or of a mixture's
+//! components, to look through.
 //!
 //! Why `svg` and `png` are not the back ends of plotters (0.3.7): these place everything on whole pixels. A line of more
 //! than one pixel becomes a polygon with its corners there, thicker than asked for and with steps
@@ -28,6 +29,7 @@ mod glyphs;
 mod heatmap;
 mod html;
 mod layout;
+mod mixture;
 mod number;
 mod png;
 mod scale;
@@ -50,6 +52,7 @@ pub use examples::{Example, Examples, Passage};
 pub use figure::{Colors, Figure, MOST_CHARACTERS, MOST_MARKS, Records, Titles};
 pub use fonts::VARIABLE as FONTS_VARIABLE;
 pub use heatmap::{Heatmap, Origin};
+pub use mixture::{Component, Context, Mixture, Point};
 pub use scatter::{PointColor, Scatter};
 pub use terminal::{Terminal, show};
 pub use text::{TOKEN_LINE_BREAK, visible_token};

@@ -40,7 +40,9 @@ pub fn register(api: &mut Api) {
 fn params(api: &mut Api) {
     let context = api.context();
     let read = move |name: &str, default: Dynamic| -> ScriptResult<Dynamic> {
-        Ok(context.params.value(name, default)?)
+        let value = context.params.value(name, default)?;
+        context.record.parameter(name, &value);
+        Ok(value)
     };
     let read_with_help = read.clone();
     api.function(
@@ -55,6 +57,38 @@ fn params(api: &mut Api) {
         .example("assert(1 + 1 == 2, \"arithmetic\")", "")
         .native(|condition: bool| assert(condition, "assertion failed"))
         .native(|condition: bool, message: &str| assert(condition, message));
+
+    api.function(
+        "assert_equal(found: any, expected: any, message?: string)",
+        "ends the script unless both are equal, and then shows them",
+    )
+    .example("assert_equal([1, 2].len, 2)", "")
+    .native(|call: NativeCallContext, found: Dynamic, expected: Dynamic| {
+        assert_equal(&call, &found, &expected, "")
+    })
+    .native(|call: NativeCallContext, found: Dynamic, expected: Dynamic, message: &str| {
+        assert_equal(&call, &found, &expected, message)
+    });
+}
+
+fn assert_equal(
+    call: &NativeCallContext,
+    found: &Dynamic,
+    expected: &Dynamic,
+    message: &str,
+) -> ScriptResult<()> {
+    let equal: Dynamic = call.call_native_fn("==", (found.clone(), expected.clone()))?;
+    let equal = match equal.as_bool() {
+        Ok(equal) => equal,
+        // Of tensors it is a mask.
+        Err(_) => call.call_native_fn("all", (equal,))?,
+    };
+    if equal {
+        return Ok(());
+    }
+    let values = format!("found {}, expected {}", shown(call, found)?, shown(call, expected)?);
+    let separator = if message.is_empty() { "" } else { ": " };
+    Err(fail(format!("{message}{separator}{values}")).into())
 }
 
 fn assert(condition: bool, message: &str) -> ScriptResult<()> {
@@ -207,6 +241,19 @@ fn to_int(x: f64) -> ScriptResult<i64> {
 #[cfg(test)]
 mod tests {
     use crate::script::bind::testing::check;
+
+    #[test]
+    fn what_is_not_equal_is_shown() {
+        check(&[
+            ("assert_equal(3, 4)", "found 3, expected 4"),
+            ("assert_equal([1, \"a\"], [1, \"a\"])", ""),
+            ("assert_equal(tensor([1, 2]), tensor([1, 2]))", ""),
+            (
+                "assert_equal(tensor([1.5]), tensor([2.5]), \"the row\")",
+                "the row: found Tensor [1] [1.5], expected Tensor [1] [2.5]",
+            ),
+        ]);
+    }
 
     #[test]
     fn matches_are_those_of_pythons_findall() {

@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::DType;
+use indicatif::HumanBytes;
 use rhai::{Array, Dynamic, Map};
 
 use super::prompt;
@@ -90,23 +92,42 @@ impl Loaded {
         let device = options.get_string("device")?.or(given.device.clone()).unwrap_or("auto".into());
         let revision = options.get_string("revision")?;
         let quantized = options.get_bool("quantized")?.unwrap_or(false);
+        let seed = options.get_usize("seed")?.map(|seed| seed as u64).or(given.seed).unwrap_or(0);
         options.finish()?;
         let id = revision.map_or(id.to_string(), |revision| format!("{id}@{revision}"));
 
-        let options = LoadOptions { device, dtype, offline: given.offline, quantized };
+        let options = LoadOptions { device, dtype, offline: given.offline, quantized, seed };
         let key = (id.clone(), options.clone());
         let mut loaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inner) = loaded.get(&key) {
             return Ok(Model { inner: inner.clone(), context: context.clone() });
         }
-        let place = place(context, &id)?;
+        let (made, of) = model::split_made(&id);
+        let of = place(context, of)?;
+        if made == "random:" && !options.device.starts_with("cuda") {
+            room_for_random(&of, options.offline)?;
+        }
+        let place = format!("{made}{of}");
         let model = memory::limit::load(|| model::Model::load(&place, &options));
         let mut inner = model.map_err(refusal::model)?;
         inner.id = id;
         context.resume.loaded(&inner.files);
+        context.record.model(&inner);
         let inner = Arc::new(inner);
         loaded.insert(key, inner.clone());
         Ok(Model { inner, context: context.clone() })
+    }
+}
+
+/// Refuses a config whose weights no memory would hold, since no file does either.
+fn room_for_random(place: &str, offline: bool) -> ScriptResult<()> {
+    let config = model::load_config(place, offline).map_err(refusal::model)?;
+    let bytes = model::info::info(&config).map_err(refusal::model)?.bytes(DType::F32);
+    match bytes > memory::total() {
+        true => Err(fail(format!("random weights of this config take {}", HumanBytes(bytes as u64)))
+            .help("make its sizes smaller, or load it on a card with room for them")
+            .into()),
+        false => Ok(()),
     }
 }
 
@@ -132,7 +153,9 @@ pub fn layers_of(context: &Arc<Context>, ids: &BTreeSet<Option<String>>, runs: b
             None => context.options.model.as_deref().or(runs.then_some(embedded::ID))?,
         };
         // Nothing is fetched for a check.
-        model::load_config(&place(context, id).ok()?, true).ok().map(|config| config.n_layers)
+        model::load_config(&place(context, model::split_made(id).1).ok()?, true)
+            .ok()
+            .map(|config| config.n_layers)
     });
     layers.collect::<Option<Vec<_>>>()?.into_iter().max()
 }
@@ -170,7 +193,7 @@ fn load(api: &mut Api) {
     };
     api.function(
         "load(id?: string, options?: map) -> Model",
-        "the model given by `--model`, else the embedded `demo`; or by id: `demo`, a folder, a `.gguf` file or `org/name`; options: `dtype`, `device`, `revision`, `quantized` (the weights of a `.gguf` file stay as small as they are there)",
+        "the model given by `--model`, else the embedded `demo`; or by id: `demo`, a folder, a `.gguf` file or `org/name`, after `shuffled:` with each tensor's entries in another order, after `random:` with random weights (a folder or a `config.json` is enough); options: `dtype`, `device`, `revision`, `seed` (of those weights), `quantized` (the weights of a `.gguf` file stay as small as they are there)",
     )
     .example("load().n_layers", "8")
     .native(default)
@@ -297,7 +320,7 @@ fn tokenizer(api: &mut Api) {
     });
 }
 
-fn bos(value: &Dynamic) -> ScriptResult<Bos> {
+pub(super) fn bos(value: &Dynamic) -> ScriptResult<Bos> {
     match (value.as_bool(), value.is_string()) {
         (Ok(true), _) => Ok(Bos::Yes),
         (Ok(false), _) => Ok(Bos::No),

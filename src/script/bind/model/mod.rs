@@ -5,10 +5,13 @@
 //! - what goes in: [`tokens`] and [`prompt`] (what counts as one), [`site`], [`patch`], [`metric`];
 //! - the methods that run: [`runs`];
 //! - what comes out: [`trace`], [`generation`], [`grid`] and, of a run that is only planned, [`explanation`];
-//! - over a whole corpus: [`atlas`];
-//! - what activations are made of: [`sae`], whose features are sites: [`features`].
+//! - over a whole corpus, [`mod@corpus`]: [`atlas`], and all activations of a site: [`acts`], made by [`mod@collect`];
+//! - what activations are made of: [`sae`], whose features are sites: [`features`]; and [`mixture`].
 
+mod acts;
 mod atlas;
+mod collect;
+mod corpus;
 mod direction;
 mod explanation;
 mod features;
@@ -16,6 +19,7 @@ mod generation;
 pub mod grid;
 mod loaded;
 mod metric;
+mod mixture;
 mod patch;
 mod prompt;
 mod runs;
@@ -45,4 +49,6 @@ pub fn register(api: &mut Api) {
     sae::register(api);
     features::register(api);
     atlas::register(api);
+    acts::register(api);
+    mixture::register(api);
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::Device;
 use rhai::{Array, Dynamic, FnPtr, Map, NativeCallContext};
+use serde_json::json;
 
 use super::generation::Generation;
 use super::grid::{self, Grid};
@@ -120,7 +121,10 @@ impl Model {
             let (model, plan) = (self.inner.clone(), explanation.clone());
             let seconds = self.context.apart(move || plan.measured_seconds(&model));
             let seconds = seconds?.map_err(refusal::run)?;
-            output::tell(format_args!("{explanation}\n  time         {seconds:.2} s or more"));
+            output::tell_as(
+                || format!("{explanation}\n  time         {seconds:.2} s or more"),
+                || json!({"severity": "plan", "plan": explanation, "seconds": seconds}),
+            );
         }
         let (model, asked) = (self.inner.clone(), question.clone());
         let sweep =
@@ -128,7 +132,9 @@ impl Model {
                 let Question { prompt, cells, metric } = &*asked;
                 sweep::sweep(&model, prompt, cells, metric, SweepOptions::default(), control)
             })?;
-        match sweep.idle(&question.cells) {
+        let idle = sweep.idle(&question.cells);
+        self.context.record.sweep(&sweep, idle);
+        match idle {
             0 => {}
             n => output::tell(format_args!("note: {n} of {} cells changed nothing", question.cells.len())),
         }

@@ -7,9 +7,9 @@ use rhai::{Array, Dynamic, Map, NativeCallContext};
 use super::tokens::Tokens;
 use super::{runs, site};
 use crate::run::trace::NextToken;
-use crate::run::{self, Control, LedgerEntry, Site};
+use crate::run::{self, Control, LedgerEntry, LogitChange, Site, logit_changes};
 use crate::script::api::Api;
-use crate::script::args;
+use crate::script::args::{self, Options};
 use crate::script::bind::tensor::Tensor;
 use crate::script::bind::{closure, refusal};
 use crate::script::context::Context;
@@ -114,4 +114,37 @@ pub fn register(api: &mut Api) {
         "[\" Paris\", \" Madrid\"]",
     )
     .native(|trace: &mut Trace, k: i64| -> ScriptResult<Array> { trace.top(args::size(&k.into())?) });
+    api.function(
+        "logit_changes(before: Trace, after: Trace, k: int, options?: map) -> map",
+        "the k next tokens whose logits are `raised` most from one run to another, and the k that are `lowered` most, the \
+         strongest first: arrays of maps of `token`, `id` and `change`. Option `center`: changes are measured from their mean \
+         over the vocabulary, as TransformerLens' weights have it",
+    )
+    .example(
+        "let m = load(); let raised = logit_changes(m.trace(\"Wei lives in\"), m.trace(\"The capital of France is\"), 1).raised; \
+         raised[0].token",
+        "\" Paris\"",
+    )
+    .native(|before: Trace, after: Trace, k: i64| changes(&before, &after, k, Map::new()))
+    .native(|before: Trace, after: Trace, k: i64, options: Map| changes(&before, &after, k, options));
+}
+
+fn changes(before: &Trace, after: &Trace, k: i64, options: Map) -> ScriptResult<Map> {
+    let mut options = Options::new(options, "logit_changes");
+    let center = options.get_bool("center")?.unwrap_or(false);
+    options.finish()?;
+    let k = args::size(&k.into())?;
+    after.context.check_len(k.min(after.inner.model().config().d_vocab))?;
+    let [raised, lowered] = logit_changes(&before.inner, &after.inner, k, center).map_err(refusal::run)?;
+    let told = |changes: Vec<LogitChange>| -> Dynamic {
+        let texts = after.inner.model().texts(&changes.iter().map(|change| change.id).collect::<Vec<_>>());
+        let entry = |(LogitChange { id, change }, token): (LogitChange, String)| {
+            let fields: [(&str, Dynamic); 3] =
+                [("token", token.into()), ("id", i64::from(id).into()), ("change", f64::from(change).into())];
+            Dynamic::from(fields.into_iter().map(|(key, value)| (key.into(), value)).collect::<Map>())
+        };
+        changes.into_iter().zip(texts).map(entry).collect::<Array>().into()
+    };
+    let entries = [("raised", told(raised)), ("lowered", told(lowered))];
+    Ok(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
