@@ -31,6 +31,7 @@ const SETUP: &[&str] = &[
 
 /// A value of every type, by the name that signatures give it.
 const VALUES: &[(&str, &str)] = &[
+    ("Acts", "collect(m, [\" John gave Mary\"], resid_post(1))"),
     ("Error", "error"),
     ("Explanation", "m.explain(\" John gave\", [z(1).head(0).zero()], logit(5))"),
     ("Generation", "m.generate(\" John gave\", #{max_new_tokens: 2, watch: z(1)})"),
@@ -45,6 +46,10 @@ const VALUES: &[(&str, &str)] = &[
     ("Progress", "progress([1, 2], \"p\")"),
     ("PythonRandom", "python_random(0)"),
     ("Rng", "rng(0)"),
+    (
+        "Mfa",
+        "mfa(collect(m, [\" John gave Mary\"], resid_post(1)), #{components: 2, rank: 1, epochs: 1, init: \"random\"})",
+    ),
     ("Sae", "load_sae(\"demo\")"),
     ("Site", "resid_post(1)"),
     ("Table", "read_csv(\"t.csv\")"),

@@ -51,6 +51,11 @@ fn every_example_of_the_stdlib_prints_what_it_promises() {
              let oslo = m.trace(\"Oslo lies in\"); let lima = m.trace(\"Lima lies in\");"
         );
         session.submit(&setting).expect("the setting of the examples");
+        if module == "mfa" {
+            let setting = "let acts = collect(m, [\"Oslo lies in Europe\", \"Lima lies in South America\"], resid_post(4)); \
+                let mixture = mfa(acts, #{components: 3, rank: 2, epochs: 2, init: \"random\", seed: 0});";
+            session.submit(setting).expect("the mixture of the examples");
+        }
         let mut example = None;
         for line in text.lines() {
             if let Some(code) = line.strip_prefix("/// > ") {

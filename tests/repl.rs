@@ -153,7 +153,7 @@ fn questions_are_answered() {
         ("help(string)", "string.to_upper("),
         ("help(array)", "array.push("),
         ("help(map)", "map.keys("),
-        (":load a.rhai", "there is no command `:load`"),
+        (":run a.rhai", "there is no command `:run`"),
         ("help", "Ctrl-C stops what"),
     ] {
         terminal.types(&format!("{question}\r"));
@@ -211,4 +211,101 @@ fn a_long_function_takes_no_square_time() {
     terminal.waits_for("\n4242");
     assert!(begin.elapsed() < Duration::from_secs(40), "{:?}", begin.elapsed());
     leave(terminal);
+}
+
+#[test]
+fn what_was_tried_becomes_a_script() {
+    let (mut terminal, folder) = start(&[]);
+    let lines = [
+        ("let m = load();", ""),
+        ("m.n_lyers", "has no field `n_lyers`"),
+        ("let p = \"The capital of France is\"; m.trace(p).top(1)[0].token", "Paris"),
+        ("`${_}!`", "Paris!"),
+        (":save first", "patchscript run first.rhai"),
+        ("m.n_layers + 100", "\n108"),
+        (":save first.rhai", "patchscript run first.rhai"),
+        ("\"changed\"", "changed"),
+    ];
+    for (line, answer) in lines {
+        terminal.types(&format!("{line}\r"));
+        terminal.waits_for(answer);
+    }
+    let script = std::fs::read_to_string(folder.path().join("first.rhai")).expect("the script");
+    let expected = "//! What ran at the prompt.\n\nlet m = load();\nlet p = \"The capital of France is\"; \
+                    let last_1 = m.trace(p).top(1)[0].token;\nprint(last_1);\nprint(`${last_1}!`);\n\
+                    print(m.n_layers + 100);\n";
+    assert_eq!(script, expected);
+    let run = Command::new(env!("CARGO_BIN_EXE_patchscript"))
+        .current_dir(folder.path())
+        .args(["run", "first.rhai"])
+        .output()
+        .expect("the binary starts");
+    assert_eq!(String::from_utf8_lossy(&run.stdout), " Paris\n Paris!\n108\n");
+    // A file of somebody else stays.
+    std::fs::write(folder.path().join("mine.rhai"), "let other = 6 * 7;\nother + 400").expect("written");
+    for (line, answer) in [
+        (":save mine.rhai", "there is a file `mine.rhai` already"),
+        (":load mine.rhai", "\n442"),
+        ("other + 200", "\n242"),
+        (":load none.rhai", "cannot read script `none.rhai`"),
+    ] {
+        terminal.types(&format!("{line}\r"));
+        terminal.waits_for(answer);
+    }
+    leave(terminal);
+}
+
+#[test]
+fn the_last_input_is_edited() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
+    command.current_dir(folder.path()).env("XDG_STATE_HOME", folder.path()).env("NO_COLOR", "1");
+    command.env_remove("VISUAL").env("EDITOR", "sed -i s/20/41/");
+    let mut terminal = Terminal::start(command, 100, 40);
+    terminal.waits_for("`:quit` leaves");
+    for (line, answer) in [
+        ("let x = 20; x + 1", "\n21"),
+        (":edit", "let x = 41; x + 1\r\n42"),
+        (":time x + 100", "\n141"),
+        (":limits", "--max-call-levels"),
+    ] {
+        terminal.waits_for("> ");
+        terminal.types(&format!("{line}\r"));
+        terminal.waits_for(answer);
+    }
+    leave(terminal);
+}
+
+#[test]
+fn the_prompt_goes_on_after_a_script() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = "import \"lib\" as lib;\nlet log = jsonl(\"rows.jsonl\");\nlet a = lib::f();\nfn twice(x) { 2 * x }\n\
+                  log.append(#{a: a});\nlet c = a.b;\nlet d = 1;\n";
+    std::fs::write(folder.path().join("a.rhai"), script).expect("written");
+    std::fs::write(folder.path().join("lib.rhai"), "fn f() { 41 }").expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
+    command.current_dir(folder.path()).args(["run", "-i", "a.rhai"]);
+    command.env("XDG_STATE_HOME", folder.path()).env("NO_COLOR", "1");
+    let mut terminal = Terminal::start(command, 100, 40);
+    terminal.waits_for("`int` has no field `b`");
+    for (line, answer) in [
+        ("twice(a) + lib::f()", "\n123"),
+        ("log.append(#{a: 2}); log.rows.len", "\n2"),
+        ("jsonl(\"more.jsonl\").append(#{a: 3}); 7 * 11", "\n77"),
+        ("d", "unknown variable `d`"),
+        (":save b", "patchscript run b.rhai"),
+    ] {
+        terminal.waits_for("> ");
+        terminal.types(&format!("{line}\r"));
+        terminal.waits_for(answer);
+    }
+    let (status, seen) = {
+        terminal.waits_for("> ");
+        terminal.types("\x04");
+        terminal.ends()
+    };
+    assert_eq!(status.code(), Some(1), "{seen}");
+    let saved = std::fs::read_to_string(folder.path().join("b.rhai")).expect("the script");
+    assert!(saved.contains("log.append(#{a: a});\nprint(twice(a) + lib::f());\n"), "{saved}");
+    assert!(folder.path().join("out/a/more.jsonl").is_file());
 }

@@ -65,7 +65,7 @@ fn refused(output: &Output, message: &str) {
     assert!(output.status.code() == Some(1) && err.contains(message), "{err}\nlacks\n{message}");
 }
 
-/// Every file below a folder, by its path there.
+/// Every file below a folder, by its path there, but the record, which tells what the run took.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -73,7 +73,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         if path.is_dir() {
             found.extend(files(&path).into_iter().map(|(inner, bytes)| (format!("{name}/{inner}"), bytes)));
-        } else {
+        } else if name != "run.json" {
             found.insert(name, fs::read(&path).expect("a file"));
         }
     }

@@ -30,13 +30,23 @@ fn run(script: &str, args: &[&str]) -> (Output, TempDir) {
     (output, out)
 }
 
+/// Whether a run left nothing but its record.
+fn left_nothing(out: &Path) -> bool {
+    let files = |folder: &Path| -> Vec<_> {
+        let entries = fs::read_dir(folder).into_iter().flatten();
+        entries.map(|entry| entry.expect("an entry").file_name()).collect()
+    };
+    let results = files(&out.join("results"));
+    files(out).iter().all(|name| name == "results") && results.iter().all(|name| name == "run.json")
+}
+
 /// Asserts that the script is refused with exactly this text and leaves nothing behind.
 #[track_caller]
 fn refused(script: &str, args: &[&str], expected: &str) {
     let (output, out) = run(script, args);
     assert_eq!(String::from_utf8_lossy(&output.stderr), expected, "{script}");
     assert!(output.status.code().is_some_and(|code| code == 1 || code == 2), "{script}: {}", output.status);
-    assert_eq!(fs::read_dir(out.path()).expect("the folder").count(), 0, "{script} left a file");
+    assert!(left_nothing(out.path()), "{script} left a file");
 }
 
 /// Runs a shipped script with the real model; gives its JSON and what it printed.
@@ -187,6 +197,23 @@ fn every_script_shows_its_effect_on_the_embedded_model() {
     let moved: Vec<_> =
         found["sweep"].as_array().expect("cells").iter().map(|cell| number(&cell["moved"])).collect();
     assert!(moved[0] == 16.0 && moved[1] == 0.0 && moved[4] == 0.0, "number, % and later number: {moved:?}");
+}
+
+#[test]
+fn a_citys_whole_vector_carries_its_country_until_the_last_layer() {
+    let mut args = Vec::new();
+    for setting in
+        ["learned=20", "asked=12", "pairs=3", "stride=10", "few=4", "many=32", "regions=4", "rank=2"]
+    {
+        args.extend(["--set", setting]);
+    }
+    let Some((found, printed)) = results("scripts/ravel_cities.rhai", &args, "ravel.json") else { return };
+    let numbers =
+        |key: &str| -> Vec<Vec<f64>> { serde_json::from_value(found[key].clone()).expect("numbers") };
+    let (cause, isolate) = (numbers("cause"), numbers("isolate"));
+    assert!(cause[0][0] > 0.3 && isolate[0][0] < 0.5, "{printed}");
+    // After the last layer no other position reads a city's.
+    assert!(cause[2].iter().all(|x| *x == 0.0) && isolate[2].iter().all(|x| *x == 1.0), "{printed}");
 }
 
 #[test]
@@ -535,9 +562,9 @@ fn an_interrupt_ends_a_sweep_after_its_layer() {
     assert_eq!(results_left(out.path()), 0, "half a result was written");
 }
 
-/// How many files a run left, apart from its logs.
+/// How many files a run left, apart from its logs and its record.
 fn results_left(out: &Path) -> usize {
-    let logs = ["pairs.jsonl", ".resume.json"];
+    let logs = ["pairs.jsonl", ".resume.json", "run.json"];
     fs::read_dir(out.join("results")).map_or(0, |files| {
         let names = files.map(|file| file.expect("an entry").file_name());
         names.filter(|name| !logs.iter().any(|log| name == log)).count()
@@ -566,7 +593,7 @@ fn told(script: &str) -> String {
     let (output, out) = run(script, &["--model", TINY]);
     let code = output.status.code().expect("no signal");
     assert!(matches!(code, 0..=2), "{script}: {code}");
-    assert_eq!(fs::read_dir(out.path()).expect("the folder").count(), 0, "{script} left a file");
+    assert!(left_nothing(out.path()), "{script} left a file");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
     let said = text(output.stderr) + text(output.stdout).as_str();
     let here = |said: String, folder: &Path, name: &str| said.replace(&folder.display().to_string(), name);
@@ -678,7 +705,7 @@ fn refusal(message: &str, help: &str) -> String {
 fn load_error(model: &Path) -> String {
     let (output, out) = run("tests/suite/load.txt", &["--model", &model.display().to_string()]);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(fs::read_dir(out.path()).expect("the folder").count(), 0);
+    assert!(left_nothing(out.path()));
     String::from_utf8_lossy(&output.stderr).replace(&model.display().to_string(), "MODEL")
 }
 

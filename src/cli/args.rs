@@ -4,14 +4,17 @@ use std::env::consts;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Args as ArgGroup, Parser, Subcommand};
+use clap::{Args as ArgGroup, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::count::count;
 use crate::model::cpu::isa;
 use crate::script::HostOptions;
 use crate::script::limits::Limits;
 
+use super::shipped::SHIPPED;
 use super::table;
 
 const EXAMPLES: &str = "\
@@ -19,7 +22,11 @@ Examples:
   patchscript                                   talk to the embedded model, line by line
   patchscript run patch.rhai --model ./gpt2     run a script with another one
   patchscript run patch.rhai --params           list what can be set
+  patchscript run -i patch.rhai                 run it, then talk with its variables
+  patchscript -e 'load().n_layers'              run a line
   patchscript run patch.rhai --set layer=8 --model openai-community/gpt2 --out results
+  patchscript verify out/patch/run.json         run it again: are the results the same?
+  patchscript new patch.rhai                    write a script to start from
   patchscript check patch.rhai                  find mistakes without running
   patchscript models info openai-community/gpt2 sizes, memory and sites of a model
 
@@ -40,6 +47,9 @@ pub struct Args {
     /// With `--version`: also the machine, its instructions that serve, and what was built in
     #[arg(long, requires = "version")]
     pub verbose: bool,
+    /// Run this as if it were typed at the prompt, and leave; may be given several times
+    #[arg(short = 'e', long, value_name = "CODE")]
+    pub eval: Vec<String>,
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
@@ -87,6 +97,22 @@ pub enum Command {
     Run(Run),
     /// Find mistakes in a script without running it
     Check(Check),
+    /// Run a recorded run again and say what differs
+    Verify(Verify),
+    /// Make a page of a recorded run: its figures, numbers and script
+    Show(Show),
+    /// Write a script to start from
+    New(New),
+    /// Run the test functions of scripts, or of the stdlib
+    Test(Test),
+    /// Print the reference
+    Doc(Doc),
+    /// Write definition files for the language server of editors
+    Definitions(Definitions),
+    /// Print what a shell needs to complete commands
+    Completions { shell: Shell },
+    /// Print the manual pages
+    Man,
     /// Talk line by line (the default)
     Repl(Settings),
     /// Models from the Hub: list, describe, fetch and remove them
@@ -95,10 +121,37 @@ pub enum Command {
     CheckModel(CheckModel),
 }
 
+/// For whom results and errors are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+impl Command {
+    /// Whether programs read what it says.
+    pub fn is_for_programs(&self) -> bool {
+        let format = match self {
+            Command::Run(run) => run.format,
+            Command::Check(check) => check.format,
+            Command::Models(Models { action: ModelsAction::Info { format, .. } }) => *format,
+            Command::CheckModel(given) => given.format,
+            _ => Format::Text,
+        };
+        format == Format::Json
+    }
+}
+
 #[derive(Debug, ArgGroup)]
 pub struct Run {
-    /// The script, a `.rhai` file
+    /// The script, a `.rhai` file; `-` reads it from standard input
     pub file: PathBuf,
+    /// After the script, talk line by line with its variables
+    #[arg(short = 'i', long)]
+    pub interactive: bool,
     /// Set a parameter that the script declares with `param(name, default)`
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub sets: Vec<(String, String)>,
@@ -111,6 +164,9 @@ pub struct Run {
     /// Go on where an interrupted run of this script stopped: keep the lines of its logs that are there
     #[arg(long)]
     pub resume: bool,
+    /// With `json`, errors, warnings, notes, plans and the end are an object a line on standard error
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, hide_possible_values = true)]
+    pub format: Format,
     #[command(flatten)]
     pub settings: Settings,
 }
@@ -119,6 +175,57 @@ pub struct Run {
 pub struct Check {
     /// The script, a `.rhai` file
     pub file: PathBuf,
+    /// With `json`, what was found is an object on standard output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, hide_possible_values = true)]
+    pub format: Format,
+}
+
+#[derive(Debug, ArgGroup)]
+pub struct Verify {
+    /// The record of the run, `out/<script name>/run.json`
+    pub record: PathBuf,
+}
+
+#[derive(Debug, ArgGroup)]
+pub struct Show {
+    /// The record of the run, `out/<script name>/run.json`
+    pub record: PathBuf,
+    /// Where to write the page [default: beside the record]
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+}
+
+#[derive(Debug, ArgGroup)]
+pub struct Test {
+    /// Scripts, and folders whose scripts are meant; the working folder if none is named
+    pub paths: Vec<PathBuf>,
+    /// Test the modules of the stdlib
+    #[arg(long)]
+    pub stdlib: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, ArgGroup)]
+pub struct Doc {
+    /// A function, a type, `Model.sweep` or a module of the stdlib; all of them if none is named
+    pub name: Option<String>,
+}
+
+#[derive(Debug, ArgGroup)]
+pub struct Definitions {
+    /// Where to write them
+    pub folder: PathBuf,
+}
+
+#[derive(Debug, ArgGroup)]
+pub struct New {
+    /// The script to write, with or without `.rhai`; with `--from`, its name if none is given
+    #[arg(required_unless_present = "from")]
+    pub name: Option<PathBuf>,
+    /// Take this script of the program's own, with the data that it reads
+    #[arg(long, value_name = "SCRIPT", value_parser = PossibleValuesParser::new(SHIPPED.iter().map(|script| script.name)))]
+    pub from: Option<String>,
 }
 
 #[derive(Debug, ArgGroup)]
@@ -138,6 +245,9 @@ pub enum ModelsAction {
         /// Never use the network
         #[arg(long)]
         offline: bool,
+        /// `text`, or `json` for programs
+        #[arg(long, value_enum, value_name = "FORMAT", default_value_t, hide_possible_values = true)]
+        format: Format,
     },
     /// Fetch a model's newest commit and print its folder
     Pull {
@@ -164,6 +274,9 @@ pub struct CheckModel {
     /// Never use the network
     #[arg(long)]
     pub offline: bool,
+    /// `text`, or `json` for programs
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, hide_possible_values = true)]
+    pub format: Format,
 }
 
 /// What a run uses and may touch.

@@ -9,6 +9,7 @@ use rustyline::{Context, Helper, Highlighter};
 use crate::script::Session;
 use crate::script::api::{Entry, Kind};
 use crate::script::args::type_of;
+use crate::script::session::command_names;
 
 const KEYWORDS: &[&str] = &[
     "let", "const", "fn", "if", "else", "for", "in", "while", "loop", "return", "throw", "try", "catch",
@@ -44,6 +45,7 @@ impl Assistant {
         let (before, word) = line.split_at(start);
         let mut names: Vec<String> = match before.strip_suffix('.') {
             Some(receiver) => self.members(receiver),
+            None if before == ":" => command_names().map(String::from).collect(),
             None => {
                 let functions = self.entries.iter().filter(|entry| entry.kind == Kind::Function);
                 let functions = functions.map(|entry| entry.name().to_string());
@@ -121,6 +123,7 @@ mod tests {
         let assistant = assistant(&["let parade = 1;"]);
         assert_eq!(assistant.candidates("1 + par"), (4, vec!["parade".into(), "param".into()]));
         assert_eq!(assistant.candidates("ret").1, ["return"]);
+        assert_eq!(assistant.candidates(":sa"), (1, vec!["save".into()]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The command line. Read [`args`] first: it says what can be typed. Then one file runs each subcommand: [`run`],
-//! [`check`], [`check_model`], [`models`], and [`repl`] (with [`complete`]) where there is none.
+//! [`verify`], [`show`], [`check`], [`test`](mod@test), [`check_model`], [`models`], [`new`] (from [`shipped`]), [`docs`] (the
+//! reference, definitions, completions and the manual), and [`repl`] (with [`complete`]) where there is none. [`files`]
+//! writes what a person asks for.
 //!
 //! Exit codes: 0 done, 1 the script failed, 2 it could not be run (usage, syntax, parameters),
 //! 130 interrupted.
@@ -8,12 +10,21 @@ mod args;
 mod check;
 mod check_model;
 mod complete;
+mod docs;
+mod files;
 mod models;
+mod new;
 mod repl;
 mod run;
+mod shipped;
+mod show;
+mod test;
+mod verify;
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
+
+use serde_json::Value;
 
 use crate::help::Help;
 use crate::model::cpu::isa;
@@ -33,13 +44,25 @@ fn run_command() -> u8 {
         refuse(&error);
         return 2;
     }
+    if args.command.as_ref().is_some_and(args::Command::is_for_programs) {
+        output::tell_programs();
+    }
     match args.command {
         _ if args.version => put(&args::version(args.verbose)),
         Some(args::Command::Run(run)) => run::run(run),
         Some(args::Command::Check(check)) => check::run(&check),
+        Some(args::Command::Verify(given)) => verify::run(&given),
+        Some(args::Command::Show(given)) => show::run(&given),
+        Some(args::Command::New(given)) => new::run(&given),
+        Some(args::Command::Test(given)) => test::run(given),
+        Some(args::Command::Doc(given)) => docs::doc(&given),
+        Some(args::Command::Definitions(given)) => docs::definitions(&given),
+        Some(args::Command::Completions { shell }) => docs::completions(shell),
+        Some(args::Command::Man) => docs::man(),
         Some(args::Command::Repl(settings)) => repl::run(settings),
         Some(args::Command::Models(models)) => models::run(&models),
         Some(args::Command::CheckModel(given)) => check_model::run(&given),
+        None if !args.eval.is_empty() => repl::eval(args.settings, &args.eval),
         None => repl::run(args.settings),
     }
 }
@@ -47,29 +70,35 @@ fn run_command() -> u8 {
 /// Prints an error to standard error and gives its exit code.
 fn report(host: &Host, error: &Error) -> u8 {
     if !matches!(error, Error::OutputClosed) {
-        output::tell(host.render(error, terminal::has_color(&stderr())).trim_end());
+        let color = terminal::has_color(&stderr());
+        output::tell_as(|| host.render(error, color), || error.json(&host.context().sources));
     }
     error.exit_code()
 }
 
 /// Prints what a script most likely does not mean to standard error.
 fn advise(host: &Host, warnings: &[Diagnostic]) {
+    let color = terminal::has_color(&stderr());
     for warning in warnings {
-        output::tell(host.draw(warning, terminal::has_color(&stderr())).trim_end());
+        output::tell_as(|| host.draw(warning, color), || warning.json(&host.context().sources));
     }
 }
 
 /// The same as [`report`] for an error that no script has a part in.
 fn fail(message: impl Into<String>, help: Option<String>) -> u8 {
-    output::tell(
-        Diagnostic::new(message, help).render(&Sources::default(), terminal::has_color(&stderr())).trim_end(),
-    );
+    let (error, nowhere) = (Diagnostic::new(message, help), Sources::default());
+    output::tell_as(|| error.render(&nowhere, terminal::has_color(&stderr())), || error.json(&nowhere));
     1
 }
 
 /// The same for an error of a layer below.
 fn refuse(error: &dyn Help) -> u8 {
     fail(error.to_string(), error.help())
+}
+
+/// A value for programs on standard output; gives the exit code.
+fn put_json(value: &Value) -> u8 {
+    put(&format!("{value:#}\n"))
 }
 
 /// Text on standard output; whoever closed that has seen enough. Gives the exit code.

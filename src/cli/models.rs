@@ -5,17 +5,22 @@ use indicatif::HumanBytes;
 use crate::count::count;
 use crate::model::hub::{self, cache};
 use crate::model::info::info;
-use crate::model::{self, Config, Result};
+use crate::model::{self, Axes, Config, Point, Result};
 use candle_core::DType;
+use serde_json::{Value, json};
 
-use super::args::{Models, ModelsAction};
-use super::{put, refuse, table};
+use super::args::{Format, Models, ModelsAction};
+use super::{put, put_json, refuse, table};
 
 /// Gives the exit code.
 pub fn run(models: &Models) -> u8 {
+    if let ModelsAction::Info { id, offline, format: Format::Json } = &models.action {
+        let told = model::load_config(id, *offline).and_then(|config| describe_for_programs(&config));
+        return told.map_or_else(|error| refuse(&error), |told| put_json(&told));
+    }
     let text = match &models.action {
         ModelsAction::List => list(),
-        ModelsAction::Info { id, offline } => {
+        ModelsAction::Info { id, offline, .. } => {
             model::load_config(id, *offline).and_then(|config| describe(&config))
         }
         ModelsAction::Pull { id } => pull(id),
@@ -97,6 +102,29 @@ fn describe(config: &Config) -> Result<String> {
         sites.push([point.name().into(), axes.to_string(), layers]);
     }
     Ok(format!("{}\n{}", table(&rows), table(&sites)))
+}
+
+/// The same for programs.
+fn describe_for_programs(config: &Config) -> Result<Value> {
+    let info = info(config)?;
+    let site = |(point, axes): &(Point, Axes)| {
+        let layers = if point.in_layer() { Some(config.n_layers) } else { None };
+        json!({"site": point.name(), "shape": axes.to_string(), "layers": layers})
+    };
+    Ok(json!({
+        "family": config.family.arch,
+        "n_layers": config.n_layers,
+        "n_heads": config.n_heads,
+        "n_kv_heads": config.n_kv_heads,
+        "d_model": config.d_model,
+        "d_head": config.d_head,
+        "d_mlp": config.d_mlp,
+        "d_vocab": config.d_vocab,
+        "n_ctx": config.n_ctx,
+        "parameters": info.parameters(),
+        "bytes": {"f32": info.bytes(DType::F32), "bf16": info.bytes(DType::BF16), "f16": info.bytes(DType::F16)},
+        "sites": info.points.iter().map(site).collect::<Vec<_>>(),
+    }))
 }
 
 /// `1234567` as `1,234,567`.

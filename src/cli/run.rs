@@ -1,46 +1,87 @@
 //! `patchscript run`.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, stderr, stdin};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
 
 use crate::count::count;
-use crate::script::host::Script;
 use crate::script::params::Scan;
-use crate::script::{Host, HostOptions, interrupt, output};
+use crate::script::{Error, Host, HostOptions, Session, interrupt, output, record};
 
 use super::args::Run;
-use super::{advise, put, report};
+use super::{advise, fail, put, repl, report};
+
+/// The name of a script that comes from standard input.
+pub const STDIN: &str = "stdin";
 
 /// Runs a script, or lists its parameters; gives the exit code.
 pub fn run(run: Run) -> u8 {
+    let streamed = run.file == Path::new("-");
+    if streamed && run.interactive {
+        let help = "write the script to a file: `patchscript run -i FILE`".to_string();
+        fail("the prompt cannot read from where the script came", Some(help));
+        return 2;
+    }
+    let file = if streamed { PathBuf::from(STDIN) } else { run.file.clone() };
     let options = HostOptions {
-        script: Some(run.file.clone()),
+        script: Some(file.clone()),
         sets: run.sets,
         explain: run.explain,
         resume: run.resume,
-        may_exit: true,
+        may_exit: !run.interactive,
         ..run.settings.options()
     };
     let host = Host::new(options);
     if let Err(error) = interrupt::install(host.context().interrupt_flag()) {
         output::tell(format_args!("warning: Ctrl-C will not stop the run cleanly: {error}"));
     }
-    let result = host.load(&run.file).and_then(|script: Script| {
-        if run.params {
-            return Ok(Some(list(&host, &script.params)));
-        }
-        advise(&host, &host.warnings(&script));
-        host.run(&script).map(|()| None)
-    });
+    let loaded = if streamed { host.load_from(STDIN, stdin().lock()) } else { host.load(&file) };
+    let script = match loaded {
+        Ok(script) if run.params => return put(&list(&host, &script.params)),
+        Ok(script) => script,
+        Err(error) => return report(&host, &error),
+    };
+    advise(&host, &host.warnings(&script));
+    if run.interactive {
+        let mut session = Session::with_person(host);
+        let result = session.run(&script);
+        let code = end(session.host(), result);
+        return repl::go_on(&mut session).max(code);
+    }
+    end(&host, host.run(&script))
+}
+
+/// Says how a run ended; gives the exit code.
+fn end(host: &Host, result: Result<(), Error>) -> u8 {
+    // A run that failed says why by itself.
+    if let Err(error) = record::write(host.context(), &result)
+        && result.is_ok()
+    {
+        let reason = error.to_string();
+        output::tell(format_args!("warning: the record of this run was not written: {reason}"));
+    }
     match result {
-        Ok(Some(params)) => put(&params),
-        Ok(None) => {
-            if let Some(results) = results(&host).filter(|_| stderr().is_terminal()) {
+        Ok(()) => {
+            if output::for_programs() {
+                output::tell_as(String::new, || ended(host));
+            } else if let Some(results) = results(host).filter(|_| stderr().is_terminal()) {
                 output::tell(results);
             }
             0
         }
-        Err(error) => report(&host, &error),
+        Err(error) => report(host, &error),
     }
+}
+
+/// What programs are told at the end of a run: the results, and the record that says more.
+fn ended(host: &Host) -> Value {
+    let (folder, written) = match host.context().files() {
+        Ok(files) => (Some(files.out_dir().to_path_buf()), files.written()),
+        Err(_) => (None, Vec::new()),
+    };
+    let record = folder.map(|folder| folder.join("run.json")).filter(|record| record.exists());
+    json!({"severity": "end", "record": record, "results": written})
 }
 
 /// Where the results are, if the script wrote any.

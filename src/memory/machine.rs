@@ -23,10 +23,19 @@ pub fn free() -> usize {
     [meminfo("MemAvailable:"), group, address].into_iter().flatten().min().unwrap_or(UNKNOWN / 2)
 }
 
+/// The most bytes that this process held so far, where the system tells.
+pub fn peak() -> Option<usize> {
+    kib(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
 fn meminfo(field: &str) -> Option<usize> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    kib(&fs::read_to_string("/proc/meminfo").ok()?, field)
+}
+
+/// The bytes of a line `field: 12 kB`.
+fn kib(text: &str, field: &str) -> Option<usize> {
     let line = text.lines().find(|line| line.starts_with(field))?;
-    Some(line.split_whitespace().nth(1)?.parse::<usize>().ok()? * 1024)
+    line.split_whitespace().nth(1)?.parse::<usize>().ok()?.checked_mul(1024)
 }
 
 /// The limit that `ulimit -v` sets.

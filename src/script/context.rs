@@ -21,6 +21,7 @@ use super::output;
 use super::panics;
 use super::params::Params;
 use super::progress::Progress;
+use super::record::Record;
 use super::resume::Resume;
 use super::source::Sources;
 use super::stack::Stack;
@@ -151,6 +152,7 @@ pub struct Context {
     /// What the engine's errors become where a script catches them.
     pub caught: Caught,
     pub resume: Resume,
+    pub record: Record,
     /// Whether rows are being made that a run which resumes may not make again.
     pub filling: AtomicBool,
     /// Whether the user knows that characters have no font.
@@ -327,8 +329,8 @@ impl Context {
     /// Prints a warning of a running script to standard error, once a place.
     pub fn advise(&self, warning: &Diagnostic) {
         if self.is_news(warning) {
-            let text = warning.render(&self.sources, terminal::has_color(&stderr()));
-            output::tell(text.trim_end());
+            let color = terminal::has_color(&stderr());
+            output::tell_as(|| warning.render(&self.sources, color), || warning.json(&self.sources));
         }
     }
 

@@ -67,7 +67,8 @@ impl Diagnoser<'_> {
         }
         let place = Place { source, position: error.position() };
         let (message, help) = self.text(error, &place);
-        Diagnostic { message, help, place: Some(place), frames, ..Diagnostic::default() }
+        let code = self.code(error);
+        Diagnostic { code, message, help, place: Some(place), frames, ..Diagnostic::default() }
     }
 
     /// A syntax error in the source `main`.
@@ -84,11 +85,40 @@ impl Diagnoser<'_> {
         };
         let (message, help) = self.parse_text(error.err_type());
         let position = advice.at.map_or(place.position, |at| position_at(&text, at));
+        let unknown = matches!(error.err_type(), ParseErrorType::VariableUndefined(_));
         Diagnostic {
+            code: if unknown { "unknown-variable" } else { "syntax" },
             message: advice.message.unwrap_or(message),
             help: advice.help.or(help),
             place: Some(Place { position, ..place }),
             ..Diagnostic::default()
+        }
+    }
+
+    /// What kind of mistake an error of a run is, for programs.
+    fn code(&self, error: &EvalAltResult) -> &'static str {
+        use EvalAltResult as E;
+        match error {
+            E::ErrorTerminated(reason, _) if reason.is_unit() => match self.context.timed_out() {
+                Some(_) => "limit",
+                None => "interrupted",
+            },
+            E::ErrorTerminated(..)
+            | E::ErrorTooManyOperations(_)
+            | E::ErrorStackOverflow(_)
+            | E::ErrorDataTooLarge(..) => "limit",
+            E::ErrorRuntime(payload, _) if payload.is::<Failure>() => "refused",
+            E::ErrorRuntime(..) => "thrown",
+            E::ErrorParsing(..) => "syntax",
+            E::ErrorFunctionNotFound(..) => "unknown-function",
+            E::ErrorVariableNotFound(..) => "unknown-variable",
+            E::ErrorModuleNotFound(..) => "unknown-module",
+            E::ErrorPropertyNotFound(..) | E::ErrorDotExpr(..) => "unknown-field",
+            E::ErrorIndexingType(..) | E::ErrorArrayBounds(..) | E::ErrorStringBounds(..) => "index",
+            E::ErrorMismatchDataType(..) | E::ErrorMismatchOutputType(..) | E::ErrorFor(_) => "type",
+            E::ErrorArithmetic(..) => "arithmetic",
+            E::ErrorAssignmentToConstant(..) => "constant",
+            _ => "refused",
         }
     }
 

@@ -7,6 +7,7 @@ use codespan_reporting::files::SimpleFiles;
 use codespan_reporting::term::termcolor::Ansi;
 use codespan_reporting::term::{Chars, Config, Styles, StylesWriter, emit_into_string, emit_to_write_style};
 use rhai::Position;
+use serde_json::{Value, json};
 
 use super::source::{Sources, token_at};
 
@@ -37,6 +38,8 @@ pub enum Severity {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
+    /// What kind of mistake it is, for programs; of an error without one, what [`Error::code`](super::Error::code) says.
+    pub code: &'static str,
     pub message: String,
     pub help: Option<String>,
     pub place: Option<Place>,
@@ -50,6 +53,38 @@ impl Diagnostic {
     /// An error without a place.
     pub fn new(message: impl Into<String>, help: Option<String>) -> Self {
         Self { message: message.into(), help, ..Self::default() }
+    }
+
+    /// What the report says, for programs. Lines and columns (in characters) count from 1; without a place they are null.
+    pub fn json(&self, sources: &Sources) -> Value {
+        let at = |place: &Place| {
+            let text = sources.get(&place.source).unwrap_or_default();
+            let (line, column) = (place.position.line(), place.position.position());
+            let length = text[token_at(&text, place.position)].chars().count();
+            json!({"file": place.source, "line": line, "column": column, "length": length})
+        };
+        let nowhere = json!({"file": null, "line": null, "column": null, "length": null});
+        let mut found = json!({
+            "severity": match self.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            },
+            "code": self.code,
+            "message": self.message,
+            "help": self.help,
+        });
+        let place = self.place.as_ref().map_or(nowhere, at);
+        let calls = self.frames.iter().map(|frame| {
+            let mut call = at(&frame.place);
+            call["label"] = json!(frame.label);
+            call
+        });
+        let calls: Vec<_> = calls.collect();
+        for (key, value) in place.as_object().into_iter().flatten() {
+            found[key] = value.clone();
+        }
+        found["calls"] = json!(calls);
+        found
     }
 
     /// The whole report, in the style of rustc, ending in a line break.
@@ -145,6 +180,25 @@ error: `int` has no field `lyaer`
 ";
         assert_eq!(diagnostic.render(&sources, false), expected);
         assert!(diagnostic.render(&sources, true).contains("\x1b["));
+    }
+
+    #[test]
+    fn programs_read_the_same() {
+        let sources = Sources::default();
+        sources.add("a.rhai", "let é = x.lyaer;\n");
+        let diagnostic = Diagnostic {
+            code: "unknown-field",
+            message: "`int` has no field `lyaer`".into(),
+            help: Some("did you mean `layer`?".into()),
+            place: Some(place(1, 11)),
+            ..Diagnostic::default()
+        };
+        let expected = json!({
+            "severity": "error", "code": "unknown-field", "message": "`int` has no field `lyaer`",
+            "help": "did you mean `layer`?", "file": "a.rhai", "line": 1, "column": 11, "length": 5, "calls": [],
+        });
+        assert_eq!(diagnostic.json(&sources), expected);
+        assert_eq!(Diagnostic::new("no", None).json(&sources)["line"], Value::Null);
     }
 
     #[test]

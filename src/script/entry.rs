@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rhai::{Engine, LexError, ParseErrorType};
+use rhai::{AST, Engine, LexError, OptimizationLevel, ParseError, ParseErrorType};
 
 use super::host::read_names;
 use super::source::{identifiers, open_brackets, tokens};
@@ -58,12 +58,8 @@ impl Entry {
 
 /// Whether the input is a whole one; if the parser stopped at its end, it goes on in the next line.
 pub fn is_complete(input: &str) -> bool {
-    // Names do not matter here, so a bare engine does.
-    let mut engine = Engine::new_raw();
-    let flag = Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch")));
-    read_names(&mut engine, flag, Turns::default());
     let input = without_mark(input);
-    let Err(error) = engine.compile(input) else { return true };
+    let Err(error) = parse(input) else { return true };
     let input = input.trim_end();
     let (line, column) = (error.position().line(), error.position().position().unwrap_or(0));
     let last = input.lines().last().unwrap_or("").chars().count();
@@ -75,6 +71,15 @@ pub fn is_complete(input: &str) -> bool {
         ParseErrorType::BadInput(LexError::UnterminatedString) => !input.contains('`'),
         _ => !at_end,
     }
+}
+
+/// Reads a text as an input of the prompt. Names do not matter here, so a bare engine does.
+pub fn parse(input: &str) -> Result<AST, ParseError> {
+    let mut engine = Engine::new_raw();
+    engine.set_optimization_level(OptimizationLevel::None);
+    let flag = Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch")));
+    read_names(&mut engine, flag, Turns::default());
+    engine.compile(input)
 }
 
 #[cfg(test)]

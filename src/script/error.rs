@@ -5,8 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 
 use rhai::{Dynamic, EvalAltResult, Position};
+use serde_json::Value;
 
 use super::diagnostic::Diagnostic;
+use super::source::Sources;
 use crate::utf8::NotUtf8;
 
 /// What native functions return.
@@ -93,6 +95,30 @@ pub enum Error {
 }
 
 impl Error {
+    /// What kind of error it is, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "unreadable-script",
+            Self::NotUtf8 { .. } => "not-utf8",
+            Self::Unusable(diagnostic) if diagnostic.code.is_empty() => "unusable",
+            Self::Failed(diagnostic) if diagnostic.code.is_empty() => "refused",
+            Self::Unusable(diagnostic) | Self::Failed(diagnostic) => diagnostic.code,
+            Self::Interrupted => "interrupted",
+            Self::OutputClosed | Self::Output(_) => "output",
+            Self::Thread(_) => "thread",
+        }
+    }
+
+    /// What it says, for programs.
+    pub fn json(&self, sources: &Sources) -> Value {
+        let mut found = match self {
+            Self::Unusable(diagnostic) | Self::Failed(diagnostic) => diagnostic.json(sources),
+            other => Diagnostic::new(other.to_string(), other.help()).json(sources),
+        };
+        found["code"] = self.code().into();
+        found
+    }
+
     /// The exit code of the command line.
     pub fn exit_code(&self) -> u8 {
         match self {

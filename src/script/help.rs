@@ -23,7 +23,8 @@ pub fn overview(table: &Table) -> String {
     }
     out + "help(name) tells more, of a function, a type or a variable; the language's own types are string, array, map,\n\
         int, float, bool, char, range and function. vars lists the variables, `_` is the last value, Ctrl-C stops what\n\
-        runs and keeps what it made, Ctrl-D or :quit leaves"
+        runs and keeps what it made, :save FILE writes what ran as a script, :load FILE runs one, :edit opens the last\n\
+        input in an editor, :time INPUT tells what it takes, :limits what it may, Ctrl-D or :quit leaves"
 }
 
 /// What is known about a name: a type, a member of one (`Model.sweep`), or all entries of that name.

@@ -1,6 +1,7 @@
 //! One engine with everything a script stands on: compile, check, run.
 
 use crate::help::Help;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -29,7 +30,7 @@ use super::params::{self, Scan};
 use super::turns::{Refused, Turns};
 use super::validate;
 use super::{panics, source, stack, turns, value};
-use crate::{memory, utf8};
+use crate::memory;
 
 /// The engine, the table of what it offers, and the context of its runs.
 pub struct Host {
@@ -100,9 +101,14 @@ impl Host {
 
     /// Reads and compiles a script, without looking at the parameters set from outside.
     pub fn load(&self, path: &Path) -> Result<Script, Error> {
-        let bytes = source::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        let text = utf8::text(bytes).map_err(|reason| Error::NotUtf8 { path: path.into(), reason })?;
+        let text = source::text(path)?;
         self.compile(&path.display().to_string(), &text, &Scope::new())
+    }
+
+    /// Reads and compiles a script that has no file, under this name.
+    pub fn load_from(&self, name: &str, from: impl Read) -> Result<Script, Error> {
+        let text = source::text_from(name, from)?;
+        self.compile(name, &text, &Scope::new())
     }
 
     /// Compiles a text under a unique name: syntax, variables, and functions that exist nowhere.
@@ -116,7 +122,7 @@ impl Host {
                 Refused::Syntax(error) => diagnoser.syntax(&error, source),
                 Refused::Closure(Failure { message, help }, position) => {
                     let place = Some(Place { source: source.into(), position });
-                    Diagnostic { message, help, place, ..Diagnostic::default() }
+                    Diagnostic { code: "closure", message, help, place, ..Diagnostic::default() }
                 }
             })
         })?;
@@ -134,7 +140,7 @@ impl Host {
     pub(super) fn check_for(&self, script: &Script, runs: bool) -> Result<(), Error> {
         validate::calls(&script.ast, &script.source, &self.diagnoser(Vec::new()))
             .and_then(|()| literals::check(&script.ast, &script.source, &self.table, &self.context, runs))
-            .map_err(|diagnostic| Error::Unusable(Box::new(diagnostic)))
+            .map_err(Error::Unusable)
     }
 
     /// What the script may do, but most likely does not mean.
@@ -146,18 +152,25 @@ impl Host {
 
     /// Runs a whole script, after checking it and its parameters.
     pub fn run(&self, script: &Script) -> Result<(), Error> {
+        self.run_in(&mut Scope::new(), script)
+    }
+
+    /// The same, with the variables of the script in this scope.
+    pub(super) fn run_in(&self, scope: &mut Scope<'static>, script: &Script) -> Result<(), Error> {
         self.check_for(script, true)?;
         self.context.params.check(&script.params).map_err(|(failure, position)| {
             let place = Place { source: script.source.clone(), position };
             let place = (!position.is_none()).then_some(place);
             Error::Unusable(Box::new(Diagnostic {
+                code: "parameter",
                 message: failure.message,
                 help: failure.help,
                 place,
                 ..Diagnostic::default()
             }))
         })?;
-        self.eval(&mut Scope::new(), &script.ast, &script.source).map(drop)?;
+        self.context.record.begin();
+        self.eval(scope, &script.ast, &script.source).map(drop)?;
         // By its last line, which the engine does not look behind.
         if let Some(error) = self.context.output_error() {
             return Err(error);
@@ -279,6 +292,7 @@ fn watch_variables(engine: &mut Engine, growth: Arc<Growth>, context: Arc<Contex
 fn connect_output(engine: &mut Engine, context: &Arc<Context>) {
     let reader = context.clone();
     engine.on_print(move |text| {
+        reader.record.print(text);
         if let Err(error) = output::print(text) {
             reader.close_output(&error);
         }

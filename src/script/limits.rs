@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
+use indicatif::HumanBytes;
 use rhai::{Engine, EvalAltResult};
 
+use super::context::HostOptions;
 use super::error::{Failure, ScriptResult, refused};
 use crate::memory::{self, Full};
 
@@ -75,6 +77,29 @@ impl Limits {
             .set_max_array_size(array_len)
             .set_max_map_size(map_len);
     }
+}
+
+/// What a script may use, what the next input finds used, and the options that change it.
+pub fn table(options: &HostOptions) -> String {
+    let limits = &options.limits;
+    let bytes = |bytes: usize| HumanBytes(bytes as u64).to_string();
+    let held = memory::limit::used();
+    let step = options.memory.map_or_else(|| "half of what is free".to_string(), bytes);
+    let time = limits.time.map_or_else(|| "none".to_string(), |time| format!("{time:?}"));
+    let rows = [
+        ("memory", format!("{}, of which {} are held", bytes(limits.memory()), bytes(held)), "--max-memory"),
+        ("memory of a step", step, "--memory"),
+        ("time of an input", time, "--max-time"),
+        ("steps", limits.operations.to_string(), "--max-ops"),
+        ("nested calls", limits.call_levels.to_string(), "--max-call-levels"),
+        ("bytes of a string", limits.string_bytes.to_string(), "--max-string"),
+        ("values of an array", limits.array_len.to_string(), "--max-array"),
+        ("entries of a map", limits.map_len.to_string(), "--max-map"),
+    ];
+    let width = rows.iter().map(|row| row.1.len()).max().unwrap_or(0);
+    let line =
+        |(name, value, option): &(&str, String, &str)| format!("{name:<18}  {value:<width$}  {option}");
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 impl From<Full> for Failure {

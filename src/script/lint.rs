@@ -15,6 +15,8 @@ use super::diagnostic::{Diagnostic, Place, Severity};
 
 /// A finding of a lint.
 pub struct Warning {
+    /// The name of the lint.
+    pub code: &'static str,
     pub position: Position,
     pub message: String,
     pub help: String,
@@ -29,8 +31,9 @@ const LINTS: &[Lint] = &[backslash::lint, division::lint, in_place::lint, slashe
 pub fn warnings(ast: &AST, source: &str, text: &str) -> Vec<Diagnostic> {
     let mut found: Vec<_> = LINTS.iter().flat_map(|lint| lint(ast, text)).collect();
     found.sort_by_key(|warning| warning.position);
-    let diagnostic = |Warning { position, message, help }| Diagnostic {
+    let diagnostic = |Warning { code, position, message, help }| Diagnostic {
         severity: Severity::Warning,
+        code,
         message,
         help: Some(help),
         place: Some(Place { source: source.into(), position }),

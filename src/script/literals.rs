@@ -28,7 +28,7 @@ pub fn check(
     table: &Table,
     context: &Arc<Context>,
     runs: bool,
-) -> Result<(), Diagnostic> {
+) -> Result<(), Box<Diagnostic>> {
     let script = Script::read(ast, table, context, runs);
     let mut first: Option<Refused> = None;
     ast.walk(&mut |path: &[ASTNode]| {
@@ -43,7 +43,7 @@ pub fn check(
     });
     let Some((position, Failure { message, help })) = first else { return Ok(()) };
     let place = Place { source: source.into(), position };
-    Err(Diagnostic { message, help, place: Some(place), ..Diagnostic::default() })
+    Err(Box::new(Diagnostic { code: "literal", message, help, place: Some(place), ..Diagnostic::default() }))
 }
 
 /// What the check knows of a script.

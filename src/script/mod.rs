@@ -1,19 +1,21 @@
 //! The script host: the only place that knows Rhai.
 //!
 //! Read in this order:
-//! - [`api`] the one table of everything a script can call ([`signature`] parses its lines);
+//! - [`api`] the one table of everything a script can call ([`signature`] parses its lines, [`reference`](mod@reference)
+//!   prints it for readers and editors);
 //! - [`bind`] fills the table, a file or a folder a type; its functions take their arguments through [`args`],
 //!   refuse by [`error`] and stand behind one [`gate`];
 //! - [`context`] what a running script shares with its bindings: options, parameters ([`params`]),
-//!   [`interrupt`], [`progress`], [`resume`], and where it speaks, [`output`];
+//!   [`interrupt`], [`progress`], [`resume`], [`record`] (what a run was made of and gave), and where it speaks, [`output`];
 //! - [`operators`] and [`turns`], where the engine would be silently wrong: comparisons, division, closures in loops;
 //! - [`host`] one engine with its [`limits`] and [`modules`], and no [`clock`]: compile, [`validate`] (with
-//!   [`literals`]), [`lint`], run;
+//!   [`literals`]), [`lint`], run, and [`trial`], which runs the test functions of a script;
 //! - [`supervisor`] waits for a script's thread and its [`stack`], [`growth`] measures its values, [`held`] drops those
 //!   inside native ones, [`panics`] catches what no error foresaw;
 //! - [`key_order`] the order of a map's keys, which the engine forgets and chat templates print;
-//! - [`session`] the REPL without a terminal, with [`entry`] (when an input is whole), [`help`] and [`value`] (how a value
-//!   is shown; [`draw`] where it stands alone, as wide as the [`terminal`] is);
+//! - [`session`] the REPL without a terminal, with [`entry`] (when an input is whole), [`transcript`] (what ran, as a
+//!   script), [`spent`] (what it took), [`help`] and [`value`] (how a value is shown; [`draw`] where it stands alone, as
+//!   wide as the [`terminal`] is);
 //! - [`format`](mod@format) and [`pattern`], Python's formats and regular expressions;
 //! - [`diagnose`] turns every engine error into a [`diagnostic`], drawn over its [`source`], also where a script catches it
 //!   ([`caught`]); [`cure`] is what to do about errors of the layers below.
@@ -48,13 +50,18 @@ pub mod panics;
 pub mod params;
 pub mod pattern;
 pub mod progress;
+pub mod record;
+pub mod reference;
 pub mod resume;
 pub mod session;
 pub mod signature;
 pub mod source;
+pub mod spent;
 pub mod stack;
 pub mod supervisor;
 pub mod terminal;
+pub mod transcript;
+pub mod trial;
 pub mod turns;
 pub mod validate;
 pub mod value;

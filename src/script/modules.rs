@@ -17,10 +17,13 @@ use crate::utf8;
 pub const STDLIB: &[(&str, &str)] = &[
     ("asking", include_str!("../../stdlib/asking.rhai")),
     ("lens", include_str!("../../stdlib/lens.rhai")),
+    ("mfa", include_str!("../../stdlib/mfa.rhai")),
     ("metrics", include_str!("../../stdlib/metrics.rhai")),
     ("patching", include_str!("../../stdlib/patching.rhai")),
     ("patchscope", include_str!("../../stdlib/patchscope.rhai")),
     ("plots", include_str!("../../stdlib/plots.rhai")),
+    ("probes", include_str!("../../stdlib/probes.rhai")),
+    ("steering", include_str!("../../stdlib/steering.rhai")),
 ];
 
 /// Whether `import` finds this name inside the binary.

@@ -165,6 +165,7 @@ fn divide(context: &Context, call: &NativeCallContext, a: i64, b: i64) -> Script
         let source = call.call_source().unwrap_or_default().to_string();
         context.advise(&Diagnostic {
             severity: Severity::Warning,
+            code: "division",
             message: format!("{a} / {b} is {quotient}: whole numbers are divided without their remainder"),
             help: Some(DIVISION_HELP.into()),
             place: Some(Place { source, position: call.call_position() }),

@@ -76,6 +76,8 @@ struct State {
     open: Vec<Open>,
     /// The files of the models loaded so far.
     models: Vec<PathBuf>,
+    /// Whether the script is over, and the prompt goes on with what it left.
+    over: bool,
 }
 
 /// A log that this run writes.
@@ -110,6 +112,13 @@ impl Resume {
         self.lock().models.extend_from_slice(files);
     }
 
+    /// The files of the models that were loaded with their checksums, where those are known or may be `computed`.
+    pub fn models(&self, computed: bool) -> Vec<(PathBuf, Option<String>)> {
+        let files: BTreeSet<_> = self.lock().models.iter().cloned().collect();
+        let sum = |file: &PathBuf| if computed { plain::file_sum(file).ok() } else { None };
+        files.into_iter().map(|file| (file.clone(), sum(&file))).collect()
+    }
+
     /// Begins the log at `path`: gives its file, with the lines of the interrupted run if this one resumes it, and its
     /// name for [`Resume::announce`].
     pub fn begin(&self, context: &Context, path: &str) -> ScriptResult<(File, String)> {
@@ -124,7 +133,8 @@ impl Resume {
         let name = real.strip_prefix(files.out_dir()).unwrap_or(&real).display().to_string();
         let mut keep = false;
         // The REPL cannot be resumed, so its logs may be begun again and again.
-        if context.options.script.is_some() {
+        let resumable = context.options.script.is_some() && !state.over;
+        if resumable {
             if state.notes.is_none() {
                 state.notes = Some(Notes::begin(context)?);
             }
@@ -137,11 +147,19 @@ impl Resume {
             }
         }
         let file = files.stream(path, keep).map_err(|error| refused(&error))?;
-        if context.options.script.is_some() {
+        if resumable {
             let watched = file.try_clone().map_err(unwritten)?;
             state.open.push(Open { path: path.into(), real, file: watched });
         }
         Ok((file, name))
+    }
+
+    /// The script is over, and its logs are in the hands of the prompt.
+    pub fn leave(&self) {
+        let state = &mut *self.lock();
+        state.over = true;
+        state.notes = None;
+        state.open.clear();
     }
 
     /// Notes what was read by now. Comes before each line of a log, which may depend on it.

@@ -1,19 +1,23 @@
 //! The REPL without a terminal: one input after the other against variables, functions and imports
-//! that stay.
+//! that stay. What is no code is among the [`commands`].
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use rhai::{AST, ASTNode, Dynamic, Expr, Scope, Stmt};
 
 use super::diagnostic::Diagnostic;
 use super::error::Error;
-use super::help;
-use super::host::Host;
+use super::host::{Host, Script};
 use super::source::identifiers;
-use super::value;
-use crate::nearest::nearest;
+use super::spent::Watch;
+use super::transcript::Transcript;
 use crate::utf8::without_mark;
+
+mod commands;
+
+pub use commands::names as command_names;
 
 /// What an input gave.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,6 +27,12 @@ pub enum Reply {
     /// A line or more to print, without the last line break.
     Text(String),
     Quit,
+    /// Files of the person at the prompt, for whoever talks to that person: write [`Session::script`] to this one,
+    Save(PathBuf),
+    /// give the text of this one to [`Session::load`],
+    Load(PathBuf),
+    /// let [`Session::last_input`] be edited.
+    Edit,
 }
 
 /// A conversation with one host.
@@ -33,6 +43,8 @@ pub struct Session {
     functions: AST,
     inputs: usize,
     warnings: Vec<Diagnostic>,
+    transcript: Transcript,
+    last_input: String,
     /// Whether a person types the inputs.
     typed: bool,
 }
@@ -41,7 +53,16 @@ impl Session {
     pub fn new(host: Host) -> Self {
         let mut scope = Scope::new();
         scope.push_dynamic("_", Dynamic::UNIT);
-        Self { host, scope, functions: AST::empty(), inputs: 0, warnings: Vec::new(), typed: false }
+        Self {
+            host,
+            scope,
+            functions: AST::empty(),
+            inputs: 0,
+            warnings: Vec::new(),
+            transcript: Transcript::default(),
+            last_input: String::new(),
+            typed: false,
+        }
     }
 
     /// A conversation with a person: a path that stands in a `load("…")` of an input was typed by the one who may read it.
@@ -63,34 +84,83 @@ impl Session {
         last
     }
 
+    /// Runs a script whose variables, functions and imports stay, as far as it came.
+    pub fn run(&mut self, script: &Script) -> Result<(), Error> {
+        let result = self.host.run_in(&mut self.scope, script);
+        // Logs that the prompt begins are not those of a run that can be resumed.
+        self.host.context().resume.leave();
+        let text = self.host.context().sources.get(&script.source).unwrap_or_default();
+        self.take_down(&script.source, &text, &result.as_ref().map(|()| false));
+        self.keep(&script.ast);
+        result
+    }
+
+    /// The text of a file of the person at the prompt as an input, under the file's name.
+    pub fn load(&mut self, name: &str, text: &str) -> Result<Reply, Error> {
+        self.evaluate(name, without_mark(text), false)
+    }
+
+    /// What was tried, as a script that is known to compile.
+    pub fn script(&self) -> Result<String, Error> {
+        let script = self.transcript.script();
+        if script.is_empty() {
+            let help = "write some lines first; those that fail are left out".to_string();
+            return Err(Error::Unusable(Box::new(Diagnostic::new("nothing ran yet", Some(help)))));
+        }
+        let checked = self.host.compile("the script", &script, &Scope::new());
+        match checked.and_then(|script| self.host.check(&script)) {
+            Ok(()) => Ok(script),
+            Err(Error::Unusable(mut diagnostic)) => {
+                diagnostic.message = format!("what ran makes no script: {}", diagnostic.message);
+                diagnostic.help = Some("write what is missing as an input of its own, and save again".into());
+                Err(Error::Unusable(diagnostic))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The last input that was no command.
+    pub fn last_input(&self) -> &str {
+        &self.last_input
+    }
+
     /// What the last input most likely did not mean.
     pub fn take_warnings(&mut self) -> Vec<Diagnostic> {
         std::mem::take(&mut self.warnings)
     }
 
-    /// Evaluates one input; [`COMMANDS`] are commands. What ran before an error or Ctrl-C stays.
+    /// Evaluates one input, or carries out a command. What ran before an error or Ctrl-C stays.
     pub fn submit(&mut self, input: &str) -> Result<Reply, Error> {
         let input = without_mark(input);
         if let Some(reply) = self.command(input.trim())? {
             return Ok(reply);
         }
+        if let Some(timed) = input.trim().strip_prefix(":time ") {
+            return self.timed(timed);
+        }
+        self.last_input = input.into();
+        self.inputs += 1;
+        self.evaluate(&format!("repl[{}]", self.inputs), input, self.typed)
+    }
+
+    /// Evaluates a text; what paths it loads may be read if it was `typed`.
+    fn evaluate(&mut self, source: &str, input: &str, typed: bool) -> Result<Reply, Error> {
         let context = self.host.context();
         context.clear_interrupt();
         // In a `switch`, `_` is the default case.
         let has_switch = identifiers(input).contains(&"switch");
         context.last_value_flag().store(!has_switch, Ordering::Relaxed);
-        self.inputs += 1;
-        let source = format!("repl[{}]", self.inputs);
-        let script = self.host.compile(&source, input, &self.scope)?;
+        let script = self.host.compile(source, input, &self.scope)?;
         for function in script.ast.iter_functions() {
-            context.sources.add_function(function.name, &source);
+            context.sources.add_function(function.name, source);
         }
-        if self.typed {
+        if typed {
             context.allow_typed(loaded_paths(&script.ast));
         }
         self.warnings = self.host.warnings(&script);
         let script = self.functions.merge(&script.ast);
-        let result = self.host.eval(&mut self.scope, &script, &source);
+        let result = self.host.eval(&mut self.scope, &script, source);
+        self.take_down(source, input, &result.as_ref().map(|value| !value.is_unit()));
         self.keep(&script);
         let value = result?;
         Ok(match self.host.echo(&value) {
@@ -100,6 +170,32 @@ impl Session {
             }
             None => Reply::Nothing,
         })
+    }
+
+    fn timed(&mut self, input: &str) -> Result<Reply, Error> {
+        let watch = Watch::start();
+        let reply = self.submit(input)?;
+        let spent = watch.spent();
+        Ok(match reply {
+            Reply::Text(text) => Reply::Text(format!("{text}\n{spent}")),
+            Reply::Nothing => Reply::Text(spent.to_string()),
+            other => other,
+        })
+    }
+
+    /// Puts what ran of an input into the transcript.
+    fn take_down(&mut self, source: &str, input: &str, gave: &Result<bool, &Error>) {
+        match gave {
+            Ok(gave) => self.transcript.add(input, *gave),
+            Err(Error::Failed(diagnostic)) => {
+                let calls = diagnostic.frames.iter().map(|frame| &frame.place);
+                let mut places = calls.chain(&diagnostic.place);
+                if let Some(place) = places.find(|place| place.source == source) {
+                    self.transcript.add_until(input, place.position);
+                }
+            }
+            Err(_) => {}
+        }
     }
 
     fn keep(&mut self, script: &AST) {
@@ -113,66 +209,6 @@ impl Session {
         }
         self.functions = script.clone_functions_only();
     }
-
-    fn command(&self, input: &str) -> Result<Option<Reply>, Error> {
-        let word = input.trim_end_matches(';').trim_end();
-        let text = match word.strip_prefix(':').unwrap_or(word) {
-            "" => return Ok(Some(Reply::Nothing)),
-            "quit" | "q" | "exit" => return Ok(Some(Reply::Quit)),
-            "help" | "help()" | "?" => help::overview(self.host.table()),
-            "vars" => match self.vars() {
-                text if text.is_empty() => return Ok(Some(Reply::Nothing)),
-                text => text,
-            },
-            other => match (asked(other), word.strip_prefix(':')) {
-                (Some(name), _) => match self.scope.get(name) {
-                    Some(value) => self.host.help(&super::args::type_of(value)),
-                    None => self.host.help(name),
-                },
-                (None, Some(command)) if !command.starts_with(':') => return Err(no_command(command)),
-                (None, _) => return Ok(None),
-            },
-        };
-        Ok(Some(Reply::Text(text)))
-    }
-
-    fn vars(&self) -> String {
-        let show = |(name, value): (String, Dynamic)| {
-            let text = value::quoted(self.host.table(), &value);
-            let first = text.lines().next().unwrap_or("").to_string();
-            let cut: String = first.chars().take(70).collect();
-            let more = if cut.len() < text.len() { "…" } else { "" };
-            format!("{name}: {} = {cut}{more}", super::args::type_of(&value))
-        };
-        self.variables().into_iter().map(show).collect::<Vec<_>>().join("\n")
-    }
-}
-
-/// The commands, each also with a `:` in front.
-pub const COMMANDS: &[&str] = &["help", "vars", "quit"];
-
-fn no_command(command: &str) -> Error {
-    let word = command.split_whitespace().next().unwrap_or("");
-    let all = COMMANDS.iter().map(|name| format!("`:{name}`")).collect::<Vec<_>>().join(", ");
-    let help = match nearest(word, COMMANDS.iter().copied()) {
-        Some(near) => format!("did you mean `:{near}`? the commands are {all}"),
-        None => format!("the commands are {all}; a script runs by `patchscript run FILE`"),
-    };
-    Error::Unusable(Box::new(Diagnostic::new(format!("there is no command `:{word}`"), Some(help))))
-}
-
-/// What help is asked for: `help(name)`, `help("name")`, `help name`, `?name`, `name?`.
-fn asked(input: &str) -> Option<&str> {
-    let name = match input.strip_prefix("help") {
-        Some(rest) => match rest.trim_start().strip_prefix('(') {
-            Some(inner) => inner.strip_suffix(')')?,
-            None => rest.strip_prefix(' ')?,
-        },
-        None => input.strip_prefix('?').or_else(|| input.strip_suffix('?'))?,
-    };
-    let name = name.trim().trim_matches('"').trim_end_matches("()");
-    let is_name = |c: char| c.is_alphanumeric() || "_.".contains(c);
-    (!name.is_empty() && name.chars().all(is_name)).then_some(name)
 }
 
 /// The texts that stand as first argument of `load` in this code.
@@ -253,10 +289,47 @@ mod tests {
     #[test]
     fn commands_that_do_not_exist_are_named() {
         let mut session = session();
-        assert_eq!(says(&mut session, ":load a.rhai"), "error: there is no command `:load`");
+        assert_eq!(says(&mut session, ":run a.rhai"), "error: there is no command `:run`");
         let Err(error) = session.submit(":quitt") else { panic!() };
-        assert_eq!(error.help().unwrap(), "did you mean `:quit`? the commands are `:help`, `:vars`, `:quit`");
+        let help = error.help().unwrap();
+        assert!(
+            help.starts_with("did you mean `:quit`? the commands are `:help`, `:vars`, `:quit`, `:save`"),
+            "{help}"
+        );
         assert_eq!(says(&mut session, ":quit"), "Quit");
+    }
+
+    #[test]
+    fn files_are_for_a_person_at_the_prompt() {
+        let mut session = session();
+        for command in [":save a", ":load a.rhai", ":edit"] {
+            let Err(error) = session.submit(command) else { panic!("{command}") };
+            assert_eq!(error.help().as_deref(), Some("only a person at the prompt can use it"));
+        }
+        let mut session = Session::with_person(Host::new(HostOptions::default()));
+        assert_eq!(session.submit(":save a").unwrap(), Reply::Save("a.rhai".into()));
+        assert_eq!(session.submit(":load b.txt").unwrap(), Reply::Load("b.txt".into()));
+        assert!(session.submit(":save").unwrap_err().help().unwrap().contains("name a file"));
+        assert!(says(&mut session, ":time 6 * 7").starts_with("42\n0."));
+        assert!(says(&mut session, ":limits").contains("--max-call-levels"));
+    }
+
+    #[test]
+    fn what_ran_is_a_script_that_runs() {
+        let mut session = session();
+        assert_eq!(session.script().unwrap_err().to_string(), "nothing ran yet");
+        for input in
+            ["let a = 2; let b = a.c;", "fn f(x) { x + 1 }", "f(a)", "_ * 10", "nothing", "let a = _"]
+        {
+            let _ = session.submit(input);
+        }
+        let script = session.script().unwrap();
+        let expected = "let a = 2;\nfn f(x) { x + 1 }\nlet last_1 = f(a);\nprint(last_1);\n\
+                        let last_2 = last_1 * 10;\nprint(last_2);\nlet a = last_2;\n";
+        assert_eq!(script, expected);
+        let _ = session.submit("let two = [1, 2]; two[7]");
+        assert_eq!(says(&mut session, "two"), "[1, 2]");
+        assert!(session.script().unwrap().ends_with("let two = [1, 2];\nprint(two);\n"));
     }
 
     #[test]

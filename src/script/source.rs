@@ -1,14 +1,15 @@
 //! The texts that positions point into, by unique name.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rhai::Position;
 
-use crate::plain;
+use super::error::Error;
+use crate::{plain, utf8};
 
 /// All sources compiled so far: the script, its modules, the inputs of the REPL.
 #[derive(Debug, Default)]
@@ -59,6 +60,27 @@ const LONGEST: u64 = 16 << 20;
 /// The bytes of a script or module.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     plain::read(path, LONGEST)
+}
+
+/// The text of a script.
+///
+/// # Errors
+/// It cannot be read, is too long or not UTF-8.
+pub fn text(path: &Path) -> Result<String, Error> {
+    let bytes = read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    utf8::text(bytes).map_err(|reason| Error::NotUtf8 { path: path.into(), reason })
+}
+
+/// The same of a script that comes from a stream, which `name` stands for.
+pub fn text_from(name: &str, from: impl Read) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    let read = from.take(LONGEST + 1).read_to_end(&mut bytes);
+    let whole = read.and_then(|size| match size as u64 <= LONGEST {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("it has more bytes than the limit of {LONGEST}"))),
+    });
+    whole.map_err(|source| Error::Read { path: name.into(), source })?;
+    utf8::text(bytes).map_err(|reason| Error::NotUtf8 { path: name.into(), reason })
 }
 
 /// The byte range of the token at a position; empty at the end of a line or of the text.

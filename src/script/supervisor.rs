@@ -1,12 +1,15 @@
 //! The thread that waits for a script: it counts the time, and ends the process in order where the script can no more.
 
 use std::io::Write;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::diagnostic::Diagnostic;
 use super::error::{Error, Failure};
 use super::host::Host;
+use super::output;
+use super::record;
 use super::terminal;
 use crate::memory;
 
@@ -31,7 +34,7 @@ impl Host {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if let Some(full) = memory::limit::exhausted() {
-                self.give_up(&self.at_last_call(full.into()));
+                self.give_up(self.at_last_call(full.into()));
             }
             if context.options.limits.time.is_some_and(|limit| started.elapsed() > limit) && stopped.is_none()
             {
@@ -44,7 +47,7 @@ impl Host {
             let late = context.timed_out();
             let patience = if late.is_some() { LONG_PATIENCE } else { PATIENCE };
             if context.options.may_exit && since.elapsed() > patience {
-                self.give_up(&late.map_or(Error::Interrupted, |failure| self.at_last_call(failure)));
+                self.give_up(late.map_or(Error::Interrupted, |failure| self.at_last_call(failure)));
             }
         }
     }
@@ -57,12 +60,25 @@ impl Host {
     }
 
     /// Ends the process with an error: the script's thread is where nothing reaches it.
-    fn give_up(&self, error: &Error) -> ! {
+    fn give_up(&self, error: Error) -> ! {
         let stderr = std::io::stderr();
-        let text = self.render(error, terminal::has_color(&stderr));
+        let text = match output::for_programs() {
+            true => format!("{}\n", error.json(&self.context().sources)),
+            false => self.render(&error, terminal::has_color(&stderr)),
+        };
         // The thread that is left behind may hold the lock of standard error.
         write_past_lock(&text);
-        std::process::exit(i32::from(error.exit_code()))
+        let code = i32::from(error.exit_code());
+        // And any other, so that the record is tried apart and not waited for.
+        let (context, (done, written)) = (self.context().clone(), mpsc::channel());
+        let record = move || {
+            let _ = record::write(&context, &Err(error));
+            let _ = done.send(());
+        };
+        if memory::limit::exhausted().is_none() && thread::Builder::new().spawn(record).is_ok() {
+            let _ = written.recv_timeout(PATIENCE);
+        }
+        std::process::exit(code)
     }
 }
 

@@ -27,7 +27,7 @@ pub fn builtin_functions(engine: &Engine) -> Vec<String> {
 }
 
 /// Refuses the first call, in the order of the text, of a name that is no function anywhere.
-pub fn calls(ast: &AST, source: &str, diagnoser: &Diagnoser) -> Result<(), Diagnostic> {
+pub fn calls(ast: &AST, source: &str, diagnoser: &Diagnoser) -> Result<(), Box<Diagnostic>> {
     let functions: Vec<_> = ast.iter_functions().map(|function| function.name.to_string()).collect();
     let mut unknown: Option<(Position, String, bool)> = None;
     ast.walk(&mut |path: &[ASTNode]| {
@@ -53,7 +53,13 @@ pub fn calls(ast: &AST, source: &str, diagnoser: &Diagnoser) -> Result<(), Diagn
     let place = Place { source: source.to_string(), position };
     if clock::FUNCTIONS.contains(&name.as_str()) {
         let Failure { message, help } = clock::refusal(&name);
-        return Err(Diagnostic { message, help, place: Some(place), ..Diagnostic::default() });
+        return Err(Box::new(Diagnostic {
+            code: "switched-off",
+            message,
+            help,
+            place: Some(place),
+            ..Diagnostic::default()
+        }));
     }
     let (message, help) =
         match functions.iter().filter(|_| !is_method).map(String::as_str).find(|f| is_slip(f, &name)) {
@@ -62,7 +68,13 @@ pub fn calls(ast: &AST, source: &str, diagnoser: &Diagnoser) -> Result<(), Diagn
             }
             None => diagnoser.unknown_name(&name, is_method, &place),
         };
-    Err(Diagnostic { message, help, place: Some(place), ..Diagnostic::default() })
+    Err(Box::new(Diagnostic {
+        code: "unknown-function",
+        message,
+        help,
+        place: Some(place),
+        ..Diagnostic::default()
+    }))
 }
 
 fn is_slip(function: &str, name: &str) -> bool {

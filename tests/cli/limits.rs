@@ -1,5 +1,7 @@
 //! What a script may reach, hold and take, and what stops it.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[test]
@@ -143,8 +145,11 @@ fn an_interrupt_ends_the_run_with_130() {
     assert!(sent.elapsed() < Duration::from_secs(2));
     fails(&ran, 130, "error: interrupted\n");
     // What was written before stays, whole and alone.
-    let written: Vec<_> = fs::read_dir(folder.path().join("out/a")).expect("results").collect();
-    assert_eq!(written.len(), 1);
+    let written = fs::read_dir(folder.path().join("out/a")).expect("results");
+    let written: BTreeSet<_> = written.map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(written, BTreeSet::from(["a.txt".into(), "run.json".into()]));
+    let record = fs::read_to_string(folder.path().join("out/a/run.json")).expect("the record");
+    assert!(record.contains("\"ended\": \"stopped\""), "{record}");
     assert_eq!(fs::read_to_string(folder.path().join("out/a/a.txt")).expect("the file"), "whole");
 }
 

@@ -1,8 +1,11 @@
 //! The real binary in fresh folders: output, errors word for word, exit codes.
 
+mod editors;
 mod errors;
 mod limits;
 mod models;
+mod new;
+mod streams;
 
 use std::fs;
 use std::io::Write;

@@ -9,6 +9,7 @@ use patchscript::run::{Control, Edit, Patch, Site, Tokens, Trace, Value, trace};
 use serde_json::Value as Json;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, OnceLock};
 
 mod skip;
@@ -188,4 +189,47 @@ pub fn peak(work: impl FnOnce()) -> usize {
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     work();
     status("VmHWM:")
+}
+
+/// Runs a script in the repository's root, writing to `out`.
+pub fn script(text: &str, out: &Path, more: &[&str]) -> Output {
+    command(text, out, more).output().expect("the binary starts")
+}
+
+pub fn command(text: &str, out: &Path, more: &[&str]) -> Command {
+    std::fs::create_dir_all(out).expect("a folder");
+    // Beside the output folder, and by the same name for all runs.
+    let path = out.with_extension("rhai");
+    std::fs::write(&path, text).expect("the script");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
+    command
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .arg("run")
+        .arg(path)
+        .args(["--offline", "--out"])
+        .arg(out);
+    command.args(more).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[track_caller]
+pub fn succeeds(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The first texts of the demo model's corpus.
+pub fn corpus(n: usize) -> Vec<String> {
+    let text = std::fs::read_to_string("demo/corpus.jsonl").unwrap();
+    let row = |line: &str| serde_json::from_str::<Json>(line).unwrap()["text"].as_str().unwrap().to_string();
+    text.lines().take(n).map(row).collect()
+}
+
+pub fn encoded(model: &Model, texts: &[String], max_len: usize) -> Vec<Vec<u32>> {
+    let tokenizer = model.tokenizer().unwrap();
+    let encode = |text: &String| {
+        let mut ids = tokenizer.encode(text, Bos::Auto, true).unwrap();
+        ids.truncate(max_len);
+        ids
+    };
+    texts.iter().map(encode).collect()
 }

@@ -60,6 +60,7 @@ fn is_pattern(path: &[ASTNode]) -> bool {
 fn warning(position: Position, escape: char) -> Warning {
     let what = if escape == 'n' { "line break" } else { "tab" };
     Warning {
+        code: "backslash",
         position,
         message: format!("`\\{escape}` between backticks is a backslash and a letter, not a {what}"),
         help: format!(

@@ -27,6 +27,7 @@ pub fn lint(ast: &AST, _text: &str) -> Vec<Warning> {
             && !leaves_nothing(a, b)
         {
             found.push(Warning {
+                code: "division",
                 position: *at,
                 message: "both sides of this `/` are whole numbers, so that the remainder is dropped".into(),
                 help: DIVISION_HELP.into(),

@@ -29,6 +29,7 @@ pub fn lint(ast: &AST, _: &str) -> Vec<Warning> {
             && uses(user)
         {
             found.push(Warning {
+                code: "in-place",
                 position: *at,
                 message: format!("`{}` changes its value in place and returns nothing", call.name),
                 help: "write it on a line of its own, and use the variable after it".into(),

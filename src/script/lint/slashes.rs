@@ -17,6 +17,7 @@ pub fn lint(_: &AST, text: &str) -> Vec<Warning> {
             && is_operand(&line[at + 2..])
         {
             found.push(Warning {
+                code: "slashes",
                 position: position_at(text, last.end + at),
                 message: "`//` begins a comment, it does not divide".into(),
                 help:
