@@ -10,15 +10,15 @@ pub fn available() -> bool {
 /// There is none.
 pub enum Unit {}
 
-impl Multiplier for Unit {
+impl<const PARTS: usize> Multiplier<PARTS> for Unit {
     fn new() -> Unit {
         unreachable!("no CPU of this kind has a matrix unit")
     }
 
     unsafe fn add_product(
         &self,
-        _: &[Step],
-        _: &[Step],
+        _: &[Step<PARTS>],
+        _: &[Step<PARTS>],
         _: &mut [f32; STRIP * STRIP],
         _: bool,
         _: [*const u8; 2],

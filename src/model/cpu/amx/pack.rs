@@ -1,5 +1,5 @@
 //! Operands as the matrix unit wants them: strips of 32 rows, or columns, cut into steps of 32 along `in`, every
-//! float32 split into three bfloat16.
+//! float32 split into three bfloat16, or into two that come near it.
 
 use crate::model::cpu::simd::widest;
 use pulp::cast;
@@ -8,34 +8,33 @@ use pulp::cast;
 const TILE: usize = 16;
 /// Rows, or columns, of two tiles.
 pub const STRIP: usize = 2 * TILE;
+/// So many bfloat16 make a float32, to the bit.
+pub const EXACT: usize = 3;
 /// Entries along `in` of one step.
 pub const DEPTH: usize = 32;
 /// Pairs of bfloat16 in a row of a tile.
 const PAIRS: usize = DEPTH / 2;
 
-/// One step of a strip: for each of the three parts two tiles of 16 rows, each row 16 pairs of bfloat16. In a tile
-/// of `x` the rows are rows and the pairs go along `in`; in one of the weights the rows are pairs along `in`, and
+/// One of the bfloat16 of every entry of a step of a strip: two tiles of 16 rows, each row 16 pairs of bfloat16. In a
+/// tile of `x` the rows are rows and the pairs go along `in`; in one of the weights the rows are pairs along `in`, and
 /// a row holds one pair for each column.
 #[repr(C, align(64))]
-#[derive(Clone, Copy)]
-pub struct Step([[[[u32; PAIRS]; TILE]; 2]; 3]);
+#[derive(Clone, Copy, Default)]
+pub struct Part([[[u32; PAIRS]; TILE]; 2]);
 
-impl Default for Step {
-    fn default() -> Step {
-        Step([[[[0; PAIRS]; TILE]; 2]; 3])
-    }
-}
+/// One step of a strip, the most significant part first.
+pub type Step<const PARTS: usize> = [Part; PARTS];
 
 #[cfg(test)]
-impl Step {
-    /// A part of an entry of packed rows.
-    pub fn of_rows(&self, part: usize, row: usize, depth: usize) -> f32 {
-        half(self.0[part][row / TILE][row % TILE][depth / 2], depth % 2)
+impl Part {
+    /// This part of an entry of packed rows.
+    pub fn of_rows(&self, row: usize, depth: usize) -> f32 {
+        half(self.0[row / TILE][row % TILE][depth / 2], depth % 2)
     }
 
-    /// A part of an entry of packed columns.
-    pub fn of_columns(&self, part: usize, column: usize, depth: usize) -> f32 {
-        half(self.0[part][column / TILE][depth / 2][column % TILE], depth % 2)
+    /// This part of an entry of packed columns.
+    pub fn of_columns(&self, column: usize, depth: usize) -> f32 {
+        half(self.0[column / TILE][depth / 2][column % TILE], depth % 2)
     }
 }
 
@@ -64,14 +63,31 @@ pub struct Matrix<'a> {
 /// The bits of a float32 that make a bfloat16.
 const HIGH: u32 = 0xffff_0000;
 
-/// Splits 16 pairs of neighbours along `in`, part by part: the first in the low half of a word. Each part holds the
-/// leading eight significant bits of what is left, so the three together are exact.
+/// The bits of a bfloat16 that `x` begins with: its leading eight significant bits where `PARTS` of them are the whole
+/// of a float32, else the nearest ones, whose errors have no common sign.
 #[inline(always)]
-fn split(mut first: [f32; TILE], mut second: [f32; TILE], mut place: impl FnMut(usize, [u32; PAIRS])) {
-    for part in 0..3 {
+fn leading<const PARTS: usize>(x: f32) -> u32 {
+    /// From here on there is no larger bfloat16, or no number.
+    const LARGEST: u32 = 0x7f7f_8000;
+    let bits = x.to_bits();
+    match PARTS < EXACT && (bits & i32::MAX as u32) < LARGEST {
+        true => (bits + 0x8000) & HIGH,
+        false => bits & HIGH,
+    }
+}
+
+/// Splits 16 pairs of neighbours along `in`, part by part: the first in the low half of a word. Each part begins what the
+/// parts before it left.
+#[inline(always)]
+fn split<const PARTS: usize>(
+    mut first: [f32; TILE],
+    mut second: [f32; TILE],
+    mut place: impl FnMut(usize, [u32; PAIRS]),
+) {
+    for part in 0..PARTS {
         let mut words = [0; PAIRS];
         for lane in 0..TILE {
-            let (low, high) = (first[lane].to_bits() & HIGH, second[lane].to_bits() & HIGH);
+            let (low, high) = (leading::<PARTS>(first[lane]), leading::<PARTS>(second[lane]));
             first[lane] -= f32::from_bits(low);
             second[lane] -= f32::from_bits(high);
             words[lane] = low >> 16 | high;
@@ -85,12 +101,12 @@ type Pair = [f32; 2];
 
 /// The same of pairs that lie one after the other.
 #[inline(always)]
-fn split_pairs(pairs: &[Pair; PAIRS], place: impl FnMut(usize, [u32; PAIRS])) {
+fn split_pairs<const PARTS: usize>(pairs: &[Pair; PAIRS], place: impl FnMut(usize, [u32; PAIRS])) {
     let (mut first, mut second) = ([0.0; PAIRS], [0.0; PAIRS]);
     for i in 0..PAIRS {
         [first[i], second[i]] = pairs[i];
     }
-    split(first, second, place);
+    split::<PARTS>(first, second, place);
 }
 
 /// `N` entries of `values` from `start` on, zeros after its end.
@@ -117,7 +133,13 @@ fn load_pairs(values: &[f32], start: usize) -> [Pair; PAIRS] {
 
 /// Packs 32 rows of `x`, of `inner` entries each, from `row` on as an operand on the left, from step `start` on; zeros
 /// after the last.
-pub fn pack_rows(x: &[f32], inner: usize, row: usize, start: usize, steps: &mut [Step]) {
+pub fn pack_rows<const PARTS: usize>(
+    x: &[f32],
+    inner: usize,
+    row: usize,
+    start: usize,
+    steps: &mut [Step<PARTS>],
+) {
     let rows: [&[f32]; STRIP] =
         std::array::from_fn(|r| x.get((row + r) * inner..(row + r + 1) * inner).unwrap_or_default());
     widest(
@@ -125,8 +147,8 @@ pub fn pack_rows(x: &[f32], inner: usize, row: usize, start: usize, steps: &mut 
         || {
             for (index, step) in (start..).zip(steps.iter_mut()) {
                 for (r, row) in rows.iter().enumerate() {
-                    split_pairs(&load_pairs(row, index * DEPTH), |part, words| {
-                        step.0[part][r / TILE][r % TILE] = words;
+                    split_pairs::<PARTS>(&load_pairs(row, index * DEPTH), |part, words| {
+                        step[part].0[r / TILE][r % TILE] = words;
                     });
                 }
             }
@@ -136,7 +158,7 @@ pub fn pack_rows(x: &[f32], inner: usize, row: usize, start: usize, steps: &mut 
 
 impl Matrix<'_> {
     /// Packs the 32 columns from `column` on as an operand on the right, from step `start` on; zeros after the last.
-    pub fn pack_columns(&self, column: usize, start: usize, steps: &mut [Step]) {
+    pub fn pack_columns<const PARTS: usize>(&self, column: usize, start: usize, steps: &mut [Step<PARTS>]) {
         widest(
             #[inline(always)]
             || match self.layout {
@@ -147,7 +169,7 @@ impl Matrix<'_> {
     }
 
     #[inline(always)]
-    fn pack_from_lines(&self, column: usize, start: usize, steps: &mut [Step]) {
+    fn pack_from_lines<const PARTS: usize>(&self, column: usize, start: usize, steps: &mut [Step<PARTS>]) {
         let line = |i: usize| match i < self.inner {
             true => &self.values[i * self.outer..(i + 1) * self.outer],
             false => &[],
@@ -158,8 +180,8 @@ impl Matrix<'_> {
                 let (first, second) = (line(i), line(i + 1));
                 for tile in 0..2 {
                     let column = column + tile * TILE;
-                    split(load(first, column), load(second, column), |part, words| {
-                        step.0[part][tile][pair] = words;
+                    split::<PARTS>(load(first, column), load(second, column), |part, words| {
+                        step[part].0[tile][pair] = words;
                     });
                 }
             }
@@ -167,7 +189,7 @@ impl Matrix<'_> {
     }
 
     #[inline(always)]
-    fn pack_across_lines(&self, column: usize, start: usize, steps: &mut [Step]) {
+    fn pack_across_lines<const PARTS: usize>(&self, column: usize, start: usize, steps: &mut [Step<PARTS>]) {
         let line = |column: usize| match column < self.outer {
             true => &self.values[column * self.inner..(column + 1) * self.inner],
             false => &[],
@@ -182,7 +204,7 @@ impl Matrix<'_> {
                     }
                 }
                 for (row, pairs) in turned.iter().enumerate() {
-                    split_pairs(pairs, |part, words| step.0[part][tile][row] = words);
+                    split_pairs::<PARTS>(pairs, |part, words| step[part].0[tile][row] = words);
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! block of rows and goes over the columns in chunks whose sums stay in the nearer cache, a few steps along `in` at
 //! a time. Operands lie in the order in which they are visited, so that those of the next visit can be fetched ahead.
 
-use super::pack::{DEPTH, Matrix, STRIP, Step, pack_rows};
+use super::pack::{DEPTH, Matrix, Part, STRIP, Step, pack_rows};
 use rayon::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -16,27 +16,31 @@ const VISIT: usize = 6;
 /// Bytes of packed weights, about, that are held at once.
 const PANEL_BYTES: usize = 8 << 20;
 
-/// Bytes that a step's work fetches ahead for later steps of the two operands.
-pub const AHEAD: [usize; 2] = [512, 768];
+/// Bytes that a step's work fetches ahead for later steps of the two operands: each strip of rows meets [`CHUNK`] strips
+/// of columns before the next visit, and each of columns [`BLOCK`] of rows.
+pub const fn ahead(parts: usize) -> [usize; 2] {
+    let step = parts * size_of::<Part>();
+    [(step / CHUNK).next_multiple_of(64), step / BLOCK]
+}
 
-/// What multiplies strips: the unit, set up for this thread until dropped.
-pub trait Multiplier {
+/// What multiplies strips of numbers in so many parts: the unit, set up for this thread until dropped.
+pub trait Multiplier<const PARTS: usize> {
     fn new() -> Self;
 
     /// Adds `a b`, a strip of rows by a strip of columns over some steps, to `sums`, which count as zeros without
     /// `more`. The result goes back to `sums`, or to `out` if that is given: an address and the entries from row to
     /// row.
     ///
-    /// Meanwhile it fetches what will be wanted: [`AHEAD`] bytes a step from each of two places.
+    /// Meanwhile it fetches what will be wanted: [`ahead`] bytes a step from each of two places.
     ///
-    /// Of parts 1, 2, 3 (from the most significant) it sums 1·3, 1·1, 1·2, 2·2, 2·1 and 3·1.
+    /// Of parts 1, 2, 3 (from the most significant) it sums 1·3, 1·1, 1·2, 2·2, 2·1 and 3·1; of two 1·2, 1·1 and 2·1.
     ///
     /// # Safety
     /// At `out` 32 rows of 32 entries may be written.
     unsafe fn add_product(
         &self,
-        a: &[Step],
-        b: &[Step],
+        a: &[Step<PARTS>],
+        b: &[Step<PARTS>],
         sums: &mut [f32; STRIP * STRIP],
         more: bool,
         ahead: [*const u8; 2],
@@ -81,19 +85,19 @@ struct Sums([f32; STRIP * STRIP]);
 /// What a task keeps packed and summed.
 #[derive(Default)]
 struct Scratch {
-    rows: Vec<Step>,
+    rows: Vec<Part>,
     sums: Vec<Sums>,
 }
 
 thread_local! {
     // Fresh memory costs more than packing does, so that threads keep what they have.
     static SCRATCH: RefCell<Scratch> = RefCell::default();
-    static PANEL: Cell<Vec<Step>> = Cell::default();
+    static PANEL: Cell<Vec<Part>> = Cell::default();
 }
 
 impl Product<'_> {
     /// The results, `[rows, out]` each.
-    pub fn run<M: Multiplier>(&self) -> Vec<Vec<f32>> {
+    pub fn run<M: Multiplier<PARTS>, const PARTS: usize>(&self) -> Vec<Vec<f32>> {
         let mut outs: Vec<Vec<f32>> =
             self.weights.iter().map(|weight| Vec::with_capacity(self.rows * weight.outer)).collect();
         let targets: Vec<Out> = outs.iter_mut().map(|out| Out(out.as_mut_ptr())).collect();
@@ -110,11 +114,12 @@ impl Product<'_> {
         let strips = self.rows.div_ceil(STRIP);
         let threads = rayon::current_num_threads();
         let blocks = strips.div_ceil(BLOCK).max(threads.min(strips)).max(1);
-        let held = CHUNK * (PANEL_BYTES / (CHUNK * steps * size_of::<Step>())).max(1);
+        let held = CHUNK * (PANEL_BYTES / (CHUNK * steps * size_of::<Step<PARTS>>())).max(1);
         let mut panel = PANEL.take();
-        grow(&mut panel, held.min(columns.len()) * steps, Step::default());
+        grow(&mut panel, held.min(columns.len()) * steps * PARTS, Part::default());
+        let panel_steps = panel.as_chunks_mut::<PARTS>().0;
         for columns in columns.chunks(held) {
-            let packed = &mut panel[..columns.len() * steps];
+            let packed = &mut panel_steps[..columns.len() * steps];
             packed.par_chunks_mut(CHUNK * steps).zip(columns.par_chunks(CHUNK)).for_each(
                 |(packed, columns)| {
                     pack(columns, steps, packed, |columns, start, packed| {
@@ -129,7 +134,7 @@ impl Product<'_> {
                 let block = task / shares.len();
                 let rows = strips * block / blocks..strips * (block + 1) / blocks;
                 let (columns, packed) = shares[task % shares.len()];
-                self.task::<M>(rows, columns, packed, &targets);
+                self.task::<M, PARTS>(rows, columns, packed, &targets);
             });
         }
         PANEL.set(panel);
@@ -141,33 +146,41 @@ impl Product<'_> {
     }
 
     /// These strips of rows by these columns, which are `packed`.
-    fn task<M: Multiplier>(&self, rows: Range<usize>, columns: &[Columns], packed: &[Step], outs: &[Out]) {
+    fn task<M: Multiplier<PARTS>, const PARTS: usize>(
+        &self,
+        rows: Range<usize>,
+        columns: &[Columns],
+        packed: &[Step<PARTS>],
+        outs: &[Out],
+    ) {
         let steps = packed.len() / columns.len();
         SCRATCH.with_borrow_mut(|scratch| {
-            grow(&mut scratch.rows, rows.len() * steps, Step::default());
-            grow(&mut scratch.sums, rows.len() * CHUNK, Sums([0.0; _]));
+            let Scratch { rows: packed_rows, sums } = scratch;
+            grow(packed_rows, rows.len() * steps * PARTS, Part::default());
+            grow(sums, rows.len() * CHUNK, Sums([0.0; _]));
+            let packed_rows = packed_rows.as_chunks_mut::<PARTS>().0;
             let strips: Vec<usize> = rows.collect();
-            pack(&strips, steps, &mut scratch.rows, |strip, start, packed| {
+            pack(&strips, steps, packed_rows, |strip, start, packed| {
                 pack_rows(self.x, self.inner, strip * STRIP, start, packed);
             });
             let unit = M::new();
             for (columns, packed) in columns.chunks(CHUNK).zip(packed.chunks(CHUNK * steps)) {
                 for visit in visits(steps) {
                     let last = visit.end == steps;
-                    let a = &scratch.rows[visit.start * strips.len()..visit.end * strips.len()];
+                    let a = &packed_rows[visit.start * strips.len()..visit.end * strips.len()];
                     let b = &packed[visit.start * columns.len()..visit.end * columns.len()];
                     // The next visit's operands follow in memory; after the last come the first rows again.
-                    let next_a = if last { scratch.rows.as_ptr() } else { a.as_ptr_range().end };
-                    let mut ahead = [next_a.cast(), b.as_ptr_range().end.cast()];
+                    let next_a = if last { packed_rows.as_ptr() } else { a.as_ptr_range().end };
+                    let mut next = [next_a.cast(), b.as_ptr_range().end.cast()];
                     for (i, (strip, a)) in strips.iter().zip(a.chunks(visit.len())).enumerate() {
                         for (j, (columns, b)) in columns.iter().zip(b.chunks(visit.len())).enumerate() {
-                            let sums = &mut scratch.sums[i * CHUNK + j].0;
+                            let sums = &mut sums[i * CHUNK + j].0;
                             let place = Place { row: strip * STRIP, columns: *columns };
                             let whole = if last { self.whole(place, outs) } else { None };
                             // SAFETY: where all 32 rows and columns are part of the result no other task writes.
-                            unsafe { unit.add_product(a, b, sums, visit.start > 0, ahead, whole) };
-                            for (ahead, bytes) in ahead.iter_mut().zip(AHEAD) {
-                                *ahead = ahead.wrapping_byte_add(bytes * visit.len());
+                            unsafe { unit.add_product(a, b, sums, visit.start > 0, next, whole) };
+                            for (next, bytes) in next.iter_mut().zip(ahead(PARTS)) {
+                                *next = next.wrapping_byte_add(bytes * visit.len());
                             }
                             if last && whole.is_none() {
                                 self.store(sums, place, outs);
@@ -209,7 +222,12 @@ fn visits(steps: usize) -> impl Iterator<Item = Range<usize>> {
 
 /// Packs strips in the order in which they are visited: visit by visit all strips, each with its steps. `one` packs
 /// some steps of a strip from a given step on.
-fn pack<T: Copy>(strips: &[T], steps: usize, mut packed: &mut [Step], one: impl Fn(T, usize, &mut [Step])) {
+fn pack<T: Copy, const PARTS: usize>(
+    strips: &[T],
+    steps: usize,
+    mut packed: &mut [Step<PARTS>],
+    one: impl Fn(T, usize, &mut [Step<PARTS>]),
+) {
     for visit in visits(steps) {
         for strip in strips {
             let (now, rest) = packed.split_at_mut(visit.len());
