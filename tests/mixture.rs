@@ -58,6 +58,24 @@ fn steering_is_the_formula_at_every_position_and_step() {
 }
 
 #[test]
+fn steering_where_rows_are_of_another_width_tells_the_mixture_s() {
+    for patch in [
+        "steer(mlp_post(4), 1, 0.5)",
+        "steer(mlp_post(4), 0.5)",
+        "steer_latent(mlp_post(4), 1, 0.5, [1, 0, 0])",
+    ] {
+        fails(
+            &format!("{MIXTURE} m.run(\" John gave\", mixture.{patch});"),
+            "it is of a site with 256 numbers a position: patch one of those",
+        );
+    }
+    fails(
+        "mfa(zeros([20, 4]), #{components: 2, rank: 1, method: \"em\", device: \"cuda\"});",
+        "option `device`: `method: \"em\"` does not run on `cuda`",
+    );
+}
+
+#[test]
 fn components_by_strengths_are_one_sweep_that_equals_runs() {
     holds(&format!(
         "{MIXTURE}

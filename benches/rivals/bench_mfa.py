@@ -1,6 +1,6 @@
 """PyTorch: steps of Adam on a mixture of factor analysers, by autograd through Woodbury's identity.
 
-usage: bench_mfa.py [COMPONENTS WIDTH RANK BATCH], at first 500, 768, 10 and 128
+usage: bench_mfa.py [--device cuda] [COMPONENTS WIDTH RANK BATCH], at first 500, 768, 10 and 128
 """
 
 import math
@@ -12,9 +12,12 @@ import torch
 
 torch.set_num_threads(THREADS)
 torch.manual_seed(0)
-given = [int(arg) for arg in sys.argv[1:]]
+args = sys.argv[1:]
+DEVICE = args.pop(args.index("--device") + 1) if "--device" in args else "cpu"
+given = [int(arg) for arg in args if arg != "--device"]
 K, D, R, B = given + [500, 768, 10, 128][len(given) :]
-STEPS = 10
+STEPS = 10 if DEVICE == "cpu" else 64
+torch.set_default_device(DEVICE)
 
 
 class Mixture(torch.nn.Module):
@@ -58,6 +61,8 @@ for figure, own_noise in (("mfa_step", False), ("mfa_step_own_noise", True)):
             loss = mixture(rows[first : first + B]).mean()
             loss.backward()
             adam.step()
+        # Waits for a card.
+        loss.item()
 
     steps()
     timing = timed(steps, 5)

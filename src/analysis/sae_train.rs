@@ -14,9 +14,8 @@ use serde_json::{Value, json};
 use crate::data::random::Generator;
 use crate::data::rows::Rows;
 use crate::help::Help;
-use crate::model::At;
-use crate::model::ops;
 use crate::model::sae::{About, Kind, Normalize, Sae, SaeError};
+use crate::model::{At, Precision, ops};
 
 /// Steps for which a feature may be silent before it learns what others leave over, and the weight of that.
 const SILENT_STEPS: u32 = 50;
@@ -333,7 +332,7 @@ impl<'a> Trainer<'a> {
             Ok((x, Tensor::from_slice(&self.w_enc.values, (features, width), &Device::Cpu)?))
         };
         let (x, w_enc) = tensors().map_err(SaeError::from)?;
-        let pre = ops::product_transposed(&x, &w_enc).map_err(SaeError::from)?;
+        let pre = ops::product_transposed(&x, &w_enc, Precision::Highest).map_err(SaeError::from)?;
         let mut pre: Vec<f32> = pre.flatten_all().and_then(|pre| pre.to_vec1()).map_err(SaeError::from)?;
         pre.iter_mut().enumerate().for_each(|(i, pre)| *pre += self.b_enc.values[i % features]);
         Ok(pre)

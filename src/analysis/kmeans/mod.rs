@@ -82,6 +82,18 @@ pub enum Progress {
     Refine { round: usize },
 }
 
+impl Progress {
+    /// Rounds that are over, or were saved, and all that there may be.
+    pub fn rounds(self, options: &KMeansOptions) -> (usize, usize) {
+        let pool = |restarts: usize| restarts.saturating_mul(options.rounds);
+        let done = match self {
+            Progress::Pool { restart, round } => pool(restart).saturating_add(round.min(options.rounds)),
+            Progress::Refine { round } => pool(options.restarts).saturating_add(round),
+        };
+        (done, pool(options.restarts).saturating_add(options.refine))
+    }
+}
+
 /// Why rows were refused, or no centres found.
 #[derive(Debug, thiserror::Error)]
 pub enum KMeansError {

@@ -5,13 +5,16 @@ use rayon::prelude::*;
 
 use super::density::{Block, Densities};
 use super::forms::Forms;
-use super::gradient::{Component, Sums, noise_gradient, shares};
+use super::gradient::{Component, Sums, Weighed, noise_gradient, shares};
 use super::parameters::{Arrays, Parameters};
 use crate::model::cpu::simd::widest;
 
 const FIRST: f32 = 0.9;
 const SECOND: f32 = 0.999;
 const EPS: f32 = 1e-8;
+
+/// Beside [`EPS`] a gradient of so little moves no parameter by as much as float32 can show.
+const LEAST_SHARE: f32 = 1e-20;
 
 /// Components of one task, a number that does not depend on cores: sums over tasks are the same on any machine.
 pub(super) const TASK: usize = 8;
@@ -30,7 +33,7 @@ pub struct Learner {
 
 /// The numbers of one step.
 #[derive(Clone, Copy)]
-struct Rates {
+pub(super) struct Rates {
     rate: f32,
     /// Undoes that the running mean of squares began at 0; of its root.
     root: f32,
@@ -55,7 +58,7 @@ impl Rates {
     }
 
     #[inline(always)]
-    fn update(self, values: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32]) {
+    pub(super) fn update(self, values: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32]) {
         let moments = first.iter_mut().zip(second);
         for ((value, (first, second)), gradient) in values.iter_mut().zip(moments).zip(gradients) {
             self.one(value, first, second, *gradient);
@@ -80,14 +83,18 @@ impl Learner {
     /// One step on a block: the sum of its rows' negative log likelihoods before it. None where numbers ran away.
     pub fn step(&mut self, block: &Block<f32>, lr: f64, clip: Option<f64>) -> Option<f64> {
         let forms = Forms::new(&self.parameters)?;
-        self.densities.compute(&self.parameters, &forms, block);
+        self.densities.compute_likely(&self.parameters, &forms, block);
         let nll: f64 = self.densities.responsibilities(1.0).iter().map(|log| -log).sum();
         if !nll.is_finite() {
             return None;
         }
         let components = 0..self.parameters.sizes.components;
-        let lists: Vec<_> =
-            components.into_par_iter().with_min_len(64).map(|k| shares(&self.densities, k)).collect();
+        let matter = |k| {
+            let mut list = shares(&self.densities, k);
+            list.retain(|(_, r)| *r > LEAST_SHARE);
+            list
+        };
+        let lists: Vec<_> = components.into_par_iter().with_min_len(64).map(matter).collect();
         let clip = match clip {
             Some(most) => (most / (self.norm(&forms, block, &lists) + 1e-6)).min(1.0) as f32,
             None => 1.0,
@@ -112,7 +119,8 @@ impl Learner {
                 );
                 noise.add(i, sums, norm);
                 if sizes.psi_per_component {
-                    noise.gradient(i, component, &self.parameters.arrays.psi_rho, block.len);
+                    let rho = &self.parameters.arrays.psi_rho;
+                    noise.gradient(i, component.k, component.precision, rho, block.len);
                 }
             }
             noise
@@ -156,15 +164,14 @@ impl Learner {
                         }
                         let own = if sizes.psi_per_component { k * sizes.width } else { 0 };
                         let precision = &forms.precision[own..own + sizes.width];
-                        let component = Component { k, rows: values, scale_rho: rho, forms, precision };
-                        sums.gather(component, block, densities, list);
-                        let norm = sums.gradient(component, block.len);
+                        let weighed = Weighed { k, forms, block, densities };
+                        let values = [values, first, second];
+                        let scales = [rho, rho_first, rho_second];
+                        let norm = sums.learn(weighed, precision, list, rates, values, scales);
                         noise.add(i, sums, norm);
                         if sizes.psi_per_component {
-                            noise.gradient(i, component, psi_rho, block.len);
+                            noise.gradient(i, k, precision, psi_rho, block.len);
                         }
-                        rates.update(values, first, second, &sums.rows);
-                        rates.update(rho, rho_first, rho_second, &sums.scale);
                     },
                 );
             }
@@ -228,11 +235,11 @@ impl Noise {
     }
 
     /// Makes of the squares of a component with noise of its own the gradient by it.
-    fn gradient(&mut self, i: usize, component: Component<'_, f32>, psi_rho: &[f32], count: usize) {
-        let width = component.precision.len();
-        let rho = &psi_rho[component.k * width..][..width];
+    fn gradient(&mut self, i: usize, k: usize, precision: &[f32], psi_rho: &[f32], count: usize) {
+        let width = precision.len();
+        let rho = &psi_rho[k * width..][..width];
         let squares = &mut self.squares[i * width..][..width];
-        noise_gradient(squares, rho, component.precision, self.n[i] as f32, count);
+        noise_gradient(squares, rho, precision, self.n[i] as f32, count);
     }
 }
 

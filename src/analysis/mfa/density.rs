@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::forms::Forms;
+use super::likely::Bounds;
 use super::parameters::{Parameters, Sizes};
 use super::real::{Real, add};
 use crate::data::rows::Rows;
@@ -51,6 +52,7 @@ pub struct Densities<F> {
     scaled: Vec<F>,
     block: Vec<F>,
     squares: Vec<F>,
+    pub(super) bounds: Bounds<F>,
 }
 
 /// Numbers of scratch for components that have noise of their own.
@@ -207,7 +209,7 @@ impl<F: Real> Densities<F> {
 
 /// Of one component: `v` of the product, and `joint`, which holds `xᵀ P x` where noise is its `own`.
 #[inline(always)]
-fn finish<F: Real>(
+pub(super) fn finish<F: Real>(
     v: &mut [F],
     joint: &mut [F],
     own: bool,

@@ -59,7 +59,7 @@ pub fn epoch(
         }
         let which = first..rows.len().min(first + together);
         block.gather(rows, which, shift).map_err(|(row, value)| MfaError::Row { row, value })?;
-        densities.compute(parameters, &forms, &block);
+        densities.compute_likely(parameters, &forms, &block);
         nll -= densities.responsibilities(1.0).into_iter().sum::<f64>();
         if !nll.is_finite() {
             return Err(away(step));

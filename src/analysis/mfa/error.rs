@@ -49,6 +49,8 @@ pub enum MfaError {
     Rotated,
     #[error("{0}")]
     KMeans(#[from] crate::analysis::kmeans::KMeansError),
+    #[error("the card cannot go on: {0}")]
+    Card(String),
     #[error("cannot keep the training: {0}")]
     Io(#[from] std::io::Error),
     #[error("interrupted")]
@@ -88,8 +90,16 @@ impl Help for MfaError {
             }
             Self::Rotated => "take the rotation away before it is saved".into(),
             Self::KMeans(error) => return error.help(),
+            Self::Card(_) => "give a smaller `batch`, or `device: \"cpu\"`".into(),
             Self::Io(_) | Self::Interrupted => return None,
         })
+    }
+}
+
+impl From<candle_core::Error> for MfaError {
+    fn from(error: candle_core::Error) -> Self {
+        // The rest would be where in the program it was found.
+        MfaError::Card(error.to_string().lines().next().unwrap_or_default().into())
     }
 }
 

@@ -26,6 +26,10 @@ pub struct Forms<F> {
     pub constant: Vec<F>,
     /// The same, of all components.
     pub base: f64,
+    /// `muᵀ P mu`, `[K]`.
+    pub mean_square: Vec<F>,
+    /// `(1 - 1/λ) / 2` with λ at least the largest eigenvalue of M, `[K]`.
+    pub gain: Vec<F>,
 }
 
 /// Of one component.
@@ -33,8 +37,10 @@ struct Form {
     offset: Vec<f64>,
     whiten: Vec<f64>,
     covariance: Vec<f64>,
-    /// `log det M + muᵀ P mu`
-    constant: f64,
+    determinant: f64,
+    /// `muᵀ P mu`
+    mean_square: f64,
+    gain: f64,
 }
 
 impl<F: Real> Forms<F> {
@@ -59,17 +65,31 @@ impl<F: Real> Forms<F> {
         let (mut whiten, mut covariance) =
             (Vec::with_capacity(components * q * q), Vec::with_capacity(components * q * q));
         let (mut offset, mut constant) = (Vec::with_capacity(components * q), Vec::with_capacity(components));
+        let (mut mean_square, mut gain) = (Vec::with_capacity(components), Vec::with_capacity(components));
         for (k, form) in found.into_iter().enumerate() {
             let form = form?;
             offset.extend(form.offset.into_iter().map(F::of));
             whiten.extend(form.whiten.into_iter().map(F::of));
             covariance.extend(form.covariance.into_iter().map(F::of));
             let own = if sizes.psi_per_component { log_psi[k] } else { 0.0 };
-            constant.push(F::of(log_pi[k] - 0.5 * (form.constant + own)));
+            constant.push(F::of(log_pi[k] - 0.5 * (form.determinant + form.mean_square + own)));
+            mean_square.push(F::of(form.mean_square));
+            gain.push(F::of(form.gain));
         }
         let shared = if sizes.psi_per_component { 0.0 } else { log_psi[0] };
         let base = -0.5 * (normal + shared);
-        Some(Forms { precision, scale, offset, whiten, covariance, log_pi, constant, base })
+        Some(Forms {
+            precision,
+            scale,
+            offset,
+            whiten,
+            covariance,
+            log_pi,
+            constant,
+            base,
+            mean_square,
+            gain,
+        })
     }
 }
 
@@ -118,7 +138,7 @@ fn form<F: Real>(
     let (mut m, mut offset) = (vec![0.0; q * q], vec![0.0; q]);
     scratch.resize(width, F::default());
     multiply(scratch, mean, precision);
-    let constant = dot(scratch, mean).f64();
+    let mean_square = dot(scratch, mean).f64();
     for i in 0..q {
         let by = scale[i].f64();
         multiply(scratch, direction(i), precision);
@@ -142,8 +162,27 @@ fn form<F: Real>(
     }
     let (whiten, determinant) = whiten(&m, q)?;
     let covariance = product_of_transpose(&whiten, q);
-    let constant = determinant + constant;
-    constant.is_finite().then_some(Form { offset, whiten, covariance, constant })
+    let gain = 0.5 * (1.0 - 1.0 / (1.0 + largest(&m, q)));
+    let constant = determinant + mean_square;
+    constant.is_finite().then_some(Form { offset, whiten, covariance, determinant, mean_square, gain })
+}
+
+/// No less than the largest eigenvalue of `B = M - I`, of which the lower half is read: the root of norms of its square.
+#[inline(always)]
+fn largest(m: &[f64], q: usize) -> f64 {
+    let entry = |i: usize, j: usize| m[i.max(j) * q + i.min(j)] - if i == j { 1.0 } else { 0.0 };
+    let b: Vec<f64> = (0..q * q).map(|at| entry(at / q, at % q)).collect();
+    let (mut squares, mut longest) = (0.0, 0.0f64);
+    let mut row = vec![0.0; q];
+    for i in 0..q {
+        row.fill(0.0);
+        for (by, b) in b[i * q..][..q].iter().zip(b.chunks(q)) {
+            row.iter_mut().zip(b).for_each(|(to, x)| *to += by * x);
+        }
+        squares += row.iter().map(|x| x * x).sum::<f64>();
+        longest = longest.max(row.iter().map(|x| x.abs()).sum());
+    }
+    f64::min(squares.sqrt(), longest).sqrt()
 }
 
 #[inline(always)]

@@ -55,13 +55,50 @@ pub struct Sums<F> {
     /// The gradients by `scale_rho`, `[q]`.
     pub scale: Vec<F>,
     /// r, then r z, of each row.
-    shares: Vec<F>,
+    pub(super) shares: Vec<F>,
     /// W, a few columns at a time.
-    w: Vec<F>,
+    pub(super) w: Vec<F>,
+}
+
+/// A component, and what a block of rows has been found to be under it.
+#[derive(Clone, Copy)]
+pub(super) struct Weighed<'a> {
+    pub k: usize,
+    pub forms: &'a Forms<f32>,
+    pub block: &'a Block<f32>,
+    pub densities: &'a Densities<f32>,
 }
 
 impl<F: Real> Sums<F> {
-    /// Sums over rows `(b, r)` of a block.
+    /// The sums over rows `(b, r)` of a block that are no longer than the directions are many.
+    #[inline(always)]
+    pub(super) fn weigh(
+        &mut self,
+        forms: &Forms<F>,
+        k: usize,
+        densities: &Densities<F>,
+        rows: &[(u32, F)],
+        q: usize,
+    ) {
+        refill(&mut self.z, q);
+        refill(&mut self.zz, q * q);
+        refill(&mut self.shares, (1 + q) * rows.len());
+        self.n = F::default();
+        for ((b, r), shares) in rows.iter().zip(self.shares.chunks_mut(1 + q)) {
+            let (first, z) = shares.split_at_mut(1);
+            densities.latent(forms, k, *b as usize, z);
+            first[0] = *r;
+            self.n += *r;
+            add(&mut self.z, *r, z);
+            for (to, zi) in self.zz.chunks_mut(q).zip(z.iter()) {
+                add(to, *r * *zi, z);
+            }
+            z.iter_mut().for_each(|z| *z = *r * *z);
+        }
+        add(&mut self.zz, self.n, &forms.covariance[k * q * q..][..q * q]);
+    }
+
+    /// All sums over rows `(b, r)` of a block.
     #[inline(always)]
     pub fn gather(
         &mut self,
@@ -72,28 +109,9 @@ impl<F: Real> Sums<F> {
     ) {
         let (q, width) = (component.scale_rho.len(), component.precision.len());
         let zero = F::default();
-        let refill = |values: &mut Vec<F>, len: usize| {
-            values.clear();
-            values.resize(len, zero);
-        };
-        refill(&mut self.z, q);
-        refill(&mut self.zz, q * q);
+        self.weigh(component.forms, component.k, densities, rows, q);
         refill(&mut self.rows, (1 + q) * width);
         refill(&mut self.squares, width);
-        refill(&mut self.shares, (1 + q) * rows.len());
-        self.n = zero;
-        for ((b, r), shares) in rows.iter().zip(self.shares.chunks_mut(1 + q)) {
-            let (first, z) = shares.split_at_mut(1);
-            densities.latent(component.forms, component.k, *b as usize, z);
-            first[0] = *r;
-            self.n += *r;
-            add(&mut self.z, *r, z);
-            for (to, zi) in self.zz.chunks_mut(q).zip(z.iter()) {
-                add(to, *r * *zi, z);
-            }
-            z.iter_mut().for_each(|z| *z = *r * *z);
-        }
-        add(&mut self.zz, self.n, &component.forms.covariance[component.k * q * q..][..q * q]);
         let mean = &component.rows[..width];
         for at in (0..width).step_by(COLUMNS) {
             let some = at..width.min(at + COLUMNS);
@@ -182,6 +200,11 @@ impl<F: Real> Sums<F> {
         }
         norm
     }
+}
+
+fn refill<F: Real>(values: &mut Vec<F>, len: usize) {
+    values.clear();
+    values.resize(len, F::default());
 }
 
 /// Makes of the squares that noise has to explain the gradients by `psi_rho` of the mean negative log likelihood of

@@ -2,15 +2,16 @@
 //!
 //! Shafran et al. 2026 (arXiv 2602.02464), whose parameters these are; Ghahramani and Hinton 1996 for the model and EM.
 //! Read [`parameters`], then [`forms`] (the small matrices of a component) and [`density`] (a block of rows under all
-//! components, by one product): all else stands on these three. [`Mfa`] reads rows: [`read`] (likelihoods,
+//! components, by one product): all else stands on these three; [`likely`] spares it pairs that are far apart. [`Mfa`] reads rows: [`read`] (likelihoods,
 //! responsibilities, posterior means), [`project`] (coordinates of a subspace), [`steer`] (rows moved), [`strongest`]
 //! (whose each row is, and which are most a component's own), [`shape`] (what components are like) with [`varimax`].
 //! [`file`](mod@file) keeps it.
 //!
-//! [`mod@train`] is the training: a step of [`adam`] on the [`gradient`], the same on a card in [`tensors`], an epoch of
-//! [`em`], and what is [`kept`] after each to go on from. [`real`] is float32 or float64, [`error`] what can be wrong.
+//! [`mod@train`] is the training: a step of [`adam`] on the [`gradient`] by a [`change`] of each component, the same on
+//! a card in [`tensors`], an epoch of [`em`], and what is [`kept`] after each to go on from. [`real`] is float32 or float64, [`error`] what can be wrong.
 
 pub mod adam;
+pub mod change;
 pub mod density;
 pub mod em;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod file;
 pub mod forms;
 pub mod gradient;
 pub mod kept;
+pub mod likely;
 pub mod parameters;
 pub mod project;
 pub mod read;

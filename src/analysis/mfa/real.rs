@@ -30,8 +30,9 @@ pub trait Real:
     fn f64(self) -> f64;
     fn sqrt(self) -> Self;
     fn max(self, other: Self) -> Self;
-    /// `e^x` for `x` that are at most about 0; exactly 0 where the result would have lost digits.
+    /// `e^x` for `x` that are at most about 0; exactly 0 below [`Real::LEAST`], where the result would have lost digits.
     fn exp(self) -> Self;
+    const LEAST: f64;
 
     /// `ln(1 + e^x)`
     fn softplus(self) -> Self;
@@ -79,9 +80,11 @@ impl Real for f32 {
         f32::max(self, other)
     }
 
+    const LEAST: f64 = -87.0;
+
     #[inline(always)]
     fn exp(self) -> f32 {
-        if self < -87.0 { 0.0 } else { simd::exp(self) }
+        if self < Self::LEAST as f32 { 0.0 } else { simd::exp(self) }
     }
 
     /// With `ln(1 + t) = 2 artanh(t / (2 + t))` for t up to 1, whose series falls by 9 a term.
@@ -134,8 +137,10 @@ impl Real for f64 {
         f64::max(self, other)
     }
 
+    const LEAST: f64 = -700.0;
+
     fn exp(self) -> f64 {
-        if self < -700.0 { 0.0 } else { f64::exp(self) }
+        if self < Self::LEAST { 0.0 } else { f64::exp(self) }
     }
 
     fn softplus(self) -> f64 {

@@ -1,17 +1,22 @@
-//! The step of [`super::adam`] in tensor operations over all components at once, for a card. Each operation is one launch,
-//! whatever the number of components; nothing waits for the card but who reads the likelihood.
+//! The step of [`super::adam`] on a card: by its own kernels, which know that most shares are 0, or where they do not serve in
+//! tensor operations over all components at once. Parameters, averages and likelihoods stay there until they are read.
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::Sizes;
-use super::parameters::{Arrays, Parameters, SHORTEST};
+use super::adam::Learner;
+use super::parameters::SHORTEST;
+use crate::model::card::mixture::{self, Four, Mixture, Rates, Step};
 
 const FIRST: f64 = 0.9;
 const SECOND: f64 = 0.999;
 const EPS: f64 = 1e-8;
 
+/// Steps whose likelihoods wait to be read.
+pub const UNREAD: usize = 64;
+
 /// `mu` `[K, D]`, directions `[K, q, D]`, `scale_rho` `[K, q]`, `psi_rho` `[1, D]` or `[K, D]`, `pi_logits` `[K]`: the
-/// parameters, their gradients, or averages of these.
+/// gradients by these.
 type Five = [Tensor; 5];
 
 /// A mixture that learns on a device, in float32.
@@ -19,58 +24,89 @@ type Five = [Tensor; 5];
 pub struct TensorLearner {
     sizes: Sizes,
     eps_floor: f64,
-    values: Five,
-    first: Five,
-    second: Five,
+    device: Device,
+    values: Four,
+    first: Four,
+    second: Four,
     steps: u64,
+    /// The mean negative log likelihoods of the last steps, of which so many nobody has read.
+    nlls: Tensor,
+    unread: usize,
+    /// What kernels need, where they serve.
+    kernels: Option<Step>,
     identity: Tensor,
 }
 
 impl TensorLearner {
-    pub fn new(parameters: &Parameters<f32>, device: &Device) -> Result<TensorLearner> {
-        let Sizes { components: k, width, rank: q, .. } = parameters.sizes;
-        let arrays = &parameters.arrays;
-        let rows = Tensor::from_slice(&arrays.rows, (k, 1 + q, width), device)?;
-        let values = [
-            rows.narrow(1, 0, 1)?.reshape((k, width))?,
-            rows.narrow(1, 1, q)?.contiguous()?,
-            Tensor::from_slice(&arrays.scale_rho, (k, q), device)?,
-            Tensor::from_slice(&arrays.psi_rho, (arrays.psi_rho.len() / width, width), device)?,
-            Tensor::from_slice(&arrays.pi_logits, k, device)?,
-        ];
-        let zeros = || -> Result<Five> {
-            let [a, b, c, d, e] = &values;
-            Ok([a.zeros_like()?, b.zeros_like()?, c.zeros_like()?, d.zeros_like()?, e.zeros_like()?])
+    /// One that goes on where `learner` is, with rows of at most `batch` a step.
+    pub fn new(learner: &Learner, batch: usize, device: &Device) -> Result<TensorLearner> {
+        let sizes = learner.parameters.sizes;
+        let Sizes { components: k, width, rank: q, psi_per_component: own_noise } = sizes;
+        let put = |arrays: &super::parameters::Arrays<f32>| -> Result<Four> {
+            Ok([
+                Tensor::from_slice(&arrays.rows, (k, 1 + q, width), device)?,
+                Tensor::from_slice(&arrays.scale_rho, (k, q), device)?,
+                Tensor::from_slice(&arrays.psi_rho, (arrays.psi_rho.len() / width, width), device)?,
+                Tensor::from_slice(&arrays.pi_logits, k, device)?,
+            ])
         };
+        let eps_floor = learner.parameters.eps_floor;
+        let mixture = Mixture { components: k, width, rank: q, own_noise, floor: eps_floor as f32 };
+        let kernels = mixture::serves(mixture, batch, device).then(|| Step::new(mixture, batch, device));
         Ok(TensorLearner {
-            sizes: parameters.sizes,
-            eps_floor: parameters.eps_floor,
-            first: zeros()?,
-            second: zeros()?,
-            values,
-            steps: 0,
-            identity: Tensor::eye(q, candle_core::DType::F32, device)?,
+            sizes,
+            eps_floor,
+            device: device.clone(),
+            values: put(&learner.parameters.arrays)?,
+            first: put(&learner.first)?,
+            second: put(&learner.second)?,
+            steps: learner.steps,
+            nlls: Tensor::zeros(UNREAD, DType::F32, device)?,
+            unread: 0,
+            kernels: kernels.transpose()?,
+            identity: Tensor::eye(q, DType::F32, device)?,
         })
     }
 
-    /// The parameters as they are now.
-    pub fn parameters(&self) -> Result<Parameters<f32>> {
-        let [mu, raw, scale_rho, psi_rho, pi_logits] = &self.values;
-        let rows = Tensor::cat(&[&mu.unsqueeze(1)?, raw], 1)?;
-        let numbers = |tensor: &Tensor| tensor.flatten_all()?.to_vec1();
-        let arrays = Arrays {
-            rows: numbers(&rows)?,
-            scale_rho: numbers(scale_rho)?,
-            psi_rho: numbers(psi_rho)?,
-            pi_logits: numbers(pi_logits)?,
-        };
-        Ok(Parameters { sizes: self.sizes, arrays, eps_floor: self.eps_floor })
+    /// The same without kernels of its own.
+    pub fn plain(mut self) -> TensorLearner {
+        self.kernels = None;
+        self
     }
 
-    /// One step on rows `[n, D]`, less what the means are less: their mean negative log likelihood before it, a tensor of
-    /// one number, which is not finite where numbers ran away.
-    pub fn step(&mut self, x: &Tensor, lr: f64, clip: Option<f64>) -> Result<Tensor> {
-        let (nll, mut gradients) = self.gradients(x)?;
+    /// Brings `learner` to where this one is.
+    pub fn read(&self, learner: &mut Learner) -> Result<()> {
+        let averages = [(&self.first, &mut learner.first), (&self.second, &mut learner.second)];
+        for (four, arrays) in [(&self.values, &mut learner.parameters.arrays)].into_iter().chain(averages) {
+            for (tensor, (_, to)) in four.iter().zip(arrays.named_mut()) {
+                to.copy_from_slice(&tensor.flatten_all()?.to_vec1::<f32>()?);
+            }
+        }
+        learner.steps = self.steps;
+        Ok(())
+    }
+
+    /// Rows `[n, D]`, less what the means are less, on the device.
+    pub fn rows(&self, x: &[f32]) -> Result<Tensor> {
+        Tensor::from_slice(x, (x.len() / self.sizes.width, self.sizes.width), &self.device)
+    }
+
+    /// One step on rows of [`TensorLearner::rows`]. Its likelihood can be read until [`UNREAD`] others were made.
+    pub fn step(&mut self, x: &Tensor, lr: f64, clip: Option<f64>) -> Result<()> {
+        self.steps += 1;
+        let t = self.steps.min(1 << 20) as i32;
+        let rate = lr / (1.0 - FIRST.powi(t));
+        let root = 1.0 / (1.0 - SECOND.powi(t)).sqrt();
+        let at = self.unread % UNREAD;
+        self.unread += 1;
+        if let Some(kernels) = &self.kernels {
+            let rates = Rates { rate: rate as f32, root: root as f32, clip: clip.map(|most| most as f32) };
+            return kernels.learn([&self.values, &self.first, &self.second], x, rates, &self.nlls, at);
+        }
+        let (nll, [of_mu, of_raw, of_scale, of_psi, of_pi]) = self.gradients(x)?;
+        self.nlls.slice_set(&nll.reshape(1)?, 0, at)?;
+        let of_rows = Tensor::cat(&[&of_mu.unsqueeze(1)?, &of_raw], 1)?;
+        let mut gradients = [of_rows, of_scale, of_psi, of_pi];
         if let Some(most) = clip {
             let squares = gradients.iter().map(|g| g.sqr()?.sum_all()).collect::<Result<Vec<_>>>()?;
             let norm = Tensor::stack(&squares, 0)?.sum_all()?.sqrt()?;
@@ -79,10 +115,6 @@ impl TensorLearner {
                 *gradient = gradient.broadcast_mul(&factor)?;
             }
         }
-        self.steps += 1;
-        let t = self.steps.min(1 << 20) as i32;
-        let rate = lr / (1.0 - FIRST.powi(t));
-        let root = 1.0 / (1.0 - SECOND.powi(t)).sqrt();
         let moments = self.first.iter_mut().zip(&mut self.second);
         for ((value, (first, second)), gradient) in self.values.iter_mut().zip(moments).zip(gradients) {
             *first = ((&*first * FIRST)? + (&gradient * (1.0 - FIRST))?)?;
@@ -90,7 +122,30 @@ impl TensorLearner {
             let step = (&*first / second.sqrt()?.affine(root, EPS)?)?;
             *value = (&*value - (step * rate)?)?;
         }
-        Ok(nll)
+        Ok(())
+    }
+
+    /// Steps whose likelihoods nobody has read.
+    pub fn unread(&self) -> usize {
+        self.unread.min(UNREAD)
+    }
+
+    /// The mean negative log likelihood of the rows of each step since the last call, before it: not finite where numbers ran
+    /// away. Waits for the device.
+    pub fn likelihoods(&mut self) -> Result<Vec<f32>> {
+        let unread = self.unread();
+        self.unread = 0;
+        self.nlls.narrow(0, 0, unread)?.to_vec1()
+    }
+
+    /// The sum of the negative log likelihoods of rows of [`TensorLearner::rows`], no more of them than a batch has.
+    pub fn nll(&self, x: &Tensor) -> Result<f64> {
+        match &self.kernels {
+            Some(kernels) => {
+                Ok(kernels.likelihood(&self.values, x)?.to_vec1::<f32>()?.into_iter().map(f64::from).sum())
+            }
+            None => Ok(f64::from(self.gradients(x)?.0.to_scalar::<f32>()?) * x.dim(0)? as f64),
+        }
     }
 
     /// The mean negative log likelihood of rows `[n, D]`, and its gradients: the formulas of [`super::gradient`], with sums
@@ -98,7 +153,8 @@ impl TensorLearner {
     fn gradients(&self, x: &Tensor) -> Result<(Tensor, Five)> {
         let Sizes { components: k, width, rank: q, .. } = self.sizes;
         let count = x.dim(0)?;
-        let [mu, raw, scale_rho, psi_rho, pi_logits] = &self.values;
+        let [rows, scale_rho, psi_rho, pi_logits] = &self.values;
+        let (mu, raw) = (&rows.narrow(1, 0, 1)?.reshape((k, width))?, &rows.narrow(1, 1, q)?.contiguous()?);
         let psi = (softplus(psi_rho)? + self.eps_floor)?;
         let p = psi.recip()?;
         let length = raw.sqr()?.sum(2)?.sqrt()?.maximum(SHORTEST)?;

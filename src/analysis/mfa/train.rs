@@ -1,20 +1,23 @@
 //! Training: epochs of Adam or EM, with validation, the best epoch at the end, and a state to go on from after each.
+//!
+//! [`begin`] holds what is asked against the rows and makes the parameters before the first epoch, [`epoch`] is one of Adam.
+
+mod begin;
+mod epoch;
 
 use std::io::{self, Write};
 
+use candle_core::Device;
 use serde_json::json;
 
 use super::adam::Learner;
-use super::density::{Block, Densities, block_rows};
 use super::em;
 use super::error::{MfaError, Result};
-use super::forms::Forms;
-use super::kept::{Best, Identity, Kept};
-use super::parameters::{EPS_FLOOR, Parameters};
-use super::{Epoch, Mfa, Sizes};
-use crate::analysis::kmeans::{self, KMeansOptions, Metric};
-use crate::data::random::Generator;
+use super::kept::{Best, Kept};
+use super::{Epoch, Mfa};
+use crate::analysis::kmeans::{self, KMeansOptions};
 use crate::data::rows::Rows;
+use epoch::Place;
 
 /// Where components begin.
 #[derive(Debug, Clone)]
@@ -78,6 +81,8 @@ pub struct TrainOptions {
     pub steps_per_epoch: Option<usize>,
     /// Epochs without a better one after which the training ends.
     pub patience: Option<usize>,
+    /// Where Adam steps; EM and k-means run on the CPU.
+    pub device: Device,
 }
 
 impl Default for TrainOptions {
@@ -97,6 +102,7 @@ impl Default for TrainOptions {
             clip: None,
             steps_per_epoch: None,
             patience: None,
+            device: Device::Cpu,
         }
     }
 }
@@ -154,7 +160,7 @@ pub trait Watch {
 impl Watch for () {}
 
 /// Trains a mixture on rows; with what an earlier training `kept`, goes on after its last epoch and gives the same bytes
-/// as if it had never ended. The same rows, options and instructions of the CPU give the same mixture.
+/// as if it had never ended. The same rows, options and instructions of the CPU, or the same card, give the same mixture.
 ///
 /// The epoch of least negative log likelihood wins: that of `validation` at its end, or without it that of the rows
 /// while it went on.
@@ -169,9 +175,9 @@ pub fn train(
     kept: Option<Kept>,
     watch: &mut dyn Watch,
 ) -> Result<Mfa> {
-    let sizes = check(rows, validation, options)?;
-    let shift = mean(rows)?;
-    let identity = identity(rows, validation, options);
+    let sizes = begin::check(rows, validation, options)?;
+    let about = begin::About::of(rows)?;
+    let identity = begin::identity(&about, validation, options)?;
     let mut kept = match kept {
         Some(kept) => {
             kept.check(&identity, sizes)?;
@@ -179,16 +185,17 @@ pub fn train(
         }
         None => Kept {
             identity,
-            learner: Learner::new(begin(rows, sizes, options, &shift, watch)?),
-            shift,
+            learner: Learner::new(begin::parameters(rows, sizes, options, &about.mean, watch)?),
+            shift: about.mean,
             history: Vec::new(),
             best: None,
         },
     };
+    let mut place = Place::new(&kept.learner, options)?;
     while kept.history.len() < options.epochs && !is_over(&kept, options) {
         let epoch = kept.history.len();
         let train_nll = match options.method {
-            Method::Adam => adam_epoch(&mut kept, rows, options, epoch, watch)?,
+            Method::Adam => place.epoch(&mut kept, rows, options, epoch, watch)?,
             Method::Em => {
                 let go_on = &mut |step, steps, nll| watch.go_on(Progress::Step { epoch, step, steps, nll });
                 em::epoch(&mut kept.learner.parameters, rows, &kept.shift, epoch, go_on)?
@@ -196,7 +203,7 @@ pub fn train(
         };
         let val_nll = match validation {
             Some(validation) => {
-                let nll = mean_nll(&kept.learner.parameters, &kept.shift, validation)?;
+                let nll = place.mean_nll(&kept, validation, options.batch)?;
                 Some(nll.ok_or(MfaError::Diverged { epoch, step: 0 })?)
             }
             None => None,
@@ -240,199 +247,6 @@ fn finish(kept: Kept, options: &TrainOptions) -> Result<Mfa> {
 fn is_over(kept: &Kept, options: &TrainOptions) -> bool {
     let best = kept.best.as_ref().map_or(0, |best| best.epoch + 1);
     options.patience.is_some_and(|patience| kept.history.len() >= best + patience)
-}
-
-fn check(rows: &dyn Rows, validation: Option<&dyn Rows>, options: &TrainOptions) -> Result<Sizes> {
-    let TrainOptions { components, rank, psi_per_component, .. } = *options;
-    let width = rows.width();
-    let sizes = Sizes { components, width, rank, psi_per_component }.check()?;
-    if rows.len() < components {
-        return Err(MfaError::Few { rows: rows.len(), components });
-    }
-    if let Some(validation) = validation {
-        let found = validation.width();
-        if found != width {
-            return Err(MfaError::Width { found, expected: width });
-        }
-        if validation.is_empty() {
-            return Err(MfaError::Few { rows: 0, components });
-        }
-    }
-    let refused = |name, found: String, expected: &str| {
-        Err(MfaError::Option { name, found, expected: expected.into() })
-    };
-    let counts = [
-        ("epochs", Some(options.epochs)),
-        ("batch", Some(options.batch)),
-        ("steps_per_epoch", options.steps_per_epoch),
-        ("patience", options.patience),
-    ];
-    for (name, count) in counts {
-        if count == Some(0) {
-            return refused(name, "0".into(), "a number above 0");
-        }
-    }
-    for (name, number) in [("lr", Some(options.lr)), ("clip", options.clip)] {
-        if let Some(number) = number.filter(|x| !(x.is_finite() && *x > 0.0)) {
-            return refused(name, number.to_string(), "a number above 0");
-        }
-    }
-    match &options.init {
-        Init::Centroids(means) if means.len() != components * width => {
-            Err(MfaError::Size { name: "init", found: means.len(), expected: components * width })
-        }
-        Init::Centroids(means) => match means.iter().find(|x| !x.is_finite()) {
-            Some(x) => Err(MfaError::NotFinite { name: "init", value: (*x).into() }),
-            None => Ok(sizes),
-        },
-        Init::Mfa(mfa) if mfa.width() != width => {
-            Err(MfaError::Width { found: width, expected: mfa.width() })
-        }
-        Init::Mfa(mfa) if mfa.sizes() != sizes => {
-            let Sizes { components, rank, .. } = mfa.sizes();
-            refused(
-                "init",
-                format!("a mixture of {components} components of rank {rank}"),
-                "one of the same sizes",
-            )
-        }
-        _ => Ok(sizes),
-    }
-}
-
-/// The mean of all rows, `[D]`.
-fn mean(rows: &dyn Rows) -> Result<Vec<f32>> {
-    let mut sums = vec![0.0; rows.width()];
-    for i in 0..rows.len() {
-        let row = rows.row(i);
-        if let Some(value) = row.iter().copied().find(|x| !x.is_finite()) {
-            return Err(MfaError::Row { row: i, value });
-        }
-        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
-    }
-    Ok(sums.into_iter().map(|sum| (sum / rows.len() as f64) as f32).collect())
-}
-
-/// What must be the same for a training to go on.
-fn identity(rows: &dyn Rows, validation: Option<&dyn Rows>, options: &TrainOptions) -> Identity {
-    let TrainOptions { batch, lr, shuffle, seed, clip, steps_per_epoch, .. } = *options;
-    let named = [
-        ("method", options.method.name().into()),
-        ("init", options.init.name().into()),
-        ("batch", batch.to_string()),
-        ("lr", lr.to_string()),
-        ("shuffle", shuffle.to_string()),
-        ("seed", seed.to_string()),
-        ("clip", format!("{clip:?}")),
-        ("steps_per_epoch", format!("{steps_per_epoch:?}")),
-        ("rows", fingerprint(rows)),
-        ("validation", validation.map_or("none".into(), fingerprint)),
-    ];
-    named.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
-}
-
-/// Tells rows from others by their number and some of them.
-fn fingerprint(rows: &dyn Rows) -> String {
-    let mut hasher = crc32fast::Hasher::new();
-    let apart = (rows.len() / 16).max(1);
-    for i in (0..rows.len()).step_by(apart) {
-        rows.row(i).iter().for_each(|x| hasher.update(&x.to_le_bytes()));
-    }
-    format!("{} of {} ({:08x})", rows.len(), rows.width(), hasher.finalize())
-}
-
-/// The parameters before the first epoch; their means are less `shift`.
-fn begin(
-    rows: &dyn Rows,
-    sizes: Sizes,
-    options: &TrainOptions,
-    shift: &[f32],
-    watch: &mut dyn Watch,
-) -> Result<Parameters<f32>> {
-    let seed = options.seed;
-    let mut means = match &options.init {
-        Init::Rows => {
-            let chosen = Generator::new(seed).choice(rows.len(), sizes.components, false, None);
-            let chosen =
-                chosen.map_err(|_| MfaError::Few { rows: rows.len(), components: sizes.components })?;
-            chosen.into_iter().flat_map(|i| rows.row(i)).copied().collect()
-        }
-        Init::KMeans(kmeans) => {
-            let kmeans = KMeansOptions { clusters: sizes.components, seed, ..*kmeans };
-            let go_on = &mut |progress| watch.go_on(Progress::KMeans(progress));
-            let found = kmeans::fit(rows, None, &kmeans, go_on)?.centroids;
-            match kmeans.metric {
-                Metric::Euclidean => found,
-                // Centres of length 1 lie nowhere near the rows.
-                Metric::Cosine => kmeans::means(rows, &kmeans::assign(rows, &found, kmeans.metric)?, &found),
-            }
-        }
-        Init::Centroids(means) => means.clone(),
-        Init::Mfa(mfa) => {
-            let mut parameters = mfa.parameters.clone();
-            for (k, block) in parameters.arrays.rows.chunks_mut(sizes.block()).enumerate() {
-                let means = mfa.mu[k * sizes.width..].iter().zip(shift);
-                block[..sizes.width].iter_mut().zip(means).for_each(|(to, (x, shift))| *to = x - shift);
-            }
-            return Ok(parameters);
-        }
-    };
-    for mean in means.chunks_mut(sizes.width) {
-        mean.iter_mut().zip(shift).for_each(|(x, shift)| *x -= shift);
-    }
-    // Another stream of numbers than the rows' and the clusters'.
-    let mut rng = Generator::new(seed ^ 0x6d66_6100_0000_0000);
-    Ok(Parameters::around(&means, sizes, EPS_FLOOR, &mut rng))
-}
-
-/// The order of rows in an epoch depends on nothing before it.
-fn order(rows: usize, epoch: usize, options: &TrainOptions) -> Vec<usize> {
-    match options.shuffle {
-        true => Generator::new(options.seed.wrapping_add((epoch as u64 + 1) << 32)).permutation(rows),
-        false => (0..rows).collect(),
-    }
-}
-
-fn adam_epoch(
-    kept: &mut Kept,
-    rows: &dyn Rows,
-    options: &TrainOptions,
-    epoch: usize,
-    watch: &mut dyn Watch,
-) -> Result<f64> {
-    let order = order(rows.len(), epoch, options);
-    let steps = order.len().div_ceil(options.batch).min(options.steps_per_epoch.unwrap_or(usize::MAX));
-    let mut block = Block::default();
-    let (mut sum, mut seen) = (0.0, 0);
-    for (step, batch) in order.chunks(options.batch).take(steps).enumerate() {
-        let nll = sum / seen as f64;
-        if !watch.go_on(Progress::Step { epoch, step, steps, nll }) {
-            return Err(MfaError::Interrupted);
-        }
-        block
-            .gather(rows, batch.iter().copied(), &kept.shift)
-            .map_err(|(row, value)| MfaError::Row { row, value })?;
-        sum +=
-            kept.learner.step(&block, options.lr, options.clip).ok_or(MfaError::Diverged { epoch, step })?;
-        seen += batch.len();
-    }
-    Ok(sum / seen as f64)
-}
-
-/// The mean negative log likelihood of rows; none where parameters ran away.
-pub(super) fn mean_nll(parameters: &Parameters<f32>, shift: &[f32], rows: &dyn Rows) -> Result<Option<f64>> {
-    let Some(forms) = Forms::new(parameters) else { return Ok(None) };
-    let (mut block, mut densities) = (Block::default(), Densities::default());
-    let together = block_rows(parameters.sizes);
-    let mut sum = 0.0;
-    for first in (0..rows.len()).step_by(together) {
-        let which = first..rows.len().min(first + together);
-        block.gather(rows, which, shift).map_err(|(row, value)| MfaError::Row { row, value })?;
-        densities.compute(parameters, &forms, &block);
-        sum -= densities.log_likelihoods().into_iter().sum::<f64>();
-    }
-    let mean = sum / rows.len() as f64;
-    Ok(mean.is_finite().then_some(mean))
 }
 
 #[cfg(test)]

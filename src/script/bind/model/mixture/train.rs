@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use candle_core::Device;
 use rhai::{Dynamic, Map, NativeCallContext};
 
 use super::example::mixture;
@@ -15,6 +16,7 @@ use crate::analysis::mfa::{MfaError, Sizes, Stored, parameters};
 use crate::data::random::Generator;
 use crate::data::rows::{Chosen, Rows};
 use crate::memory;
+use crate::model::parse_device;
 use crate::run::Control;
 use crate::script::api::Api;
 use crate::script::args::{self, Options};
@@ -35,7 +37,7 @@ pub fn register(api: &mut Api) {
          (\"adam\" or \"em\"), `epochs` (5), `batch` (128), `lr` (0.001), `shuffle` (true), `steps_per_epoch`, `clip` (the \
          longest gradient), `validation` (a share of the activations, or others; the epoch that does best there is kept), \
          `patience` (epochs without a better one), `psi_per_component` (false), `seed`, `file` (where its state is kept after \
-         every epoch, for `--resume`)",
+         every epoch, for `--resume`), `device` (where Adam steps, as in `load`; `method: \"em\"` runs on the CPU)",
     )
     .example(mixture!("mixture"), "Mfa of resid_post.4: 4 components of rank 2 in 256 dimensions")
     .native({
@@ -67,14 +69,24 @@ struct Watcher<'a> {
     control: &'a Control,
     context: &'a Context,
     file: Option<&'a str>,
-    epochs: usize,
+    options: &'a TrainOptions,
 }
 
 impl Watch for Watcher<'_> {
     fn go_on(&mut self, progress: Progress) -> bool {
-        if let Progress::Step { epoch, step, steps, .. } = progress {
-            let all = self.epochs.saturating_mul(steps);
-            self.control.report(epoch.saturating_mul(steps).saturating_add(step), all, "steps");
+        match (progress, &self.options.init) {
+            (Progress::KMeans(progress), Init::KMeans(options)) => {
+                report_rounds(self.control, progress, options)
+            }
+            (Progress::KMeans(_), _) => {}
+            (Progress::Step { epoch, step, steps, nll }, _) => {
+                let all = self.options.epochs.saturating_mul(steps);
+                let done = epoch.saturating_mul(steps).saturating_add(step);
+                // None yet at the first step of an epoch.
+                let unit =
+                    if nll.is_finite() { format!("steps, {nll:.2} nats a row") } else { "steps".into() };
+                self.control.report(done, all, &unit);
+            }
         }
         self.control.check().is_ok()
     }
@@ -86,6 +98,11 @@ impl Watch for Watcher<'_> {
     }
 }
 
+fn report_rounds(control: &Control, progress: kmeans::Progress, options: &KMeansOptions) {
+    let (done, all) = progress.rounds(options);
+    control.report(done, all, "rounds of k-means");
+}
+
 fn trained(context: &Arc<Context>, call: &NativeCallContext, x: &Dynamic, map: Map) -> ScriptResult<Mfa> {
     let rows = acts::rows(x)?;
     let of = x.read_lock::<Acts>().map(|acts| acts.clone());
@@ -94,12 +111,13 @@ fn trained(context: &Arc<Context>, call: &NativeCallContext, x: &Dynamic, map: M
     let seed = seed(&mut options, context)?;
     let init = options.get("init");
     let psi_per_component = options.get_bool("psi_per_component")?.unwrap_or(default.psi_per_component);
+    let method = options.get_with("method", method)?.unwrap_or(default.method);
     let given = TrainOptions {
         components: options.get_usize("components")?.unwrap_or(default.components),
         rank: options.get_usize("rank")?.unwrap_or(default.rank),
         psi_per_component,
         init: read_init(init)?,
-        method: options.get_with("method", method)?.unwrap_or(default.method),
+        method,
         epochs: options.get_usize("epochs")?.unwrap_or(default.epochs),
         batch: options.get_usize("batch")?.unwrap_or(default.batch),
         lr: options.get_f64("lr")?.unwrap_or(default.lr),
@@ -108,6 +126,7 @@ fn trained(context: &Arc<Context>, call: &NativeCallContext, x: &Dynamic, map: M
         clip: options.get_f64("clip")?,
         steps_per_epoch: options.get_usize("steps_per_epoch")?,
         patience: options.get_usize("patience")?,
+        device: device(options.get_string("device")?, method, context)?,
     };
     let (rows, validation) = held_out(rows, options.get("validation"), seed)?;
     let file = options.get_string("file")?;
@@ -127,7 +146,7 @@ fn trained(context: &Arc<Context>, call: &NativeCallContext, x: &Dynamic, map: M
     memory::reserve_many(parameters.saturating_mul(4), size_of::<f32>())?;
     let told = context.clone();
     let mut inner = served(call, context, "training", move |control| {
-        let watch = &mut Watcher { control, context: &told, file: file.as_deref(), epochs: given.epochs };
+        let watch = &mut Watcher { control, context: &told, file: file.as_deref(), options: &given };
         train::train(&*rows, validation.as_deref(), &given, kept, watch)
     })?;
     if let Some(acts) = &of {
@@ -140,6 +159,22 @@ fn trained(context: &Arc<Context>, call: &NativeCallContext, x: &Dynamic, map: M
 
 fn seed(options: &mut Options, context: &Context) -> ScriptResult<u64> {
     Ok(options.get_usize("seed")?.map(|seed| seed as u64).or(context.options.seed).unwrap_or(0))
+}
+
+/// Where the training steps: as said, else as for models.
+fn device(asked: Option<String>, method: Method, context: &Context) -> ScriptResult<Device> {
+    match (asked, method) {
+        (Some(asked), Method::Em) if asked != "cpu" => {
+            Err(fail(format!("option `device`: `method: \"em\"` does not run on `{asked}`"))
+                .help("leave out `device`, or give `method: \"adam\"`")
+                .into())
+        }
+        (_, Method::Em) => Ok(Device::Cpu),
+        (asked, Method::Adam) => {
+            let name = asked.or(context.options.device.clone()).unwrap_or("auto".into());
+            parse_device(&name).map_err(refusal::model)
+        }
+    }
 }
 
 fn method(value: &Dynamic) -> ScriptResult<Method> {
@@ -268,7 +303,11 @@ fn centres(
     let (width, centres) = (rows.width(), clusters.saturating_mul(rows.width()));
     memory::reserve_many(centres, 4 * size_of::<f32>())?;
     let found = served(call, context, "k-means", move |control| {
-        let found = kmeans::fit(&*rows, weights.as_deref(), &given, &mut |_| control.check().is_ok());
+        let go_on = &mut |progress| {
+            report_rounds(control, progress, &given);
+            control.check().is_ok()
+        };
+        let found = kmeans::fit(&*rows, weights.as_deref(), &given, go_on);
         found.map_err(|error| match error {
             KMeansError::Interrupted => MfaError::Interrupted,
             error => error.into(),
