@@ -1,7 +1,7 @@
 //! Attention over a packed batch: each group of equal segments is one batched product, and a prefix that the
 //! segments share is read once a group, never copied a segment.
 
-use super::batch::{Batch, Group, Kv};
+use super::batch::{Batch, Group, Kv, Packed};
 use super::config::Config;
 use super::cpu::attend::Form;
 use super::error::{ModelError, Result};
@@ -49,6 +49,10 @@ pub fn attend(
     };
     let z = match z {
         Some(z) if !looked_at => return Ok(z),
+        Some(z) if card::scores::serves(form, &operands) => {
+            look(form, layer, qkv, batch, &z, hook)?;
+            return Ok(z);
+        }
         z => z,
     };
     let mut parts = Vec::with_capacity(groups.len());
@@ -64,6 +68,26 @@ pub fn attend(
         });
     }
     Ok(if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(&parts, 0)? })
+}
+
+/// Shows scores and pattern on a card, all segments at once, and mixes `z` anew where a pattern has changed.
+fn look(form: Form, layer: usize, qkv: &Qkv, batch: &Batch, z: &Tensor, hook: &mut dyn Hook) -> Result<()> {
+    let scores = card::scores::scores(form, qkv.q, qkv.own, qkv.past, batch)?;
+    let before = card::scores::pattern(form, &scores, batch)?;
+    let mut shown = |point, x: &Packed| {
+        let at = At { point, layer };
+        if hook.wants(at) { hook.all_scores(at, x) } else { Ok(None) }
+    };
+    // What a query may not see stays hidden: the softmax goes over the rest.
+    let patched = match shown(Point::AttnScores, &scores)? {
+        Some(scores) => Some(card::scores::pattern(form, &scores, batch)?),
+        None => None,
+    };
+    let after = shown(Point::Pattern, patched.as_ref().unwrap_or(&before))?.or(patched);
+    if let Some(after) = after {
+        card::scores::remix(form, [&before, &after], qkv.own, qkv.past, batch, z)?;
+    }
+    Ok(())
 }
 
 /// One group's queries, keys and values, head by head.

@@ -51,6 +51,45 @@ pub struct Batch {
     rows: usize,
     /// See [`Batch::tiles`].
     tiles: OnceLock<Tensor>,
+    /// See [`Batch::looks`].
+    looks: OnceLock<Tensor>,
+}
+
+/// Scores or pattern of all segments of a batch, each segment's `[head, query, key]` end to end.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    /// `[numbers]`
+    pub numbers: Tensor,
+    /// Where each segment's start, and their shape.
+    places: Vec<(usize, [usize; 3])>,
+}
+
+impl Packed {
+    pub fn new(numbers: Tensor, batch: &Batch, n_heads: usize) -> Packed {
+        let shapes = batch.segments.iter().map(|s| [n_heads, s.len, s.past_len + s.len]);
+        let starts = starts(shapes.clone().map(|shape| shape.iter().product()));
+        Packed { numbers, places: starts.into_iter().zip(shapes).collect() }
+    }
+
+    /// The same places with other numbers.
+    pub fn with(&self, numbers: Tensor) -> Packed {
+        Packed { numbers, places: self.places.clone() }
+    }
+
+    pub fn segments(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Where a segment's numbers start, and their shape `[head, query, key]`.
+    pub fn place(&self, segment: usize) -> (usize, [usize; 3]) {
+        self.places[segment]
+    }
+
+    /// A view of one segment's, `[head, query, key]`.
+    pub fn segment(&self, segment: usize) -> candle_core::Result<Tensor> {
+        let (start, shape) = self.places[segment];
+        self.numbers.narrow(0, start, shape.iter().product())?.reshape(shape.as_slice())
+    }
 }
 
 /// Where each of several runs of rows starts when they lie end to end.
@@ -68,7 +107,7 @@ impl Batch {
         let starts = starts(segments.iter().map(|s| s.len));
         let rows = segments.iter().map(|s| s.len).sum();
         let groups = groups(&segments, &starts);
-        Batch { segments, starts, groups, rows, tiles: OnceLock::new() }
+        Batch { segments, starts, groups, rows, tiles: OnceLock::new(), looks: OnceLock::new() }
     }
 
     /// Whole prompts, each from its first position.
@@ -96,6 +135,31 @@ impl Batch {
 
     pub fn groups(&self) -> &[Group] {
         &self.groups
+    }
+
+    /// How many scores its queries have.
+    pub fn scores(&self, n_heads: usize) -> usize {
+        self.segments.iter().map(|s| n_heads * s.len * (s.past_len + s.len)).sum()
+    }
+
+    /// Of each row, `[rows, 8]` of `u32`: its segment's first row, how many that has, where its past starts, how long that is,
+    /// which of its queries the row is, nothing, and in two words where the segment's scores start. Copied to the device
+    /// once a batch.
+    pub fn looks(&self, n_heads: usize, device: &Device) -> candle_core::Result<&Tensor> {
+        if let Some(looks) = self.looks.get() {
+            return Ok(looks);
+        }
+        let mut words = Vec::with_capacity(8 * self.rows);
+        let mut place = 0;
+        for (s, &start) in self.segments.iter().zip(&self.starts) {
+            for query in 0..s.len {
+                words.extend([start, s.len, s.past, s.past_len, query, 0].map(|n| n as u32));
+                words.extend([place as u32, (place as u64 >> 32) as u32]);
+            }
+            place += n_heads * s.len * (s.past_len + s.len);
+        }
+        let looks = Tensor::from_vec(words, ((), 8), device)?;
+        Ok(self.looks.get_or_init(|| looks))
     }
 
     /// The work of attention in tiles of `rows` query rows, `[tiles, 5]` of `u32`: a segment's first row, how many it has,

@@ -54,8 +54,17 @@ pub enum ModelError {
     BadToken { id: u32, d_vocab: usize },
     #[error("device `{0}` is not available: {1}")]
     Device(String, String),
+    #[error("device `{given}` {problem}")]
+    Devices { given: String, problem: String },
+    /// Bytes: of the weights, and that all devices can hold.
+    #[error("the weights take {}, and there is room for {}", gib(*.weights), gib(*.room))]
+    NoRoom { weights: usize, room: usize },
+    #[error("`{variable}` is `{0}`, expected bytes", variable = super::files::open::CARD_WEIGHTS)]
+    CardWeights(String),
     #[error("dtype `{0}` is not supported on {1}")]
     Dtype(String, String),
+    #[error("precision `{0}` is not known")]
+    Precision(String),
     #[error("{0}")]
     Isa(#[from] super::cpu::isa::UnknownIsa),
     #[error("quantized weights need {0}")]
@@ -69,6 +78,10 @@ pub enum ModelError {
     Hook(Box<dyn std::error::Error + Send + Sync>),
     #[error("tensor operation failed: {0}")]
     Tensor(String),
+}
+
+fn gib(bytes: usize) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 impl From<candle_core::Error> for ModelError {

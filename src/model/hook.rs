@@ -1,6 +1,7 @@
 //! How a run looks into a forward pass: the model offers every activation to one hook, which reads it, changes
 //! it or lets it pass.
 
+use super::batch::Packed;
 use super::error::Result;
 use super::point::Point;
 use candle_core::Tensor;
@@ -33,10 +34,28 @@ pub trait Hook {
     /// Sees scores or pattern of one segment, `[head, query, key]`.
     fn scores(&mut self, at: At, segment: usize, x: Tensor) -> Result<Tensor>;
 
+    /// Sees scores or pattern of all segments at once, where they lie on a card; what they become, if that is something else.
+    fn all_scores(&mut self, at: At, x: &Packed) -> Result<Option<Packed>> {
+        one_by_one(self, at, x)
+    }
+
     /// Called before every layer; an error stops the pass.
     fn before_layer(&mut self, _layer: usize) -> Result<()> {
         Ok(())
     }
+}
+
+/// Shows all segments' scores one after the other.
+pub fn one_by_one<H: Hook + ?Sized>(hook: &mut H, at: At, x: &Packed) -> Result<Option<Packed>> {
+    let mut changed = false;
+    let mut parts = Vec::with_capacity(x.segments());
+    for segment in 0..x.segments() {
+        let shown = x.segment(segment)?;
+        let seen = hook.scores(at, segment, shown.clone())?;
+        changed |= seen.id() != shown.id();
+        parts.push(seen.flatten_all()?);
+    }
+    Ok(if changed { Some(x.with(Tensor::cat(&parts, 0)?)) } else { None })
 }
 
 /// A hook that wants nothing.

@@ -1,10 +1,11 @@
 //! The parts of one layer: norms, linear maps, attention's and the MLP's weights.
 
-use super::config::Config;
+use super::config::{Activation, Config};
 use super::error::Result;
 use super::family::{NormKind, QkNorm};
 use super::files::assemble::Loader;
 use super::ops;
+use super::precision::Precision;
 use super::weight::Weight;
 use candle_core::Tensor;
 
@@ -17,14 +18,40 @@ pub struct Linear {
 
 impl Linear {
     /// `x` is `[rows, in]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let [y] = Linear::forward_all([self], x)?;
+    pub fn forward(&self, x: &Tensor, precision: Precision) -> Result<Tensor> {
+        let [y] = Linear::forward_all([self], x, precision)?;
         Ok(y)
     }
 
+    /// What [`forward`](Self::forward) gives, added to `more` `[rows, out]`.
+    pub fn forward_onto(&self, more: &Tensor, x: &Tensor, precision: Precision) -> Result<Tensor> {
+        match self.bias {
+            Some(_) => ops::add(more, &self.forward(x, precision)?),
+            None => ops::product_onto(more, x, &self.weight, precision),
+        }
+    }
+
+    /// `act(gate(x)) * up(x)`
+    pub fn gated(
+        [gate, up]: [&Linear; 2],
+        x: &Tensor,
+        kind: Activation,
+        precision: Precision,
+    ) -> Result<Tensor> {
+        if gate.bias.is_none() && up.bias.is_none() {
+            return ops::gated_product(x, [&gate.weight, &up.weight], kind, precision);
+        }
+        let [gate, up] = Linear::forward_all([gate, up], x, precision)?;
+        ops::gated(&gate, &up, kind)
+    }
+
     /// Several maps of the same rows.
-    pub fn forward_all<const N: usize>(maps: [&Linear; N], x: &Tensor) -> Result<[Tensor; N]> {
-        let mut outs = ops::products(x, maps.map(|map| &map.weight))?;
+    pub fn forward_all<const N: usize>(
+        maps: [&Linear; N],
+        x: &Tensor,
+        precision: Precision,
+    ) -> Result<[Tensor; N]> {
+        let mut outs = ops::products(x, maps.map(|map| &map.weight), precision)?;
         for (y, map) in outs.iter_mut().zip(maps) {
             if let Some(bias) = &map.bias {
                 *y = ops::add_bias(y, bias)?;
@@ -77,6 +104,8 @@ pub enum Mlp {
 /// Weights of one transformer layer. Norms that the family lacks are `None`.
 #[derive(Debug)]
 pub struct Layer {
+    /// Which of the transformer's devices holds it.
+    pub stage: usize,
     pub ln1: Option<Norm>,
     pub q: Linear,
     pub k: Linear,
@@ -91,7 +120,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    pub fn load(loader: &mut Loader, config: &Config, layer: usize) -> Result<Layer> {
+    pub fn load(loader: &mut Loader, config: &Config, layer: usize, stage: usize) -> Result<Layer> {
         let names = loader.layout.names;
         let Config { d_model, d_head, n_heads, n_kv_heads, biases, .. } = *config;
         let name = |loader: &Loader, role: &str| loader.in_layer(layer, role);
@@ -106,6 +135,7 @@ impl Layer {
         };
         let mlp = loader.mlp(config, layer)?;
         Ok(Layer {
+            stage,
             ln1: norm(loader, names.ln1, d_model)?,
             q,
             k,

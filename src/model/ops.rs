@@ -8,13 +8,18 @@ use super::config::Activation;
 use super::cpu::blocks::{self, Blocks};
 use super::cpu::{self, amx, elementwise, few, general, tile};
 use super::error::{ModelError, Result};
+use super::precision::Precision;
 use super::rope::RotaryTable;
 use super::weight::{Table, Weight};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{ops, rotary_emb};
 
 /// `x W` for each of the weights: `x` `[rows, in]`. Several at once prepare `x` once.
-pub fn products<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Tensor; N]> {
+pub fn products<const N: usize>(
+    x: &Tensor,
+    weights: [&Weight; N],
+    precision: Precision,
+) -> Result<[Tensor; N]> {
     let rows = x.dim(0)?;
     let kernel = cpu::applies(&[x]);
     let dense = weights.map(|weight| match weight {
@@ -26,18 +31,47 @@ pub fn products<const N: usize>(x: &Tensor, weights: [&Weight; N]) -> Result<[Te
         && cpu::applies(&dense)
         && amx::serves(rows)
     {
-        return array(amx::products(x, &dense, amx::Layout::InOut)?);
+        return array(amx::products(x, &dense, amx::Layout::InOut, precision)?);
     }
     if let Some(dense) = dense.into_iter().collect::<Option<Vec<_>>>()
         && card::products::serves(x, &dense)
     {
-        return array(card::products::row(x, &dense)?);
+        return array(card::products::few(x, &dense, None)?);
     }
     let product = |weight: &Weight| match weight.blocks() {
         Some(blocks) if kernel && multiply(blocks, rows) => Ok(blocks.product(x)?),
-        _ => product(x, &weight.dense()?),
+        _ => product(x, &weight.dense()?, precision),
     };
     array(weights.into_iter().map(product).collect::<Result<_>>()?)
+}
+
+/// `more + x W`: `more` `[rows, out]`.
+pub fn product_onto(more: &Tensor, x: &Tensor, weight: &Weight, precision: Precision) -> Result<Tensor> {
+    if let Weight::Dense(dense, _) = weight
+        && card::products::serves(x, &[dense])
+        && card::applies(&[x, more])
+    {
+        let [sum] = array(card::products::few(x, &[dense], Some(more))?)?;
+        return Ok(sum);
+    }
+    let [y] = products(x, [weight], precision)?;
+    add(more, &y)
+}
+
+/// `act(x W_gate) * (x W_up)`
+pub fn gated_product(
+    x: &Tensor,
+    weights: [&Weight; 2],
+    kind: Activation,
+    precision: Precision,
+) -> Result<Tensor> {
+    if let [Weight::Dense(gate, _), Weight::Dense(up, _)] = weights
+        && card::products::serves(x, &[gate, up])
+    {
+        return Ok(card::products::gated(x, [gate, up], kind)?);
+    }
+    let [gate, up] = products(x, weights, precision)?;
+    gated(&gate, &up, kind)
 }
 
 /// Do blocks multiply so many rows faster than the tensor made of them?
@@ -46,18 +80,24 @@ fn multiply(blocks: &Blocks, rows: usize) -> bool {
 }
 
 /// `x W`: `x` `[rows, in]`, `weight` `[in, out]`.
-fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+fn product(x: &Tensor, weight: &Tensor, precision: Precision) -> Result<Tensor> {
     let kernel = cpu::applies(&[x, weight]);
     Ok(match x.dim(0)? {
-        _ if !kernel => x.matmul(weight)?,
+        _ if !kernel => other_product(x, weight, precision)?,
         1 => few::row_product(x, weight)?,
         rows if rows <= tile::most_rows() => tile::product(x, weight)?,
         rows if amx::serves(rows) => {
-            let [y] = array(amx::products(x, &[weight], amx::Layout::InOut)?)?;
+            let [y] = array(amx::products(x, &[weight], amx::Layout::InOut, precision)?)?;
             y
         }
         _ => general::product(x, weight)?,
     })
+}
+
+/// `x W` by candle, elsewhere than by a kernel of the CPU.
+fn other_product(x: &Tensor, weight: &Tensor, precision: Precision) -> Result<Tensor> {
+    card::products::multiply(precision);
+    Ok(x.matmul(weight)?)
 }
 
 fn array<const N: usize>(tensors: Vec<Tensor>) -> Result<[Tensor; N]> {
@@ -68,7 +108,7 @@ fn array<const N: usize>(tensors: Vec<Tensor>) -> Result<[Tensor; N]> {
 pub const TABLE_PIECE: usize = 1 << 23;
 
 /// `x Wᵀ`: `x` `[rows, d_model]`.
-pub fn unembed(x: &Tensor, table: &Table) -> Result<Tensor> {
+pub fn unembed(x: &Tensor, table: &Table, precision: Precision) -> Result<Tensor> {
     if let Some(blocks) = table.blocks()
         && cpu::applies(&[x])
         && multiply(blocks, x.dim(0)?)
@@ -76,27 +116,32 @@ pub fn unembed(x: &Tensor, table: &Table) -> Result<Tensor> {
         return Ok(blocks.product(x)?);
     }
     match table {
-        Table::Dense(dense, _) => product_transposed(x, dense),
+        Table::Dense(dense, _) if card::products::serves(x, &[&dense.t()?]) => {
+            let [logits] = array(card::products::few(x, &[&dense.t()?], None)?)?;
+            Ok(logits)
+        }
+        Table::Dense(dense, _) => product_transposed(x, dense, precision),
         Table::Blocks(blocks) => {
             let (outer, inner) = blocks.dims();
             // Equal ones: a general product with few columns sums in another order.
             let piece = outer.div_ceil((outer * inner).div_ceil(TABLE_PIECE)).max(1);
-            let pieces = (0..outer)
-                .step_by(piece)
-                .map(|first| product_transposed(x, &blocks.dense(first..outer.min(first + piece))?));
+            let pieces = (0..outer).step_by(piece).map(|first| {
+                let dense = blocks.dense(first..outer.min(first + piece))?;
+                product_transposed(x, &dense, precision)
+            });
             Ok(Tensor::cat(&pieces.collect::<Result<Vec<_>>>()?, 1)?)
         }
     }
 }
 
 /// `x Wᵀ`: `x` `[rows, in]`, `weight` `[out, in]`.
-pub fn product_transposed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+pub fn product_transposed(x: &Tensor, weight: &Tensor, precision: Precision) -> Result<Tensor> {
     let kernel = cpu::applies(&[x, weight]);
     Ok(match x.dim(0)? {
-        _ if !kernel => x.matmul(&weight.t()?)?,
+        _ if !kernel => other_product(x, &weight.t()?, precision)?,
         1..=few::MOST_ROWS => few::product_transposed(x, weight)?,
         rows if amx::serves(rows) => {
-            let [y] = array(amx::products(x, &[weight], amx::Layout::OutIn)?)?;
+            let [y] = array(amx::products(x, &[weight], amx::Layout::OutIn, precision)?)?;
             y
         }
         _ => general::product_transposed(x, weight)?,
@@ -106,6 +151,18 @@ pub fn product_transposed(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 /// A contiguous copy of `x`'s transpose.
 pub fn transpose(x: &Tensor) -> Result<Tensor> {
     Ok(if cpu::applies(&[x]) { cpu::transpose::transpose(x)? } else { x.t()?.contiguous()? })
+}
+
+/// The matrix `[in, out]` of one `[out, in]`, laid as products read it: column by column on a card, where nothing need be
+/// moved, row by row elsewhere.
+pub fn in_out(x: &Tensor) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    Ok(if x.device().is_cuda() { x.t()? } else { transpose(&x)? })
+}
+
+/// A matrix `[in, out]` laid in that way.
+pub fn laid(matrix: &Tensor) -> Result<Tensor> {
+    Ok(if matrix.device().is_cuda() { matrix.t()?.contiguous()?.t()? } else { matrix.clone() })
 }
 
 /// `x` in another dtype.
@@ -275,24 +332,41 @@ pub fn take(a: &Tensor, b: Option<&Tensor>, from: &Tensor) -> Result<Tensor> {
     })
 }
 
+/// Copies of contiguous views, each of which owns its numbers and no others.
+pub fn own_all(views: &[&Tensor]) -> Result<Vec<Tensor>> {
+    if card::serves(views) {
+        return Ok(card::rows::own_all(views)?);
+    }
+    Ok(views.iter().map(|view| view.force_contiguous()).collect::<candle_core::Result<_>>()?)
+}
+
 /// In each layer, writes row i of `new` over row `to[i]` of `all`, in place.
-pub fn put(all: &[Kv], new: &[Kv], to: &[usize]) -> Result<()> {
+pub fn put(all: &[Kv], mut new: &[Kv], to: &[usize]) -> Result<()> {
+    // Layers of one device together.
+    for all in all.chunk_by(|a, b| a.k.device().same_device(b.k.device())) {
+        let Some((here, later)) = new.split_at_checked(all.len()) else { break };
+        put_here(all, here, to)?;
+        new = later;
+    }
+    Ok(())
+}
+
+/// The same of layers on one device.
+fn put_here(all: &[Kv], new: &[Kv], to: &[usize]) -> Result<()> {
     let Some(first) = all.first() else { return Ok(()) };
     let rows = match first.k.device() {
         Device::Cpu => None,
         device => Some(Tensor::from_iter(to.iter().map(|&row| row as u32), device)?),
     };
+    if let Some(rows) = &rows
+        && all.iter().zip(new).all(|(all, new)| card::applies(&[&all.k, &all.v, &new.k, &new.v]))
+    {
+        return Ok(card::rows::put(all, new, rows)?);
+    }
     for (all, new) in all.iter().zip(new) {
-        match &rows {
-            Some(rows) if card::applies(&[&all.k, &all.v, &new.k, &new.v]) => {
-                card::rows::put(all, new, rows)?
-            }
-            _ => {
-                for (i, &row) in to.iter().enumerate() {
-                    all.k.slice_set(&new.k.narrow(0, i, 1)?, 0, row)?;
-                    all.v.slice_set(&new.v.narrow(0, i, 1)?, 0, row)?;
-                }
-            }
+        for (i, &row) in to.iter().enumerate() {
+            all.k.slice_set(&new.k.narrow(0, i, 1)?, 0, row)?;
+            all.v.slice_set(&new.v.narrow(0, i, 1)?, 0, row)?;
         }
     }
     Ok(())
@@ -340,9 +414,9 @@ mod tests {
             |seed: f64| (Tensor::arange(0f32, 96.0, &Device::Cpu).unwrap() * seed).unwrap().sin().unwrap();
         let (gain, bias) = (vector(0.3), vector(0.7));
         let weight = random((301, 96));
-        both_agree(|x| product_transposed(x, &weight).unwrap());
+        both_agree(|x| product_transposed(x, &weight, Precision::Highest).unwrap());
         let weight = Weight::Dense(transpose(&weight).unwrap(), None);
-        both_agree(|x| products(x, [&weight]).unwrap().into_iter().next().unwrap());
+        both_agree(|x| products(x, [&weight], Precision::Highest).unwrap().into_iter().next().unwrap());
         both_agree(|x| add(x, &x.detach()).unwrap());
         both_agree(|x| add_bias(x, &bias).unwrap());
         both_agree(|x| rms_norm(x, &gain, 1e-5).unwrap());

@@ -61,12 +61,12 @@ pub struct RotaryTable {
     pub positions: Option<Tensor>,
 }
 
-/// Tables by position that lie on a card for good, one a kind of layer.
+/// Tables by position that lie on a card for good, one a kind of layer and card.
 #[derive(Debug, Default)]
 pub struct Tables(Mutex<BTreeMap<usize, RotaryTable>>);
 
 impl Tables {
-    /// The table of a kind of layers, for rows at these positions, of which the last is `len - 1`; one kept from before
+    /// The table of a kind of layers on a card, for rows at these positions, of which the last is `len - 1`; one kept from before
     /// where that is long enough.
     pub fn by_position(
         &self,

@@ -7,10 +7,12 @@ use super::card;
 use super::config::{Config, Rotary};
 use super::error::{ModelError, Result};
 use super::files::assemble::{Layout, Loader, Target};
+use super::files::placement::Stages;
 use super::hook::{At, Hook, NoHook};
 use super::layer::{Layer, Linear, Mlp, Norm};
 use super::ops;
 use super::point::Point;
+use super::precision::Precision;
 use super::rope::{RotaryTable, Tables};
 use super::weight::Table;
 use candle_core::{DType, Device, Tensor};
@@ -18,8 +20,12 @@ use candle_core::{DType, Device, Tensor};
 #[derive(Debug)]
 pub struct Transformer {
     pub config: Config,
+    /// Where tokens come in and logits go out: the first of `stages`.
     pub device: Device,
+    /// The devices that hold its layers, one part after the other.
+    pub stages: Vec<Device>,
     pub dtype: DType,
+    pub precision: Precision,
     /// Do matrices stay in the blocks of their file, so that each is dense only while it is used?
     pub quantized: bool,
     pub(super) embed: Table,
@@ -37,12 +43,17 @@ pub struct Prepared {
     pub batch: Batch,
     /// One a kind of layer.
     rotary: Vec<Option<RotaryTable>>,
+    /// The same on the devices of later layers.
+    later: Vec<Prepared>,
 }
 
 impl Transformer {
-    /// All weights, as the loader hands them out.
-    pub(super) fn build(config: Config, loader: &mut Loader) -> Result<Transformer> {
+    /// All weights, as the loader hands them out, with the layers on these devices, one part after the other.
+    pub(super) fn build(config: Config, loader: &mut Loader, devices: &[Device]) -> Result<Transformer> {
         let Layout { names, unembed, .. } = loader.layout;
+        let none = || ModelError::Tensor("weights on no device".into());
+        let (first, later) = devices.split_first().ok_or_else(none)?;
+        loader.place(first);
         let (d_vocab, d_model) = (config.d_vocab, config.d_model);
         let name = format!("{}.weight", loader.in_model(names.embed));
         let embed = loader.table(&name, [d_vocab, d_model], config.tied)?;
@@ -53,7 +64,19 @@ impl Transformer {
             }
             None => None,
         };
-        let layers = (0..config.n_layers).map(|l| Layer::load(loader, &config, l)).collect::<Result<_>>()?;
+        let layers = match later {
+            [] => (0..config.n_layers).map(|l| Layer::load(loader, &config, l, 0)).collect::<Result<_>>()?,
+            _ => {
+                let stages = Stages::of(&config, loader.target().dtype)?;
+                let layer = |l| {
+                    let stage = stages.of_layer(l, devices.len());
+                    loader.place(&devices[stage]);
+                    Layer::load(loader, &config, l, stage)
+                };
+                (0..config.n_layers).map(layer).collect::<Result<_>>()?
+            }
+        };
+        loader.place(first);
         let final_norm = loader.in_model(names.final_norm);
         let final_norm = Norm::load(loader, &config, &final_norm, d_model)?;
         let bias = format!("{unembed}.bias");
@@ -65,8 +88,10 @@ impl Transformer {
         let Target { device, dtype, quantized, .. } = loader.target();
         Ok(Transformer {
             config,
+            stages: std::iter::once(&device).chain(later).cloned().collect(),
             device,
             dtype,
+            precision: Precision::default(),
             quantized,
             embed,
             pos_embed,
@@ -86,7 +111,7 @@ impl Transformer {
         }
     }
 
-    /// Works out position tables, once a batch.
+    /// Works out position tables, once a batch and device.
     ///
     /// # Errors
     /// A position beyond the model's context.
@@ -96,21 +121,44 @@ impl Transformer {
         if len > self.config.n_ctx {
             return Err(ModelError::TooLong { len, n_ctx: self.config.n_ctx });
         }
-        let at = match self.device.is_cpu() {
+        let later =
+            (1..self.stages.len()).map(|stage| self.prepare_on(stage, batch.clone(), &positions, len));
+        let later = later.collect::<Result<_>>()?;
+        Ok(Prepared { later, ..self.prepare_on(0, batch, &positions, len)? })
+    }
+
+    /// The same for the layers of one device. The last position is `len - 1`.
+    fn prepare_on(&self, stage: usize, batch: Batch, positions: &[u32], len: usize) -> Result<Prepared> {
+        let device = &self.stages[stage];
+        let at = match device.is_cpu() {
             true => None,
-            false => Some(Tensor::new(positions, &self.device)?),
+            false => Some(Tensor::new(positions, device)?),
         };
+        let kinds = self.config.kinds.len();
         let table = |(kind, rotary): (usize, &Rotary)| match &at {
             Some(at) if !rotary.turns_with_length(usize::MAX) => {
-                self.rotary.by_position(kind, rotary, len, at)
+                self.rotary.by_position(stage * kinds + kind, rotary, len, at)
             }
-            _ => RotaryTable::new(rotary, &batch, self.dtype, &self.device),
+            _ => RotaryTable::new(rotary, &batch, self.dtype, device),
         };
         let kinds = self.config.kinds.iter().enumerate();
         let rotary = kinds
             .map(|(index, kind)| kind.rotary.as_ref().map(|rotary| table((index, rotary))).transpose())
             .collect::<Result<_>>()?;
-        Ok(Prepared { batch, rotary })
+        Ok(Prepared { batch, rotary, later: Vec::new() })
+    }
+
+    /// The device at whose layer a point lies, and which both ends of the model share.
+    pub fn device_of(&self, at: At) -> &Device {
+        let layer = self.layers.get(at.layer).filter(|_| at.point.in_layer());
+        layer.map_or(&self.device, |layer| &self.stages[layer.stage])
+    }
+
+    /// `x` and `batch` where a layer is.
+    fn arrive<'a>(&self, layer: usize, x: Tensor, batch: &'a Prepared) -> Result<(Tensor, &'a Prepared)> {
+        let stage = self.layers[layer].stage;
+        let here = stage.checked_sub(1).and_then(|later| batch.later.get(later)).unwrap_or(batch);
+        Ok((card::moved(&x, &self.stages[stage])?, here))
     }
 
     /// Embeds the rows' tokens: `resid_pre` of layer 0, `[rows, d_model]`.
@@ -158,6 +206,7 @@ impl Transformer {
         hook: &mut dyn Hook,
     ) -> Result<(Tensor, Kv)> {
         hook.before_layer(layer)?;
+        let (x, batch) = self.arrive(layer, x, batch)?;
         let mut pass = Pass { layer, hook };
         let read = self.read(x, batch, past, &mut pass)?;
         Ok((self.write(&read, &mut pass)?, read.own))
@@ -176,8 +225,10 @@ impl Transformer {
         [reads, writes]: [&mut dyn Hook; 2],
     ) -> Result<(Tensor, Kv)> {
         reads.before_layer(layer)?;
+        let (x, batch) = self.arrive(layer, x, batch)?;
         let mut read = self.read(x, batch, past, &mut Pass { layer, hook: reads })?;
         if let Some(rows) = rows {
+            let rows = &card::moved(rows, read.z.device())?;
             for x in [&mut read.resid_pre, &mut read.z].into_iter().chain(&mut read.normed) {
                 *x = ops::take(x, None, rows)?;
             }
@@ -193,7 +244,7 @@ impl Transformer {
             Some(norm) => pass.see(Point::Ln1, norm.forward(&resid_pre)?)?,
             None => resid_pre.clone(),
         };
-        let [q, k, v] = Linear::forward_all([&weights.q, &weights.k, &weights.v], &normed)?;
+        let [q, k, v] = Linear::forward_all([&weights.q, &weights.k, &weights.v], &normed, self.precision)?;
         let (q, k, v) = (pass.see(Point::Q, q)?, pass.see(Point::K, k)?, pass.see(Point::V, v)?);
         let table = &batch.rotary[self.config.layer_kinds[pass.layer]];
         let (q, k) = (after(&weights.q_norm, q)?, after(&weights.k_norm, k)?);
@@ -213,7 +264,7 @@ impl Transformer {
     fn write(&self, read: &Read, pass: &mut Pass) -> Result<Tensor> {
         let weights = &self.layers[pass.layer];
         let z = pass.see(Point::Z, read.z.clone())?;
-        let out = weights.attn_out.forward(&z)?;
+        let out = weights.attn_out.forward(&z, self.precision)?;
         let out = self.heads_result(weights, &z, out, pass)?;
         let out = pass.see(Point::AttnOutRaw, out)?;
         let attn_out = pass.see(Point::AttnOut, after(&weights.post_attn, out)?)?;
@@ -240,8 +291,8 @@ impl Transformer {
                 (stream, normed)
             }
         };
-        let mlp_out = self.mlp(weights, &normed, pass)?;
-        pass.see(Point::ResidPost, ops::add(&stream, &mlp_out)?)
+        let resid_post = self.mlp(weights, &normed, &stream, pass)?;
+        pass.see(Point::ResidPost, resid_post)
     }
 
     /// Each head's own contribution, built only for who asks. Where a hook changes a row's, the row is their sum;
@@ -268,21 +319,30 @@ impl Transformer {
         Ok(changed.where_cond(&sum, &out)?)
     }
 
-    /// What the MLP adds to the stream, given what it reads.
-    fn mlp(&self, weights: &Layer, normed: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+    /// The stream and what the MLP adds to it, given what that reads.
+    fn mlp(&self, weights: &Layer, normed: &Tensor, stream: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let kind = self.config.activation;
         let (neurons, w_out) = match &weights.mlp {
             Mlp::Plain { w_in, w_out } => {
-                let pre = pass.see(Point::MlpPre, w_in.forward(normed)?)?;
-                (ops::activation(&pre, self.config.activation)?, w_out)
+                let pre = pass.see(Point::MlpPre, w_in.forward(normed, self.precision)?)?;
+                (ops::activation(&pre, kind)?, w_out)
             }
             Mlp::Gated { w_gate, w_in, w_out } => {
-                let [gate, up] = Linear::forward_all([w_gate, w_in], normed)?;
-                (ops::gated(&pass.see(Point::MlpPre, gate)?, &up, self.config.activation)?, w_out)
+                let neurons = if pass.wants(Point::MlpPre) {
+                    let [gate, up] = Linear::forward_all([w_gate, w_in], normed, self.precision)?;
+                    ops::gated(&pass.see(Point::MlpPre, gate)?, &up, kind)?
+                } else {
+                    Linear::gated([w_gate, w_in], normed, kind, self.precision)?
+                };
+                (neurons, w_out)
             }
         };
         let neurons = pass.see(Point::MlpPost, neurons)?;
-        let out = pass.see(Point::MlpOutRaw, w_out.forward(&neurons)?)?;
-        pass.see(Point::MlpOut, after(&weights.post_mlp, out)?)
+        if weights.post_mlp.is_none() && !pass.wants(Point::MlpOutRaw) && !pass.wants(Point::MlpOut) {
+            return w_out.forward_onto(stream, &neurons, self.precision);
+        }
+        let out = pass.see(Point::MlpOutRaw, w_out.forward(&neurons, self.precision)?)?;
+        ops::add(stream, &pass.see(Point::MlpOut, after(&weights.post_mlp, out)?)?)
     }
 
     /// The final norm, `[rows, d_model]` of the last layer's `resid_post`.
@@ -292,7 +352,7 @@ impl Transformer {
 
     /// Logits of normed rows, `[rows, d_vocab]`.
     pub fn unembed(&self, normed: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        let logits = ops::unembed(normed, &self.unembed)?;
+        let logits = ops::unembed(normed, &self.unembed, self.precision)?;
         let logits = self.as_logits(logits, self.unembed_bias.as_ref())?;
         Pass { layer: 0, hook }.see(Point::Logits, logits)
     }
@@ -306,7 +366,7 @@ impl Transformer {
 
     /// Logits of some tokens only, `[rows, ids]`.
     pub fn unembed_columns(&self, normed: &Tensor, ids: &[u32]) -> Result<Tensor> {
-        let logits = ops::product_transposed(normed, &self.unembed.rows(ids)?)?;
+        let logits = ops::product_transposed(normed, &self.unembed.rows(ids)?, self.precision)?;
         let ids = Tensor::new(ids, &self.device)?;
         let bias = self.unembed_bias.as_ref().map(|bias| bias.index_select(&ids, 0)).transpose()?;
         self.as_logits(logits, bias.as_ref())

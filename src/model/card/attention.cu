@@ -51,6 +51,7 @@ __device__ __forceinline__ u32 first_key(const Form &f, u32 position) {
 #define FOURS_EACH ((FOURS + 15) / 16)
 
 extern "C" __global__ void __launch_bounds__(128) attend_tiles(ARGUMENTS) {
+    follow();
     const Form f = FORM;
     extern __shared__ float shared[];
     float(*qs)[D_HEAD] = (float(*)[D_HEAD])shared;
@@ -164,27 +165,15 @@ extern "C" __global__ void __launch_bounds__(128) attend_tiles(ARGUMENTS) {
 }
 
 #if NUMBER != 0 && D_HEAD % 16 == 0
-// The same in half precision by the tensor cores, whose tiles of 16 x 16 by 16 x 8 numbers lie in a warp's registers as the
-// PTX manual has them under `mma.m16n8k16`: lane 4g + t holds of a left operand rows g and g + 8 at columns 2t, 2t + 1 and 8
-// further; of a right one column g at rows 2t, 2t + 1 and 8 further; of a sum rows g and g + 8 at columns 2t, 2t + 1. Four
-// warps have 16 query rows each and share the keys and values.
+// The same in half precision by the tensor cores. Four warps have 16 query rows each and share the keys and values.
 #define WARP_ROWS 16
 #define BLOCK_KEYS 32
 #define STRIDE (D_HEAD + 8)
 
-__device__ __forceinline__ void multiply(float (&sum)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-#if NUMBER == 1
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-#else
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-#endif
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 __device__ __forceinline__ u32 pair(float low, float high) { return narrow(low) | (u32)narrow(high) << 16; }
 
 extern "C" __global__ void __launch_bounds__(128) attend_halves(ARGUMENTS) {
+    follow();
     const Form f = FORM;
     __shared__ __align__(16) T ks[BLOCK_KEYS][STRIDE];
     __shared__ __align__(16) T vs[BLOCK_KEYS][STRIDE];
@@ -283,6 +272,7 @@ extern "C" __global__ void __launch_bounds__(128) attend_halves(ARGUMENTS) {
 #define PACKS_EACH ((PACKS + 7) / 8)
 
 extern "C" __global__ void __launch_bounds__(256) attend_rows(ARGUMENTS) {
+    follow();
     const Form f = FORM;
     __shared__ float partial[8][HEADS][D_HEAD];
     __shared__ float partial_most[8][HEADS], partial_total[8][HEADS];

@@ -8,7 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub enum Source {
     Rows,
     Products,
-    Attention { d_head: usize },
+    Attention {
+        d_head: usize,
+    },
+    Scores {
+        d_head: usize,
+    },
+    /// Of mixtures whose components have so many directions.
+    Mixture {
+        rank: usize,
+    },
 }
 
 /// What a kernel is given.
@@ -86,12 +95,13 @@ mod started {
     use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute as Attribute;
     use candle_core::cuda_backend::cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as DYNAMIC;
     use candle_core::cuda_backend::cudarc::driver::{
-        CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, LaunchConfig, PushKernelArg,
+        CudaContext, CudaFunction, CudaModule, CudaSlice, CudaStream, DevicePtr, sys,
     };
     use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
     use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
     use candle_core::{DType, Device, Error, Result, Storage, Tensor, bail};
     use std::collections::HashMap;
+    use std::ffi::c_void;
     use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
     /// By card: its compute capability, and the most shared memory that a block may have.
@@ -160,25 +170,47 @@ mod started {
                 _ => Ok(0),
             })
             .collect::<Result<_>>()?;
-        let mut builder = stream.launch_builder(&function);
-        for (arg, address) in args.iter().zip(&addresses) {
-            match arg {
-                Arg::Tensor(_) | Arg::Null => builder.arg(address),
-                Arg::U32(x) => builder.arg(x),
-                Arg::U64(x) => builder.arg(x),
-                Arg::F32(x) => builder.arg(x),
-            };
-        }
-        let [columns, rows] = shape.grid.map(|n| n as u32);
-        let config = LaunchConfig {
-            grid_dim: (columns, rows, 1),
-            block_dim: (shape.threads as u32, 1, 1),
-            shared_mem_bytes: shape.shared as u32,
+        let mut places: Vec<*mut c_void> = args
+            .iter()
+            .zip(&addresses)
+            .map(|(arg, address)| match arg {
+                Arg::Tensor(_) | Arg::Null => std::ptr::from_ref(address).cast_mut().cast(),
+                Arg::U32(x) => std::ptr::from_ref(x).cast_mut().cast(),
+                Arg::U64(x) => std::ptr::from_ref(x).cast_mut().cast(),
+                Arg::F32(x) => std::ptr::from_ref(x).cast_mut().cast(),
+            })
+            .collect();
+        // Its blocks may start while the kernel before still runs; see `follow` of `numbers.cu`.
+        let mut early = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: Default::default(),
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
+        let [columns, rows] = shape.grid.map(|n| n as u32);
+        let config = sys::CUlaunchConfig {
+            gridDimX: columns,
+            gridDimY: rows,
+            gridDimZ: 1,
+            blockDimX: shape.threads as u32,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shape.shared as u32,
+            hStream: stream.cu_stream(),
+            attrs: &raw mut early,
+            numAttrs: u32::from(card(stream.context()).0 >= 90),
+        };
+        stream.context().bind_to_thread().w()?;
         // SAFETY: the callers, in this folder alone, pass what the kernels' heads name, of the dtype that they were
         // compiled for, and tensors that are as large as the numbers beside them say.
-        unsafe { builder.launch(config) }.w()?;
-        Ok(())
+        let started = unsafe {
+            sys::cuLaunchKernelEx(
+                &raw const config,
+                function.cu_function(),
+                places.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        };
+        started.result().w()
     }
 
     fn function(
@@ -209,16 +241,19 @@ mod started {
             DType::BF16 => 1,
             _ => 2,
         };
-        let (d_head, text) = match source {
-            Source::Rows => (0, include_str!("rows.cu")),
-            Source::Products => (0, include_str!("products.cu")),
-            Source::Attention { d_head } => (d_head, include_str!("attention.cu")),
+        let (d_head, rank, text) = match source {
+            Source::Rows => (0, 0, include_str!("rows.cu")),
+            Source::Products => (0, 0, include_str!("products.cu")),
+            Source::Attention { d_head } => (d_head, 0, include_str!("attention.cu")),
+            Source::Scores { d_head } => (d_head, 0, include_str!("scores.cu")),
+            Source::Mixture { rank } => (0, rank, include_str!("mixture.cu")),
         };
         let text = format!("{}{text}", include_str!("numbers.cu"));
         let options = [
             format!("--gpu-architecture=compute_{}", card(context).0),
             format!("-DNUMBER={number}"),
             format!("-DD_HEAD={d_head}"),
+            format!("-DRANK={rank}"),
             "--std=c++17".into(),
         ];
         let options = CompileOptions { options: options.to_vec(), ..CompileOptions::default() };

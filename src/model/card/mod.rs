@@ -1,19 +1,24 @@
 //! Kernels for a card: every one is a single launch, however many sequences or cells there are. [`super::ops`] and
 //! [`super::attention`] choose them where they apply and fall back to plain tensor operations elsewhere.
 //!
-//! [`rows`] holds the row-wise ones, [`attend`] attention, [`patch`] the writes of a place, [`products`]
-//! those of one row; [`launch`] compiles their
-//! sources (`numbers.cu` before each of the others) and starts them; [`open`](mod@open) opens the card.
+//! [`rows`] holds the row-wise ones, [`attend`] attention, [`scores`] what is looked at in it, [`patch`] the writes of a
+//! place, [`products`] those of few rows, [`mixture`] a step of training mixtures; [`launch`] compiles their sources
+//! (`numbers.cu` before each of the others) and starts them; [`open`](mod@open) opens the card, and what goes from one to
+//! another is [`moved`](mod@moved).
 
 pub mod attend;
 pub mod launch;
+pub mod mixture;
+pub mod moved;
 pub mod open;
 pub mod patch;
 pub mod products;
 pub mod rows;
+pub mod scores;
 
 pub use launch::launches;
-pub use open::{free, open};
+pub use moved::moved;
+pub use open::{free, kind, open};
 
 use candle_core::{DType, Tensor};
 
@@ -30,7 +35,7 @@ pub fn applies(tensors: &[&Tensor]) -> bool {
 }
 
 /// The same of kernels that move number by number.
-fn serves(tensors: &[&Tensor]) -> bool {
+pub fn serves(tensors: &[&Tensor]) -> bool {
     let Some(first) = tensors.first() else { return false };
     let alike = |t: &Tensor| {
         t.dtype() == first.dtype()

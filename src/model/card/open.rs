@@ -22,6 +22,17 @@ pub fn free(device: &Device) -> Option<usize> {
     }
 }
 
+/// What a card is called, if it is one: cards of one name compute the same numbers.
+pub fn kind(device: &Device) -> Option<String> {
+    #[cfg(feature = "cuda")]
+    return device.as_cuda_device().ok()?.cuda_stream().context().name().ok();
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = device;
+        None
+    }
+}
+
 #[cfg(feature = "cuda")]
 mod pool {
     use candle_core::cuda_backend::WrapErr;

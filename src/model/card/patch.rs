@@ -40,7 +40,7 @@ pub enum Place {
 
 /// May the kernel change `x` `[rows, width]`?
 pub fn applies(x: &Tensor) -> bool {
-    x.rank() == 2 && serves(&[x])
+    x.rank() == 2 && serves(&[x]) && u32::try_from(x.dims()[0]).is_ok()
 }
 
 /// The place of a value `[rows, width]` that lies on `near`'s card, if a kernel of its dtype can read its rows there.
@@ -55,8 +55,14 @@ pub fn place(value: &Tensor, near: &Tensor) -> Option<Place> {
 }
 
 /// Changes pieces of `x` in a copy, those of one round in one launch: pieces of a round do not overlap. `host` holds what
-/// comes from main memory. Returns the copy and `max |Δ|` of each of `changes`, float32, left on the card.
-pub fn patch(x: &Tensor, rounds: &[Vec<Piece>], host: Vec<f32>, changes: usize) -> Result<(Tensor, Tensor)> {
+/// comes from main memory. With `hides`, minus infinity stays what it is. Returns the copy and `max |Δ|` of each of `changes`, float32, left on the card.
+pub fn patch(
+    x: &Tensor,
+    rounds: &[Vec<Piece>],
+    host: Vec<f32>,
+    changes: usize,
+    hides: bool,
+) -> Result<(Tensor, Tensor)> {
     let device = x.device();
     let width = x.dim(1)?;
     let out = x.force_contiguous()?;
@@ -69,7 +75,8 @@ pub fn patch(x: &Tensor, rounds: &[Vec<Piece>], host: Vec<f32>, changes: usize) 
     for pieces in rounds.iter().filter(|pieces| !pieces.is_empty()) {
         let words = pieces.iter().flat_map(|piece| words(piece, from)).collect();
         let table = Tensor::from_vec(words, (pieces.len(), WORDS), device)?;
-        let args = [Arg::Tensor(&out), Arg::Tensor(&table), Arg::Tensor(&most), Arg::U32(width as u32)];
+        let (width, hides) = (Arg::U32(width as u32), Arg::U32(hides.into()));
+        let args = [Arg::Tensor(&out), Arg::Tensor(&table), Arg::Tensor(&most), width, hides];
         let shape = Shape { grid: [pieces.len(), 1], threads: 128, shared: 0 };
         launch(device, x.dtype(), Source::Rows, "patch", shape, &args)?;
     }

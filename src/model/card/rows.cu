@@ -1,6 +1,7 @@
 // Row by row: norms, activations, rotary positions, rows taken and put, patches, the greedy choice.
 
 extern "C" __global__ void add(const T *a, const T *b, T *out, u64 packs) {
+    follow();
     for (u64 i = blockIdx.x * (u64)blockDim.x + threadIdx.x; i < packs; i += (u64)gridDim.x * blockDim.x) {
         Pack x = load(a, i), y = load(b, i);
         EACH(j, PACK) x.at[j] = narrow(wide(x.at[j]) + wide(y.at[j]));
@@ -10,6 +11,7 @@ extern "C" __global__ void add(const T *a, const T *b, T *out, u64 packs) {
 
 // `bias` has `width` packs.
 extern "C" __global__ void add_bias(const T *x, const T *bias, T *out, u64 packs, u32 width) {
+    follow();
     for (u64 i = blockIdx.x * (u64)blockDim.x + threadIdx.x; i < packs; i += (u64)gridDim.x * blockDim.x) {
         Pack p = load(x, i), b = load(bias, i % width);
         EACH(j, PACK) p.at[j] = narrow(wide(p.at[j]) + wide(b.at[j]));
@@ -17,17 +19,9 @@ extern "C" __global__ void add_bias(const T *x, const T *bias, T *out, u64 packs
     }
 }
 
-__device__ __forceinline__ float activated(float x, u32 kind) {
-    switch (kind) {
-    case 0: return x / (1.f + __expf(-x));
-    case 1: return 0.5f * x * (1.f + erff(x * 0.70710678118654752f));
-    case 2: return 0.5f * x * (1.f + tanhf(0.79788456080286536f * x * (1.f + 0.044715f * x * x)));
-    default: return x > 0.f || x != x ? x : 0.f;
-    }
-}
-
 // `act(gate)`, times `up` where there is one.
 extern "C" __global__ void gated(const T *gate, const T *up, T *out, u64 packs, u32 kind) {
+    follow();
     for (u64 i = blockIdx.x * (u64)blockDim.x + threadIdx.x; i < packs; i += (u64)gridDim.x * blockDim.x) {
         Pack g = load(gate, i);
         if (up) {
@@ -48,6 +42,7 @@ __device__ __forceinline__ float row_sum(float x, bool by_warp) { return by_warp
 extern "C" __global__ void norm_rows(
     const T *x, const T *more, T *sum, const T *gain, const T *bias, T *out, u32 rows, u32 width, float eps,
     u32 by_warp) {
+    follow();
     u32 row = by_warp ? blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32 : blockIdx.x;
     if (row >= rows) return;
     u32 lane = by_warp ? threadIdx.x % 32 : threadIdx.x, lanes = by_warp ? 32 : blockDim.x;
@@ -94,6 +89,7 @@ extern "C" __global__ void norm_rows(
 extern "C" __global__ void rotary(
     const T *q, const T *k, T *out_q, T *out_k, u32 width_q, u32 width_k, const float *cosine, const float *sine,
     const u32 *positions, u32 half, u32 d_head) {
+    follow();
     const u64 row = blockIdx.x;
     const u32 width = blockIdx.y ? width_k : width_q;
     const T *x = (blockIdx.y ? k : q) + row * width;
@@ -113,17 +109,40 @@ extern "C" __global__ void rotary(
 
 // Row i of `out` is row `from[i]` of `a`, or of `b` counted on from the end of `a`. `width` in packs.
 extern "C" __global__ void take(const T *a, const T *b, const u32 *from, T *out, u32 rows_of_a, u32 width) {
+    follow();
     u32 row = from[blockIdx.x];
     const T *x = row < rows_of_a ? a + (u64)row * width * PACK : b + (u64)(row - rows_of_a) * width * PACK;
     for (u32 i = threadIdx.x; i < width; i += blockDim.x) store(out + (u64)blockIdx.x * width * PACK, i, load(x, i));
 }
 
-// Row i of two tensors goes to row `to[i]` of two others. `width` in packs.
-extern "C" __global__ void put(const T *k, const T *v, const u32 *to, T *all_k, T *all_v, u32 width) {
-    u64 from = (u64)blockIdx.x * width, row = (u64)to[blockIdx.x] * width;
+// In each layer, row i of two tensors goes to row `to[i]` of two others: `places` has the four of a layer. `width` in packs.
+extern "C" __global__ void put(const u64 *places, const u32 *to, u32 width) {
+    follow();
+    const u64 *of = places + 4 * blockIdx.y;
+    const u64 from = (u64)blockIdx.x * width, row = (u64)to[blockIdx.x] * width;
+    const T *k = (const T *)of[0], *v = (const T *)of[1];
+    T *all_k = (T *)of[2], *all_v = (T *)of[3];
     for (u32 i = threadIdx.x; i < width; i += blockDim.x) {
         store(all_k, row + i, load(k, from + i));
         store(all_v, row + i, load(v, from + i));
+    }
+}
+
+// Copies of pieces of tensors, in numbers.
+struct Copy {
+    u64 from, to, count;
+};
+
+extern "C" __global__ void copies(const Copy *all) {
+    follow();
+    const Copy c = all[blockIdx.x];
+    const T *from = (const T *)c.from;
+    T *to = (T *)c.to;
+    const u64 first = blockIdx.y * (u64)blockDim.x + threadIdx.x, step = (u64)gridDim.y * blockDim.x;
+    if (c.from % 16 == 0 && c.count % PACK == 0) {
+        for (u64 i = first; i < c.count / PACK; i += step) store(to, i, load(from, i));
+    } else {
+        for (u64 i = first; i < c.count; i += step) to[i] = from[i];
     }
 }
 
@@ -140,7 +159,9 @@ __device__ __forceinline__ float brought(const Piece &p, u32 i) {
 }
 
 // Changes `x` in place, one piece a block; `changes` get `max |Δ|`, as bits, which grow with it and are largest for NaN.
-extern "C" __global__ void patch(T *x, const Piece *pieces, u32 *changes, u32 width) {
+// With `hides`, minus infinity stays.
+extern "C" __global__ void patch(T *x, const Piece *pieces, u32 *changes, u32 width, u32 hides) {
+    follow();
     Piece p = pieces[blockIdx.x];
     x += (u64)p.row * width + p.column;
     float along = 0.f;
@@ -159,6 +180,7 @@ extern "C" __global__ void patch(T *x, const Piece *pieces, u32 *changes, u32 wi
         case 4: now = old * (1.f - p.amount) + brought(p, i) * p.amount; break;
         default: now = old - along * brought(p, i);
         }
+        if (hides && old == -INFINITE) continue;
         T rounded = narrow(now);
         x[i] = rounded;
         most = max(most, __float_as_uint(fabsf(wide(rounded) - old)));
@@ -170,6 +192,7 @@ extern "C" __global__ void patch(T *x, const Piece *pieces, u32 *changes, u32 wi
 // Matrices of random numbers, as made.rs makes them on the processor, to the bit: the sum of the four parts of a hash of
 // each place.
 extern "C" __global__ void random_numbers(T *out, u64 count, u64 key, float scale) {
+    wait();
     for (u64 i = blockIdx.x * (u64)blockDim.x + threadIdx.x; i < count; i += (u64)gridDim.x * blockDim.x) {
         u64 bits = key + (i + 1) * 0x9e3779b97f4a7c15ull;
         bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -182,6 +205,7 @@ extern "C" __global__ void random_numbers(T *out, u64 count, u64 key, float scal
 
 // Of a row of logits: the first of the largest, the log of its probability, and itself; NaN there if any is NaN.
 extern "C" __global__ void choose(const T *logits, float *out, u32 width) {
+    follow();
     __shared__ float best[32];
     __shared__ u32 where[32];
     logits += (u64)blockIdx.x * width;

@@ -1,7 +1,7 @@
 //! The row-wise kernels of `rows.cu`.
 
 use super::PACK;
-use super::launch::{Arg, Shape, Source, able, launch, uninitialised};
+use super::launch::{Arg, Shape, Source, able, address, launch, uninitialised};
 use crate::model::batch::Kv;
 use crate::model::config::Activation;
 use candle_core::{DType, Device, Result, Tensor};
@@ -46,15 +46,19 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
     flat(x, "add_bias", Arg::Tensor(bias), Some(width as u32))
 }
 
-/// `act(gate)`, times `up` where there is one.
-pub fn gated(gate: &Tensor, up: Option<&Tensor>, kind: Activation) -> Result<Tensor> {
-    let kind = match kind {
+/// As the kernels number it.
+pub(super) fn number_of(kind: Activation) -> u32 {
+    match kind {
         Activation::Silu => 0,
         Activation::Gelu => 1,
         Activation::GeluTanh => 2,
         Activation::Relu => 3,
-    };
-    flat(gate, "gated", up.map_or(Arg::Null, Arg::Tensor), Some(kind))
+    }
+}
+
+/// `act(gate)`, times `up` where there is one.
+pub fn gated(gate: &Tensor, up: Option<&Tensor>, kind: Activation) -> Result<Tensor> {
+    flat(gate, "gated", up.map_or(Arg::Null, Arg::Tensor), Some(number_of(kind)))
 }
 
 /// Over the last axis: a layer norm with a bias, else a root mean square norm.
@@ -153,19 +157,37 @@ pub fn take(a: &Tensor, b: &Tensor, from: &Tensor) -> Result<Tensor> {
     Ok(out)
 }
 
-/// Writes row i of `new` over row `to[i]`, `[n]` of `u32`, of `all`.
-pub fn put(all: &Kv, new: &Kv, to: &Tensor) -> Result<()> {
-    let (rows, width) = new.k.dims2()?;
-    let packs = width / pack(&new.k);
-    let args = [
-        Arg::Tensor(&new.k),
-        Arg::Tensor(&new.v),
-        Arg::Tensor(to),
-        Arg::Tensor(&all.k),
-        Arg::Tensor(&all.v),
-        Arg::U32(packs as u32),
-    ];
-    start(&new.k, "put", rows, along(packs), &args)
+/// In each layer, writes row i of `new` over row `to[i]`, `[n]` of `u32`, of `all`; all layers are alike.
+pub fn put(all: &[Kv], new: &[Kv], to: &Tensor) -> Result<()> {
+    let Some(first) = new.first() else { return Ok(()) };
+    let (rows, width) = first.k.dims2()?;
+    let packs = width / pack(&first.k);
+    let places = new.iter().zip(all).flat_map(|(new, all)| [&new.k, &new.v, &all.k, &all.v]);
+    let places = table(&places.map(address).collect::<Result<Vec<_>>>()?, first.k.device())?;
+    let args = [Arg::Tensor(&places), Arg::Tensor(to), Arg::U32(packs as u32)];
+    let shape = Shape { grid: [rows, new.len()], threads: along(packs), shared: 0 };
+    launch(first.k.device(), first.k.dtype(), Source::Rows, "put", shape, &args)
+}
+
+/// Copies of tensors, each of which owns its numbers.
+pub fn own_all(tensors: &[&Tensor]) -> Result<Vec<Tensor>> {
+    let Some(first) = tensors.first() else { return Ok(Vec::new()) };
+    let out = |x: &&Tensor| uninitialised(x.dims(), x.dtype(), x.device());
+    let out: Vec<Tensor> = tensors.iter().map(out).collect::<Result<_>>()?;
+    let mut words = Vec::with_capacity(3 * out.len());
+    for (from, to) in tensors.iter().zip(&out) {
+        words.extend([address(from)?, address(to)?, from.elem_count() as u64]);
+    }
+    let copies = table(&words, first.device())?;
+    let shape = Shape { grid: [out.len(), 16], threads: THREADS, shared: 0 };
+    launch(first.device(), first.dtype(), Source::Rows, "copies", shape, &[Arg::Tensor(&copies)])?;
+    Ok(out)
+}
+
+/// Long words where a kernel can read them.
+fn table(words: &[u64], device: &Device) -> Result<Tensor> {
+    let halves: Vec<u32> = words.iter().flat_map(|&word| [word as u32, (word >> 32) as u32]).collect();
+    Tensor::new(halves, device)
 }
 
 /// Is there a kernel that makes random numbers there?

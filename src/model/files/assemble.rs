@@ -3,6 +3,7 @@
 
 use super::checkpoint::{Files, Stored};
 use super::made;
+use super::placement::{self, Spread};
 use crate::model::config::Config;
 use crate::model::cpu::blocks::Blocks;
 use crate::model::error::{ModelError, Result};
@@ -61,7 +62,7 @@ impl Layout {
 /// Name and shape of every tensor that a checkpoint must hold, by name.
 pub fn survey(config: &Config, layout: Layout) -> Result<BTreeMap<String, Vec<usize>>> {
     let mut loader = Loader { source: Source::Nothing(BTreeMap::new()), layout };
-    Transformer::build(config.clone(), &mut loader)?;
+    Transformer::build(config.clone(), &mut loader, &[Device::Cpu])?;
     match loader.source {
         Source::Nothing(asked) => Ok(asked),
         Source::Files { .. } | Source::Random { .. } => Ok(BTreeMap::new()),
@@ -77,13 +78,18 @@ pub struct Target {
     pub quantized: bool,
     /// Each tensor's entries change places, as this seed decides.
     pub shuffled: Option<u64>,
+    /// Where else.
+    pub spread: Spread,
 }
+
+/// All copies of the weights: the first, and others on other devices.
+pub type Copies = (Transformer, Vec<Transformer>);
 
 /// Reads all weights.
 ///
 /// # Errors
 /// One error that lists all that is missing, misshapen or left over.
-pub fn load(config: Config, files: &Files, target: &Target) -> Result<Transformer> {
+pub fn load(config: Config, files: &Files, target: &Target) -> Result<Copies> {
     let stored = files.stored()?;
     let layout = Layout::of(&config, files, &stored);
     let mut problems = problems(&survey(&config, layout)?, &stored);
@@ -101,13 +107,22 @@ pub fn load(config: Config, files: &Files, target: &Target) -> Result<Transforme
     if !problems.is_empty() {
         return Err(ModelError::Weights(fold(problems)));
     }
-    Transformer::build(config, &mut Loader { source: Source::Files { files, target }, layout })
+    copies(config, target, |target| Loader { source: Source::Files { files, target }, layout })
 }
 
 /// Random weights.
-pub fn random(config: Config, seed: u64, target: &Target) -> Result<Transformer> {
+pub fn random(config: Config, seed: u64, target: &Target) -> Result<Copies> {
     let layout = Layout::published(&config);
-    Transformer::build(config, &mut Loader { source: Source::Random { seed, target }, layout })
+    copies(config, target, |target| Loader { source: Source::Random { seed, target }, layout })
+}
+
+fn copies<'a>(config: Config, target: &Target, loader: impl Fn(Target) -> Loader<'a>) -> Result<Copies> {
+    let groups = placement::groups(&config, target)?;
+    let build =
+        |devices: &Vec<Device>| Transformer::build(config.clone(), &mut loader(target.clone()), devices);
+    let mut built = groups.iter().map(build).collect::<Result<Vec<_>>>()?.into_iter();
+    let first = built.next().ok_or_else(|| ModelError::Tensor("weights on no device".into()))?;
+    Ok((first, built.collect()))
 }
 
 enum Source<'a> {
@@ -115,11 +130,11 @@ enum Source<'a> {
     Nothing(BTreeMap<String, Vec<usize>>),
     Files {
         files: &'a Files,
-        target: &'a Target,
+        target: Target,
     },
     Random {
         seed: u64,
-        target: &'a Target,
+        target: Target,
     },
 }
 
@@ -137,6 +152,14 @@ impl Loader<'_> {
 
     pub fn in_model(&self, role: &str) -> String {
         format!("{}{role}", self.layout.root)
+    }
+
+    /// What is handed out from now on goes there.
+    pub fn place(&mut self, device: &Device) {
+        match &mut self.source {
+            Source::Nothing(_) => {}
+            Source::Files { target, .. } | Source::Random { target, .. } => target.device = device.clone(),
+        }
     }
 
     fn surveys(&self) -> bool {
@@ -169,10 +192,14 @@ impl Loader<'_> {
 
     pub fn target(&self) -> Target {
         match &self.source {
-            Source::Nothing(_) => {
-                Target { device: Device::Cpu, dtype: DType::F32, quantized: false, shuffled: None }
-            }
-            Source::Files { target, .. } | Source::Random { target, .. } => (*target).clone(),
+            Source::Nothing(_) => Target {
+                device: Device::Cpu,
+                dtype: DType::F32,
+                quantized: false,
+                shuffled: None,
+                spread: Spread::default(),
+            },
+            Source::Files { target, .. } | Source::Random { target, .. } => target.clone(),
         }
     }
 
@@ -219,15 +246,15 @@ impl Loader<'_> {
         Ok(gain.to_dtype(dtype)?)
     }
 
-    /// A linear map, its matrix as `[in, out]`, whichever way the checkpoint stores it.
+    /// A linear map, its matrix as `[in, out]`, whichever way the checkpoint stores it, laid as products read it.
     pub fn linear(&mut self, name: &str, inp: usize, out: usize, bias: bool) -> Result<Linear> {
         let matrix = format!("{name}.weight");
         let weight = match (self.layout.names.in_out, self.kept(&matrix)?) {
-            (true, _) => Weight::Dense(self.tensor(&matrix, &[inp, out])?, None),
+            (true, _) => Weight::Dense(ops::laid(&self.tensor(&matrix, &[inp, out])?)?, None),
             (false, Some(blocks)) => Weight::Blocks(blocks),
             (false, None) => {
                 let tensor = self.tensor(&matrix, &[out, inp])?;
-                let turned = if self.surveys() { tensor } else { ops::transpose(&tensor.contiguous()?)? };
+                let turned = if self.surveys() { tensor } else { ops::in_out(&tensor)? };
                 Weight::Dense(turned, self.beside(&matrix)?)
             }
         };
@@ -269,7 +296,8 @@ impl Loader<'_> {
         let mut parts = Vec::with_capacity(N);
         for i in 0..N {
             let bias = bias.as_ref().map(|bias| part(bias, i)).transpose()?;
-            let weight = weight.map(|tensor| part(tensor, i), |blocks| part_of_blocks(blocks, i))?;
+            let weight =
+                weight.map(|tensor| ops::laid(&part(tensor, i)?), |blocks| part_of_blocks(blocks, i))?;
             parts.push(Linear { weight, bias });
         }
         parts.try_into().map_err(|_| ModelError::Tensor("a fused map has another number of parts".into()))
@@ -336,7 +364,7 @@ fn unpermute(weight: &Weight, heads: usize, width: usize) -> Result<Weight> {
     let columns = (0..heads * width).map(stored);
     let reorder = |tensor: &Tensor| {
         let order = Tensor::from_iter(columns.clone().map(|column| column as u32), tensor.device())?;
-        Ok(tensor.index_select(&order, 1)?)
+        ops::laid(&tensor.contiguous()?.index_select(&order, 1)?)
     };
     weight.map(reorder, |blocks| blocks.select(columns.clone()))
 }

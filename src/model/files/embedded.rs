@@ -45,15 +45,17 @@ pub(super) fn load(target: &Target) -> Result<Model> {
         || Tokenizer::from_json("demo/tokenizer.json".as_ref(), TOKENIZER, &sources),
         || assemble::load(config, &Files::Embedded(SliceSafetensors::new(&WEIGHTS.0)?), target),
     );
-    let (tokenizer, transformer) = (tokenizer?, transformer?);
+    let (tokenizer, (transformer, others)) = (tokenizer?, transformer?);
     let [.., generation_config] = sources;
     Ok(Model {
         id: ID.into(),
         transformer,
+        others,
         tokenizer: Some(tokenizer),
         chat,
         generation_config,
         files: Vec::new(),
+        identity: None,
     })
 }
 

@@ -180,6 +180,14 @@ impl Gguf {
         &self.path
     }
 
+    /// The file, or all parts of a split model.
+    ///
+    /// # Errors
+    /// A part that is gone by now.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        Ok(parts::all(self)?.unwrap_or_else(|| vec![self.path.clone()]))
+    }
+
     /// llama.cpp's name of the model family, also the prefix of its metadata keys: `llama`, `gemma3`, ….
     pub fn arch(&self) -> &str {
         &self.arch

@@ -74,7 +74,13 @@ mod tests {
     use super::*;
 
     fn target() -> Target {
-        Target { device: Device::Cpu, dtype: DType::F32, quantized: false, shuffled: None }
+        Target {
+            device: Device::Cpu,
+            dtype: DType::F32,
+            quantized: false,
+            shuffled: None,
+            spread: Default::default(),
+        }
     }
 
     #[test]

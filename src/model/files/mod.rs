@@ -4,7 +4,8 @@
 //! - where loading starts: [`open`] goes from a name to a model, be it the [`embedded`] one, a folder, a `.gguf` file or
 //!   one of the [`hub`];
 //! - named tensors, from safetensors or from [`gguf`]: [`checkpoint`];
-//! - how tensors become the weights of layers: [`assemble`]; those that no file holds: [`made`];
+//! - how tensors become the weights of layers: [`assemble`]; those that no file holds: [`made`]; on which of several cards:
+//!   [`placement`];
 //! - [`folder`] says what is there where no model is, [`inside`] that a model's files are its own.
 
 pub mod assemble;
@@ -16,6 +17,7 @@ pub mod hub;
 pub mod inside;
 pub mod made;
 pub mod open;
+pub mod placement;
 
 /// What a model may have besides `config.json` and its weights: it is fetched with them, and is part of what a run was
 /// made of.

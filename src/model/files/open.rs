@@ -8,23 +8,28 @@ use super::folder;
 use super::gguf::Gguf;
 use super::hub::{self, Need};
 use super::inside;
+use super::placement::Spread;
 use crate::model::Model;
 use crate::model::card;
 use crate::model::chat::ChatTemplate;
 use crate::model::config::Config;
 use crate::model::cpu::isa;
 use crate::model::error::{ModelError, Result};
+use crate::model::precision::Precision;
 use crate::model::tokenizer::{Tokenizer, TokenizerError};
+use crate::model::transformer::Transformer;
 use candle_core::{DType, Device};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LoadOptions {
-    /// `cpu`, `cuda`, `cuda:1` or `auto`.
+    /// `cpu`, `cuda`, `cuda:1`, `auto`, or several cards, `cuda:0,cuda:1`.
     pub device: String,
     /// `f32`, and on a card `f16` or `bf16`.
     pub dtype: String,
+    /// `highest`, or `high` for products that are less exact where they are faster.
+    pub precision: String,
     /// Never ask the network.
     pub offline: bool,
     /// Matrices stay in the blocks of a GGUF file, for less memory and longer products with many rows. The numbers
@@ -36,7 +41,14 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { device: "auto".into(), dtype: "f32".into(), offline: false, quantized: false, seed: 0 }
+        LoadOptions {
+            device: "auto".into(),
+            dtype: "f32".into(),
+            precision: Precision::default().to_string(),
+            offline: false,
+            quantized: false,
+            seed: 0,
+        }
     }
 }
 
@@ -45,20 +57,36 @@ impl Model {
     /// the Hub; after `shuffled:` with each tensor's entries in another order; after `random:` with random weights, of
     /// which only the config must be there.
     pub fn load(id: &str, options: &LoadOptions) -> Result<Model> {
+        Model::load_on(id, options, parse_devices(&options.device)?, most_weights()?)
+    }
+
+    /// The same on these devices, with a copy of the weights on each, or, where one would hold more than `most` bytes of them,
+    /// on as few as do not. Results are the same bytes however many there are.
+    pub fn load_on(
+        id: &str,
+        options: &LoadOptions,
+        mut devices: Vec<Device>,
+        most: Option<usize>,
+    ) -> Result<Model> {
         isa::chosen()?;
-        let device = parse_device(&options.device)?;
+        let others = devices.split_off(devices.len().min(1));
+        let device = devices.pop().unwrap_or(Device::Cpu);
         let dtype = parse_dtype(&options.dtype, &device)?;
-        let target = Target { device, dtype, quantized: options.quantized, shuffled: None };
+        let precision = Precision::of(&options.precision)?.on(&device);
+        let spread = Spread { others, most };
+        let target = Target { device, dtype, quantized: options.quantized, shuffled: None, spread };
         let (made, of) = Made::of(id);
-        match made {
+        let model = match made {
             Made::No => open(id, &target, options.offline),
             _ if target.quantized => {
                 Err(ModelError::NotQuantized("the weights of a file as they are".into()))
             }
             Made::Shuffled => open(of, &Target { shuffled: Some(options.seed), ..target }, options.offline),
             Made::Random => random(of, &target, options),
-        }
-        .map(|model| Model { id: id.into(), ..model })
+        }?;
+        let with = |copy| Transformer { precision, ..copy };
+        let others = model.others.into_iter().map(with).collect();
+        Ok(Model { id: id.into(), transformer: with(model.transformer), others, ..model })
     }
 }
 
@@ -89,8 +117,8 @@ pub fn split_made(id: &str) -> (&str, &str) {
 fn random(id: &str, target: &Target, options: &LoadOptions) -> Result<Model> {
     let config = load_config(id, options.offline)?;
     if id == embedded::ID {
-        let transformer = assemble::random(config, options.seed, target)?;
-        return Ok(Model { transformer, ..embedded::load(target)? });
+        let (transformer, others) = assemble::random(config, options.seed, target)?;
+        return Ok(Model { transformer, others, ..embedded::load(target)? });
     }
     let folder = Path::new(id);
     let (tokenizer, chat) = match folder.is_dir() {
@@ -101,8 +129,9 @@ fn random(id: &str, target: &Target, options: &LoadOptions) -> Result<Model> {
         true => present(folder),
         false => [folder].into_iter().filter(|path| path.is_file()).map(PathBuf::from).collect(),
     };
-    let transformer = assemble::random(config, options.seed, target)?;
-    Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config: json!({}), files })
+    let (transformer, others) = assemble::random(config, options.seed, target)?;
+    let (generation_config, identity) = (json!({}), None);
+    Ok(Model { id: id.into(), transformer, others, tokenizer, chat, generation_config, files, identity })
 }
 
 fn optional_tokenizer(folder: &Path) -> Result<Option<Tokenizer>> {
@@ -169,9 +198,18 @@ fn load_folder(id: &str, folder: &Path, target: &Target) -> Result<Model> {
     let generation_config =
         optional_json(&folder.join("generation_config.json"))?.unwrap_or_else(|| json!({}));
     let weights = safetensors_files(folder)?;
-    let transformer = assemble::load(config, &Files::open(folder, &weights)?, target)?;
+    let (transformer, others) = assemble::load(config, &Files::open(folder, &weights)?, target)?;
     let files = present(folder).into_iter().chain(weights).collect();
-    Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config, files })
+    Ok(Model {
+        id: id.into(),
+        transformer,
+        others,
+        tokenizer,
+        chat,
+        generation_config,
+        files,
+        identity: None,
+    })
 }
 
 fn load_gguf(id: &str, path: &Path, target: &Target) -> Result<Model> {
@@ -184,9 +222,10 @@ fn load_gguf(id: &str, path: &Path, target: &Target) -> Result<Model> {
     let config = Config::from_gguf(&gguf)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let chat = ChatTemplate::from_gguf(&gguf)?;
-    let transformer = assemble::load(config, &Files::Gguf(gguf), target)?;
-    let files = vec![path.into()];
-    Ok(Model { id: id.into(), transformer, tokenizer, chat, generation_config: json!({}), files })
+    let files = gguf.files()?;
+    let (transformer, others) = assemble::load(config, &Files::Gguf(gguf), target)?;
+    let (generation_config, identity) = (json!({}), None);
+    Ok(Model { id: id.into(), transformer, others, tokenizer, chat, generation_config, files, identity })
 }
 
 fn from_hub(id: &str, need: Need, offline: bool) -> Result<PathBuf> {
@@ -228,6 +267,46 @@ pub fn parse_device(name: &str) -> Result<Device> {
             None => Err(ModelError::Device(name.into(), "expected `cpu`, `cuda`, `cuda:1` or `auto`".into())),
         },
     }
+}
+
+/// The same, or several cards: `cuda:0,cuda:1`.
+///
+/// # Errors
+/// Among several: one that is named twice, another device than a card, cards of two kinds, whose numbers would differ.
+pub fn parse_devices(given: &str) -> Result<Vec<Device>> {
+    if !given.contains(',') {
+        return Ok(vec![parse_device(given)?]);
+    }
+    let refused = |problem: String| ModelError::Devices { given: given.into(), problem };
+    let mut cards: Vec<usize> = Vec::new();
+    for name in given.split(',') {
+        let card = match name {
+            "" => return Err(refused("has an empty place".into())),
+            "cuda" => Some(0),
+            _ => name.strip_prefix("cuda:").and_then(|n| n.parse().ok()),
+        };
+        match card {
+            None => return Err(refused(format!("names `{name}` among several"))),
+            Some(card) if cards.contains(&card) => return Err(refused(format!("names card {card} twice"))),
+            Some(card) => cards.push(card),
+        }
+    }
+    let devices =
+        cards.iter().map(|card| parse_device(&format!("cuda:{card}"))).collect::<Result<Vec<_>>>()?;
+    let kinds: Vec<String> = devices.iter().filter_map(card::kind).collect();
+    match kinds.iter().find(|kind| **kind != kinds[0]) {
+        Some(other) => Err(refused(format!("is a {} and a {other}", kinds[0]))),
+        None => Ok(devices),
+    }
+}
+
+/// The variable that says how many bytes of weights one card may hold.
+pub const CARD_WEIGHTS: &str = "PATCHSCRIPT_CARD_WEIGHTS";
+
+fn most_weights() -> Result<Option<usize>> {
+    let given = std::env::var_os(CARD_WEIGHTS).map(|given| given.to_string_lossy().into_owned());
+    let bytes = |given: String| given.trim().parse().map_err(|_| ModelError::CardWeights(given));
+    given.map(bytes).transpose()
 }
 
 fn parse_dtype(name: &str, device: &Device) -> Result<DType> {

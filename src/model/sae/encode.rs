@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::error::{Result, SaeError};
 use super::{Normalize, Sae};
-use crate::model::ops;
+use crate::model::{Precision, ops};
 
 /// What SAELens adds to a standard deviation before it divides by it.
 const LAYER_NORM_EPS: f64 = 1e-5;
@@ -97,7 +97,7 @@ impl Sae {
         if self.about.apply_b_dec_to_input {
             centred = centred.broadcast_sub(&self.b_dec)?;
         }
-        let [pre] = ops::products(&centred.contiguous()?, [&self.w_enc])?;
+        let [pre] = ops::products(&centred.contiguous()?, [&self.w_enc], Precision::Highest)?;
         let mut features: Vec<f32> = pre.flatten_all()?.to_vec1()?;
         features.par_chunks_mut(self.d_sae).for_each(|row| self.encoder.activate(row));
         Ok(Tensor::from_vec(features, (rows, self.d_sae), &device)?)
@@ -126,7 +126,7 @@ impl Sae {
             }
             _ => f,
         };
-        let [y] = ops::products(&f.contiguous()?, [&self.w_dec])?;
+        let [y] = ops::products(&f.contiguous()?, [&self.w_dec], Precision::Highest)?;
         let mut y = y.broadcast_add(&self.b_dec)?;
         if let Some(x) = x {
             if let Some(norm) = self.about.normalize.of(&x)?
@@ -135,7 +135,7 @@ impl Sae {
                 y = norm.undo(&y)?;
             }
             if let Some(skip) = &self.w_skip {
-                let [past] = ops::products(&x, [skip])?;
+                let [past] = ops::products(&x, [skip], Precision::Highest)?;
                 y = (y + past)?;
             }
         }

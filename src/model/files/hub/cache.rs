@@ -35,6 +35,13 @@ pub fn list() -> Result<Vec<Cached>> {
     list_in(&folder()?)
 }
 
+/// The names of the models in the cache, without a look at their files.
+pub fn names() -> Result<Vec<String>> {
+    let cache = folder()?;
+    let roots = entries(&cache).map_err(|source| HubError::Cache { path: cache, source })?;
+    Ok(roots.iter().filter_map(|root| name(root)).collect())
+}
+
 /// Removes a model, all its commits; gives the bytes that this frees.
 pub fn remove(id: &str) -> Result<u64> {
     remove_in(&folder()?, id)
@@ -105,8 +112,7 @@ pub(super) fn shards(index: &Path) -> Option<Vec<String>> {
 fn list_in(cache: &Path) -> Result<Vec<Cached>> {
     let mut models = Vec::new();
     for root in entries(cache).map_err(|source| HubError::Cache { path: cache.into(), source })? {
-        let file_name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let Some(name) = file_name.strip_prefix("models--") else { continue };
+        let Some(name) = name(&root) else { continue };
         let broken = |source| HubError::Cache { path: root.clone(), source };
         let refs = refs(&root.join("refs"), "").map_err(broken)?;
         let snapshots = entries(&root.join("snapshots")).map_err(broken)?.into_iter().map(|folder| {
@@ -114,13 +120,15 @@ fn list_in(cache: &Path) -> Result<Vec<Cached>> {
             let refs = refs.iter().filter(|(_, of)| *of == commit).map(|(name, _)| name.clone()).collect();
             Snapshot { commit, refs, complete: is_complete(&folder) }
         });
-        models.push(Cached {
-            name: name.replacen("--", "/", 1),
-            bytes: bytes(&root).map_err(broken)?,
-            snapshots: snapshots.collect(),
-        });
+        models.push(Cached { name, bytes: bytes(&root).map_err(broken)?, snapshots: snapshots.collect() });
     }
     Ok(models)
+}
+
+/// The model that a folder of the cache holds.
+fn name(root: &Path) -> Option<String> {
+    let name = root.file_name()?.to_string_lossy();
+    Some(name.strip_prefix("models--")?.replacen("--", "/", 1))
 }
 
 fn remove_in(cache: &Path, id: &str) -> Result<u64> {
