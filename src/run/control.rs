@@ -1,9 +1,10 @@
 //! How a run is watched and stopped from outside.
 
+use crate::cache::Cache;
 use crate::model::{ModelError, Point, Result};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Called with (done, total, unit); shared by all steps of one piece of work.
 pub type ProgressFn = Arc<dyn Fn(usize, usize, &str) + Send + Sync>;
@@ -20,6 +21,10 @@ pub struct Control {
     /// Bytes that one pass may hold beyond weights, a sweep's base run and what the results keep; `None`: half of what
     /// is free.
     pub memory: Option<usize>,
+    /// Where results are found that an earlier run computed, and kept for later ones.
+    pub cache: Option<Arc<Cache>>,
+    /// Rows that have passed a layer.
+    pub rows: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for Control {
@@ -45,6 +50,11 @@ impl Control {
                 "`{name}` was not recorded: the run is repeated to read it; `m.trace(prompt, \"{sites}\")` records it at once"
             ));
         }
+    }
+
+    /// So many rows more have passed a layer.
+    pub fn passed(&self, rows: usize) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 
     pub fn report(&self, done: usize, total: usize, unit: &str) {

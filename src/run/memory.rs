@@ -13,17 +13,32 @@ use std::ops::Range;
 
 /// Rows of one pass on the CPU: enough for products at full speed, few enough that memory once touched is used again.
 const PASS_ROWS: usize = 2048;
-/// On a card: enough that launches do not count.
-const CARD_ROWS: usize = 1 << 16;
+/// On a card: enough that neither launches nor reading the weights count, few enough that several cards find something to
+/// share. The number of cards has no part in it, since the number of rows shows in rounding.
+const CARD_ROWS: usize = 1 << 12;
+/// Sequences of one generation on a card: from so many on a step takes longer with each.
+const CARD_SEQUENCES: usize = 512;
 
 /// The most rows of one pass.
 fn most_rows(device: &Device) -> usize {
     if device.is_cpu() { PASS_ROWS } else { CARD_ROWS }
 }
 
-/// Bytes that one step of a run may hold on `device` beyond weights: what `control` says, else half of what is free.
-pub fn budget(control: &Control, device: &Device) -> usize {
-    control.memory.unwrap_or_else(|| card::free(device).unwrap_or_else(memory::free) / 2)
+/// The most sequences that grow together.
+pub fn most_sequences(model: &Model) -> usize {
+    if model.transformer.device.is_cpu() { usize::MAX } else { CARD_SEQUENCES }
+}
+
+/// Bytes that one step of a run may hold on one device of a model beyond weights: what `control` says, else half of what is
+/// free where least is.
+pub fn budget(control: &Control, model: &Model) -> usize {
+    let devices = || model.copies().flat_map(|copy| &copy.stages);
+    control.memory.unwrap_or_else(|| devices().filter_map(card::free).min().unwrap_or_else(memory::free) / 2)
+}
+
+/// Bytes of main memory that a run may hold: what `control` says, else half of what is free.
+pub fn main_budget(control: &Control) -> usize {
+    control.memory.unwrap_or_else(|| memory::free() / 2)
 }
 
 /// Cells that walk down the layers together.

@@ -2,16 +2,19 @@
 //!
 //! - [`asking`]: the prompt, a place in it, what to change there and how to judge it;
 //! - [`walking`]: the one loop over layers, its hook, and what patches did;
-//! - who walks: [`tracing`] records, [`sweeping`] plans and computes many patched runs, [`generating`] makes new tokens.
+//! - who walks: [`tracing`] records, [`sweeping`] plans and computes many patched runs, [`generating`] makes new tokens;
+//! - [`keeping`] what passes and walks leave, so that the next run need not compute it again.
 //!
-//! Around all of it: [`control`] stops and watches, [`memory`] bounds, [`error`] says what was wrong, and
-//! [`check`](mod@check) tries it all on a model.
+//! Around all of it: [`control`] stops and watches, [`memory`] bounds, [`divide`] lets several cards share, [`error`] says what
+//! was wrong, and [`check`](mod@check) tries it all on a model.
 
 pub mod asking;
 pub mod check;
 pub mod control;
+mod divide;
 pub mod error;
 pub mod generating;
+mod keeping;
 pub mod memory;
 pub mod sweeping;
 pub mod tracing;

@@ -140,6 +140,16 @@ impl Metric {
         Metric { kind, recovered: None }
     }
 
+    /// Its kind in a word.
+    pub fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    /// Whether it calls a closure of the script.
+    pub fn is_closure(&self) -> bool {
+        matches!(self.kind, Kind::Func(_))
+    }
+
     /// The same metric as a fraction: 0 at the corrupted value, 1 at the clean one.
     pub fn recovered(&self, clean: f64, corrupted: f64) -> Result<Metric> {
         if clean == corrupted {

@@ -7,6 +7,7 @@ use super::tokens::Tokens;
 use crate::model::{At, Config, Model};
 use crate::run::error::{Result, RunError};
 use crate::run::tracing::trace::Trace;
+use crate::run::walking::near::Near;
 use candle_core::{DType, Tensor};
 use std::cmp::Ordering;
 use std::fmt;
@@ -204,16 +205,16 @@ impl Patch {
     }
 
     /// Resolves the patch for the rows of a prompt.
-    pub fn resolve(&self, model: &Model, tokens: &Tokens) -> Result<Write> {
-        self.write(self.check(model, tokens)?, tokens.len())
+    pub fn resolve(&self, model: &Model, tokens: &Tokens, near: &Near) -> Result<Write> {
+        self.write(self.check(model, tokens)?, tokens.len(), near)
     }
 
     /// Resolves the patch for one new token, at this position.
-    pub fn resolve_step(&self, config: &Config, position: usize) -> Result<Write> {
+    pub fn resolve_step(&self, config: &Config, position: usize, near: &Near) -> Result<Write> {
         let selection = Selection::at_rows(&self.site, config, vec![position]);
         let keys = position + 1;
         self.check_values(&selection, keys)?;
-        self.write(selection, keys)
+        self.write(selection, keys, near)
     }
 
     fn check_values(&self, selection: &Selection, keys: usize) -> Result<()> {
@@ -269,8 +270,8 @@ impl Patch {
     }
 
     /// Reads the values for a selection that [`check`](Self::check) gave.
-    pub fn write(&self, selection: Selection, keys: usize) -> Result<Write> {
-        let read = |trace: &Trace| trace.packed(&self.site, &selection, keys);
+    pub fn write(&self, selection: Selection, keys: usize, near: &Near) -> Result<Write> {
+        let read = |trace: &Trace| trace.packed(&self.site, &selection, keys, near);
         let pack = |value: &Value| match value {
             Value::Tensor(tensor) => selection.pack(tensor, keys),
             Value::Trace(trace) => read(trace),

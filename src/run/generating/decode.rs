@@ -1,13 +1,14 @@
 //! The passes of a generation: one packed prefill of all prompts, then packed steps of one row a sequence.
 
 use super::generate::{GenerateOptions, Sequence};
-use crate::model::{At, Axes, Kv, Model, ModelError, Stage, batch, ops};
+use crate::model::{At, Axes, Kv, Model, ModelError, Stage, batch, card, ops};
 use crate::run::asking::patch::{self, Patch, Write};
 use crate::run::asking::select::Selection;
 use crate::run::asking::site::{Pos, Site};
 use crate::run::control::Control;
 use crate::run::error::Result;
 use crate::run::memory;
+use crate::run::walking::near::Near;
 use crate::run::walking::walk::{End, Past, Walk, Walker};
 use candle_core::Tensor;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Sequences that grow together, and their keys and values.
 pub(super) struct Wave<'a> {
     model: &'a Model,
+    /// The copy of the weights that they grow by.
+    near: &'a Near<'a>,
     options: &'a GenerateOptions,
     control: &'a Control,
     /// By layer, those of all sequences end to end, with room for the rows to come.
@@ -36,17 +39,18 @@ impl<'a> Wave<'a> {
     /// Runs all prompts; returns the logits after each, `[sequences, d_vocab]`.
     pub fn prefill(
         model: &'a Model,
+        near: &'a Near<'a>,
         sequences: &mut [Sequence],
         options: &'a GenerateOptions,
         control: &'a Control,
     ) -> Result<(Wave<'a>, Tensor)> {
         let config = model.config();
-        let resolved = sequences
-            .iter()
-            .map(|s| patch::resolve(s.patches, |p| p.steps.in_prompt(), |p| p.resolve(model, s.prompt)));
+        let resolved = sequences.iter().map(|s| {
+            patch::resolve(s.patches, |p| p.steps.in_prompt(), |p| p.resolve(model, s.prompt, near))
+        });
         let writes: Vec<Vec<Write>> = resolved.collect::<Result<_>>()?;
         let starts = batch::starts(sequences.iter().map(|s| room(s, options)));
-        let mut wave = Wave { model, options, control, kv: Vec::new(), starts };
+        let mut wave = Wave { model, near, options, control, kv: Vec::new(), starts };
         // Scores reach from each query to all keys, and the last norm comes after the layers: a prefix has neither.
         let needs_all_rows = |site: &Site| {
             let point = site.at.point;
@@ -60,7 +64,7 @@ impl<'a> Wave<'a> {
         let looked_at: BTreeSet<At> = looked_at.collect();
         let looked_at: Vec<At> = looked_at.into_iter().collect();
         let lens = sequences.iter().map(|s| s.prompt.len() - shared);
-        let budget = memory::budget(control, &model.transformer.device);
+        let budget = memory::budget(control, model);
         for range in memory::prefills(model, lens, shared, &looked_at, budget) {
             control.check()?;
             let (last, roomy) =
@@ -89,9 +93,10 @@ impl<'a> Wave<'a> {
 
     fn walk<'w>(&'w self, walkers: &[Walker<'w>], past: &'w [Kv]) -> Result<End<'w>> {
         let past = Past { resid: &[], kv: past };
-        let (model, control, depth) = (self.model, self.control, self.model.config().n_layers);
+        let (transformer, control, depth) =
+            (self.near.transformer, self.control, self.model.config().n_layers);
         let keep = self.watched();
-        Walk { model, control, past, from: None, depth, keep, keep_kv: true }.run(walkers, |_| {})
+        Walk { transformer, control, past, from: None, depth, keep, keep_kv: true }.run(walkers, |_| {})
     }
 
     fn watched(&self) -> BTreeSet<At> {
@@ -127,10 +132,11 @@ impl<'a> Wave<'a> {
             let free = room(s, self.options) - s.prompt.len();
             source.extend(rows.chain(std::iter::repeat_n(0, free)).map(|row| row as u32));
         }
-        let source = Tensor::new(source, &self.model.transformer.device)?;
+        let mut source = Tensor::new(source, &self.near.transformer.device)?;
         let mut roomy = Vec::with_capacity(kv.len());
         // Layer by layer, so that only one lies there twice.
         for (layer, Kv { k, v }) in kv.into_iter().enumerate() {
+            source = card::moved(&source, k.device())?;
             let spread = |own: Tensor, before: Option<&Tensor>| match before {
                 Some(before) => ops::take(before, Some(&own), &source),
                 None => ops::take(&own, None, &source),
@@ -159,7 +165,7 @@ impl<'a> Wave<'a> {
         for &i in growing {
             let s = &sequences[i];
             let acts = |p: &Patch| p.steps.at_step(step);
-            writes.push(patch::resolve(s.patches, acts, |p| p.resolve_step(config, seen(s)))?);
+            writes.push(patch::resolve(s.patches, acts, |p| p.resolve_step(config, seen(s), self.near))?);
         }
         let mut walkers = Vec::with_capacity(growing.len());
         for (&i, writes) in growing.iter().zip(&writes) {

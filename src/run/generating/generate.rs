@@ -9,15 +9,17 @@ use crate::run::asking::select::Selection;
 use crate::run::asking::site::{Pos, Site};
 use crate::run::asking::tokens::Tokens;
 use crate::run::control::Control;
+use crate::run::divide::{self, Tally, divided};
 use crate::run::error::{Result, RunError};
 use crate::run::memory;
 use crate::run::tracing::again;
 use crate::run::walking::ledger::{Ledger, LedgerEntry};
+use crate::run::walking::near::Near;
 
-use crate::model::{Model, ModelError};
+use crate::model::{Model, ModelError, card};
 use candle_core::Tensor;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How to choose tokens and when to stop.
 #[derive(Debug, Clone)]
@@ -118,7 +120,8 @@ pub fn generate(
     check(model, prompts, options)?;
     let patches = prompts.iter().flat_map(|(_, patches)| patches);
     let reads = patches.flat_map(|patch| patch.edit.donors().iter().map(|donor| (&**donor, patch.site.at)));
-    control.note_unrecorded(again::record(&again::wanted(reads), control)?);
+    let donors = again::wanted(reads);
+    control.note_unrecorded(again::record(&donors, control)?);
     let wanted: Vec<(usize, usize)> =
         (0..prompts.len()).flat_map(|index| (0..options.n).map(move |k| (index, k))).collect();
     let places = distinct(prompts, options);
@@ -141,13 +144,15 @@ pub fn generate(
         }
     }
     let total = sequences.len() * options.max_new_tokens;
-    let mut done = 0;
-    for wave in waves(model, &mut sequences, options, control) {
-        let steps = wave.len() * options.max_new_tokens;
-        let report = |step: usize, growing: usize| control.report(done + step * growing, total, "tokens");
-        run_wave(model, wave, options, control, report)?;
-        done += steps;
-    }
+    let tally = Tally::new(control, total, total, "tokens");
+    let waves: Vec<_> = waves(model, &mut sequences, options, control).into_iter().map(Mutex::new).collect();
+    let work = |near: &Near, wave: usize| {
+        // Nobody else has it.
+        let mut wave = waves[wave].lock().unwrap_or_else(PoisonError::into_inner);
+        run_wave(model, near, &mut wave, options, control, &tally)
+    };
+    let asks = divide::ask(prompts.iter().flat_map(|(_, patches)| patches));
+    divided(divide::near(model, asks, &donors)?, waves.len(), Ok, work, |_, ()| Ok(()))?;
     let made: Vec<Generation> =
         sequences.into_iter().map(|s| finish(model, s, options)).collect::<Result<_>>()?;
     Ok(places.into_iter().filter_map(|place| made.get(place).cloned()).collect())
@@ -173,13 +178,15 @@ fn distinct(prompts: &[(Tokens, Vec<Patch>)], options: &GenerateOptions) -> Vec<
 }
 
 fn run_wave(
-    model: &Arc<Model>,
+    model: &Model,
+    near: &Near,
     sequences: &mut [Sequence],
     options: &GenerateOptions,
     control: &Control,
-    report: impl Fn(usize, usize),
+    tally: &Tally,
 ) -> Result<()> {
-    let (mut wave, logits) = Wave::prefill(model, sequences, options, control)?;
+    let (mut wave, logits) = Wave::prefill(model, near, sequences, options, control)?;
+    let mut left = sequences.len() * options.max_new_tokens;
     let mut growing: Vec<usize> = (0..sequences.len()).collect();
     choose::next_tokens(model, sequences, &growing, &logits, options)?;
     for step in 1..options.max_new_tokens {
@@ -187,10 +194,12 @@ fn run_wave(
         if growing.is_empty() {
             break;
         }
-        report(step, growing.len());
+        tally.add(growing.len());
+        left -= growing.len();
         let logits = wave.step(sequences, &growing, step - 1)?;
         choose::next_tokens(model, sequences, &growing, &logits, options)?;
     }
+    tally.spare(left);
     Ok(())
 }
 
@@ -206,7 +215,7 @@ fn waves<'s, 'a>(
     let row =
         2 * config.n_layers * config.n_kv_heads * config.d_head * model.transformer.dtype.size_in_bytes();
     let logits = 3 * config.d_vocab * size_of::<f32>();
-    let budget = memory::budget(control, &model.transformer.device);
+    let (budget, most) = (memory::budget(control, model), memory::most_sequences(model));
     let mut waves = Vec::new();
     let mut rest = sequences;
     while !rest.is_empty() {
@@ -215,7 +224,7 @@ fn waves<'s, 'a>(
             bytes += row * (s.prompt.len() + options.max_new_tokens) + logits;
             bytes <= budget
         });
-        let count = fits.count().max(1);
+        let count = fits.count().clamp(1, most);
         let (wave, after) = rest.split_at_mut(count);
         waves.push(wave);
         rest = after;
@@ -284,13 +293,17 @@ fn finish(model: &Model, s: Sequence, options: &GenerateOptions) -> Result<Gener
         Ok(tokenizer) => tokenizer.decode_skip_special(&s.ids),
         Err(_) => model.texts(&s.ids).concat(),
     };
+    let home = |x: Tensor| card::moved(&x, &model.transformer.device);
+    let all_home = |xs: Vec<Tensor>| xs.into_iter().map(home).collect::<candle_core::Result<Vec<_>>>();
+    let watched = all_home(s.watched)?;
+    let steps = s.steps.into_iter().map(all_home).collect::<candle_core::Result<Vec<_>>>()?;
     Ok(Generation {
         text,
         tokens: Tokens::new(s.ids.clone(), model.pieces(&s.ids)),
         logprobs: s.logprobs,
         finish: s.finish.unwrap_or(Finish::Length),
-        watched: options.watch.iter().cloned().zip(s.watched).collect(),
-        watched_steps: options.watch.iter().cloned().zip(s.steps).collect(),
+        watched: options.watch.iter().cloned().zip(watched).collect(),
+        watched_steps: options.watch.iter().cloned().zip(steps).collect(),
         ledger: s.ledger.into_entries(),
         ids: s.ids,
     })

@@ -3,7 +3,7 @@
 
 use crate::model::family::MlpKind;
 use crate::model::weight::Weight;
-use crate::model::{Config, ops};
+use crate::model::{Config, Precision, Transformer, ops};
 use crate::run::error::Result;
 use candle_core::{DType, Device, DeviceLocation, Tensor};
 use std::collections::HashMap;
@@ -73,11 +73,13 @@ impl Speed {
     }
 
     /// Measured once a process, on a product of few rows and one of many.
-    pub fn measured(device: &Device, dtype: DType) -> Result<Speed> {
-        static SPEEDS: Mutex<Option<HashMap<(DeviceLocation, DType), Speed>>> = Mutex::new(None);
+    pub fn measured(of: &Transformer) -> Result<Speed> {
+        type Speeds = HashMap<(DeviceLocation, DType, Precision), Speed>;
+        static SPEEDS: Mutex<Option<Speeds>> = Mutex::new(None);
+        let Transformer { ref device, dtype, precision, .. } = *of;
         let mut speeds = SPEEDS.lock().unwrap_or_else(PoisonError::into_inner);
         let speeds = speeds.get_or_insert_default();
-        let key = (device.location(), dtype);
+        let key = (device.location(), dtype, precision);
         if let Some(&speed) = speeds.get(&key) {
             return Ok(speed);
         }
@@ -91,7 +93,7 @@ impl Speed {
             for _ in 0..5 {
                 device.synchronize()?;
                 let start = Instant::now();
-                let product = ops::products(&x, [&weight])?;
+                let product = ops::products(&x, [&weight], precision)?;
                 device.synchronize()?;
                 drop(product);
                 best = best.min(start.elapsed().as_secs_f64());

@@ -24,6 +24,8 @@ pub struct Explanation {
     pub counts: CellCounts,
     /// Rows that go through each layer, all cells together.
     pub rows: Vec<usize>,
+    /// Rows that pass a layer, of base run, donors and cells together.
+    pub passing: usize,
     /// Cells that leave the base run at each layer; the last entry: only after the last layer.
     pub entering: Vec<usize>,
     /// Donors that have not recorded what the cells read, and will run again.
@@ -104,12 +106,15 @@ pub fn explain(
         passes += config.n_layers - entry.unwrap_or(config.n_layers);
     }
     let mut weights = (passes * layer_weights(config)) as f64;
+    let rows = plan.rows(len, config.n_layers);
+    let mut passing = len * config.n_layers + rows.iter().sum::<usize>();
     let mut donors = 0;
     for (trace, missing) in again::lacking(&plan.donors(cells), control) {
         let config = trace.model().config();
         let layers = again::depth(&missing, config.n_layers);
         flops += run_flops(config, trace.tokens().len(), 0) * layers as f64;
         weights += (layers * layer_weights(config)) as f64;
+        passing += trace.tokens().len() * layers;
         donors += 1;
     }
 
@@ -123,7 +128,8 @@ pub fn explain(
     Ok(Explanation {
         tokens: len,
         counts: CellCounts::count(statuses),
-        rows: plan.rows(len, config.n_layers),
+        rows,
+        passing,
         entering,
         donors,
         chunks: chunks.len(),
@@ -162,8 +168,8 @@ impl Explanation {
     /// # Errors
     /// A device that fails.
     pub fn measured_seconds(&self, model: &Model) -> Result<f64> {
-        let speed = Speed::measured(&model.transformer.device, model.transformer.dtype)?;
-        Ok(speed.seconds(self.flops, self.weights))
+        let speed = Speed::measured(&model.transformer)?;
+        Ok(speed.seconds(self.flops, self.weights) / model.copies().count() as f64)
     }
 
     /// "entered at 12 of 30: 1..12", the layers as ranges.

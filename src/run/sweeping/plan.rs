@@ -7,6 +7,7 @@ use crate::run::asking::select::{Cols, Selection};
 use crate::run::asking::tokens::Tokens;
 use crate::run::error::{Result, RunError};
 use crate::run::tracing::again::{self, Wanted};
+use crate::run::walking::near::Near;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -116,9 +117,9 @@ impl Plan {
 
 impl CellRun {
     /// Reads what its patches bring, in the order in which they are applied.
-    pub fn writes(&self, cells: &[Vec<Patch>], len: usize) -> Result<Vec<Write>> {
+    pub fn writes(&self, cells: &[Vec<Patch>], len: usize, near: &Near) -> Result<Vec<Write>> {
         let acting = self.acting(&cells[self.cell]);
-        let writes = acting.map(|(patch, selection)| patch.write(selection.clone(), len));
+        let writes = acting.map(|(patch, selection)| patch.write(selection.clone(), len, near));
         patch::sorted(writes.collect::<Result<_>>()?)
     }
 

@@ -1,14 +1,17 @@
 //! Recording what traces lack when somebody reads it: their prompts run again, packed, as far as it takes.
 
 use super::pass::{Pass, resolve};
-use super::trace::Trace;
+use super::trace::{Trace, donors};
 use crate::model::{At, Model, Point};
 use crate::run::asking::patch::Patch;
 use crate::run::asking::site::Site;
 use crate::run::asking::tokens::Tokens;
 use crate::run::control::Control;
+use crate::run::divide::{self, divided};
 use crate::run::error::Result;
 use crate::run::memory;
+use crate::run::walking::near::Near;
+use candle_core::Tensor;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -45,7 +48,7 @@ pub fn lacking<'a>(wanted: &Wanted<'a>, control: &Control) -> Vec<(&'a Trace, Ve
     };
     let all: Vec<_> = exact.iter().map(every_layer).collect();
     let bytes = all.iter().map(|(trace, ats)| memory::recorded(trace.model(), trace.tokens().len(), ats));
-    let fit = bytes.sum::<usize>() <= memory::budget(control, &first.model().transformer.device);
+    let fit = bytes.sum::<usize>() <= memory::budget(control, first.model());
     if fit { all } else { exact }
 }
 
@@ -71,18 +74,23 @@ pub fn record(wanted: &Wanted, control: &Control) -> Result<BTreeSet<Point>> {
         let prompts: Vec<(Tokens, Vec<Patch>)> =
             traces.iter().map(|trace| (trace.tokens().clone(), trace.patches().to_vec())).collect();
         let depth = depth(&missing, model.config().n_layers);
-        let budget = memory::budget(control, &model.transformer.device);
-        for range in memory::passes(model, &prompts, &missing, budget) {
+        let passes = memory::passes(model, &prompts, &missing, memory::budget(control, model));
+        let work = |near: &Near, pass: usize| {
             control.check()?;
-            let prompts = &prompts[range.clone()];
+            let prompts = &prompts[passes[pass].clone()];
             let kept = prompts.iter().map(|(tokens, _)| memory::recorded(model, tokens.len(), &missing));
             crate::memory::reserve(kept.sum())?;
-            let writes = resolve(model, prompts)?;
-            let mut pass = Pass::run(model, prompts, &writes, &missing, depth, control)?;
-            for (trace, record) in traces[range].iter().zip(pass.records()?) {
+            let writes = resolve(model, prompts, near)?;
+            Ok(Pass::run(near, prompts, &writes, &missing, depth, false, control)?.records())
+        };
+        let take = |pass: usize, records: Vec<BTreeMap<At, Tensor>>| {
+            for (trace, record) in traces[passes[pass].clone()].iter().zip(records) {
                 trace.add(record);
             }
-        }
+            Ok(())
+        };
+        let asks = divide::ask(prompts.iter().flat_map(|(_, patches)| patches));
+        divided(divide::near(model, asks, &donors(&prompts))?, passes.len(), Ok, work, take)?;
     }
     Ok(points)
 }

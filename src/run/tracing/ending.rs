@@ -1,15 +1,18 @@
 //! The end of a traced run: what its logits are made of. A pass stops at the deepest site that it was asked for, and goes
 //! on from there, for all of its prompts at once, when somebody reads the logits of one.
 
+use crate::cache::{Cache, Key};
 use crate::model::{Model, ModelError};
 use crate::run::asking::tokens::Tokens;
 use crate::run::control::Control;
 use crate::run::error::Result;
+use crate::run::keeping::{self, Keep, Named, key};
 use crate::run::walking::logits::{LastRead, Logits};
-use crate::run::walking::rows::own_rows;
+use crate::run::walking::rows::{in_turn, own_rows_of_all};
 use crate::run::walking::walk::{Past, Walk, Walker};
 use candle_core::Tensor;
 use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Where the prompts of one pass have stopped. Nothing is patched after it.
@@ -23,6 +26,7 @@ pub struct Stopped {
     pub last_read: LastRead,
     /// Their rows, packed, until they have gone on; then what each prompt has not taken yet.
     pub state: Mutex<State>,
+    pub cache: Option<Arc<Cache>>,
 }
 
 pub enum State {
@@ -31,9 +35,13 @@ pub enum State {
 }
 
 impl Stopped {
-    /// The logits of a prompt, for which all go on to the end if they have not.
-    fn take(&self, prompt: usize) -> Result<Logits> {
+    /// Settles the logits of a prompt, for which all go on to the end if they have not.
+    fn settle(&self, prompt: usize, logits: &OnceLock<Logits>) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if logits.get().is_some() {
+            // Somebody else came first.
+            return Ok(());
+        }
         if let State::Rows(rows) = &*state {
             *state = State::Logits(self.go_on(rows)?.into_iter().map(Some).collect());
         }
@@ -41,30 +49,59 @@ impl Stopped {
             State::Logits(all) => all.get_mut(prompt).and_then(Option::take),
             State::Rows(_) => None,
         };
-        taken.ok_or_else(|| ModelError::Tensor("a run's logits were taken twice".into()).into())
+        let taken = taken.ok_or_else(|| ModelError::Tensor("a run's logits were taken twice".into()))?;
+        _ = logits.set(taken);
+        Ok(())
     }
 
     fn go_on(&self, rows: &Tensor) -> Result<Vec<Logits>> {
-        let walker =
-            |tokens| Walker { ids: Tokens::ids(tokens), first: 0, past: 0, entry: 0, tail: 0, writes: &[] };
-        let walkers: Vec<Walker> = self.prompts.iter().map(walker).collect();
-        let (model, control) = (&*self.model, &Control::default());
-        let walk = Walk {
-            model,
-            control,
-            past: Past::default(),
-            from: Some((self.depth, rows.clone())),
-            depth: model.config().n_layers,
-            keep: BTreeSet::new(),
-            keep_kv: false,
-        };
-        let mut end = walk.run(&walkers, |_| {})?;
-        let normed = end.normed()?;
-        let logits = |prompt| {
-            let own = own_rows(&normed, &end.batch.rows_of(prompt))?;
-            Ok(Logits::new(own, self.last_read.clone(), self.first + prompt))
-        };
-        (0..self.prompts.len()).map(logits).collect()
+        let (transformer, control) =
+            (&self.model.transformer, &Control { cache: self.cache.clone(), ..Control::default() });
+        let Normed(normed) = keeping::once(control, self.key(rows, control), || {
+            let walker = |tokens| Walker {
+                ids: Tokens::ids(tokens),
+                first: 0,
+                past: 0,
+                entry: 0,
+                tail: 0,
+                writes: &[],
+            };
+            let walkers: Vec<Walker> = self.prompts.iter().map(walker).collect();
+            let walk = Walk {
+                transformer,
+                control,
+                past: Past::default(),
+                from: Some((self.depth, rows.clone())),
+                depth: transformer.config.n_layers,
+                keep: BTreeSet::new(),
+                keep_kv: false,
+            };
+            Ok(Normed(walk.run(&walkers, |_| {})?.normed()?))
+        })?;
+        let own = own_rows_of_all(&normed, &in_turn(self.prompts.iter().map(Tokens::len)))?;
+        let own = own.into_iter().zip(self.first..);
+        Ok(own.map(|(own, index)| Logits::new(own, self.last_read.clone(), index)).collect())
+    }
+
+    fn key(&self, rows: &Tensor, control: &Control) -> Option<Key> {
+        let mut key = key::of(control, &self.model, "end")?;
+        self.depth.hash(&mut key);
+        self.prompts.iter().for_each(|tokens| tokens.ids().hash(&mut key));
+        key::tensor(&mut key, rows)?;
+        Some(key)
+    }
+}
+
+/// The final norm's output for all rows, `[rows, d_model]`.
+struct Normed(Tensor);
+
+impl Keep for Normed {
+    fn tensors(&self) -> Result<Named> {
+        Ok([("normed".to_string(), self.0.clone())].into())
+    }
+
+    fn of(mut tensors: Named) -> Option<Normed> {
+        tensors.remove("normed").map(Normed)
     }
 }
 
@@ -86,12 +123,7 @@ impl Ending {
 
     pub fn logits(&self) -> Result<&Logits> {
         if let (None, Some((stopped, prompt))) = (self.logits.get(), &self.stopped) {
-            // Who comes second to it finds them there.
-            match stopped.take(*prompt) {
-                Ok(logits) => drop(self.logits.set(logits)),
-                Err(error) if self.logits.get().is_none() => return Err(error),
-                Err(_) => {}
-            }
+            stopped.settle(*prompt, &self.logits)?;
         }
         self.logits.get().ok_or_else(|| ModelError::Tensor("a run has no end".into()).into())
     }

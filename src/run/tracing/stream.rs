@@ -2,10 +2,11 @@
 //! no logits. Nothing is kept; who wants something of it takes it as it comes.
 
 use super::again::depth;
-use crate::model::{At, Axes, Config, Model, ModelError, Stage};
-use crate::run::walking::walk::{Past, Walk, Walker};
+use super::pass::{Prompt, pass};
+use crate::model::{At, Axes, Config, Model, ModelError, Stage, Transformer};
+use crate::run::divide::{self, divided};
 use crate::run::{Control, Heads, Pos, Result, RunError, Site, memory};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 /// The numbers of `site` at each position: neurons, or entries of the stream, or those of all heads side by side.
 ///
@@ -49,29 +50,27 @@ pub fn stream(
     }
     let some: Vec<usize> = (0..prompts.len()).filter(|&i| !prompts[i].is_empty()).collect();
     let lens = some.iter().map(|&i| prompts[i].len());
-    let budget = memory::budget(control, &model.transformer.device);
-    for pack in memory::packs(model, lens, at, budget) {
+    let packs = memory::packs(model, lens, at, memory::budget(control, model));
+    let work = |copy: &&Transformer, pack: usize| {
         control.check()?;
-        let pack = &some[pack];
+        let pack = &some[packs[pack].clone()];
         let rows = pack.iter().map(|&i| memory::recorded(model, prompts[i].len(), &[at]));
         crate::memory::reserve(rows.sum())?;
-        let walker =
-            |&i: &usize| Walker { ids: &prompts[i], first: 0, past: 0, entry: 0, tail: 0, writes: &[] };
-        let walkers: Vec<Walker> = pack.iter().map(walker).collect();
-        let walk = Walk {
-            model,
-            control,
-            past: Past::default(),
-            from: None,
-            depth: depth(&[at], model.config().n_layers),
-            keep: [at].into(),
-            keep_kv: false,
-        };
-        for (record, &i) in walk.run(&walkers, |_| {})?.records()?.iter().zip(pack) {
-            sink(i, &numbers(record.get(&at), at)?)?;
-        }
-    }
-    Ok(())
+        let packed: Vec<Prompt> = pack.iter().map(|&i| (&prompts[i][..], &[][..])).collect();
+        let depth = depth(&[at], model.config().n_layers);
+        let left = pass(model, [copy, copy], &packed, &[at], depth, false, control)?;
+        let records = left.records.into_iter().zip(pack);
+        let rows = records.map(|(mut record, &i)| match record.remove(&at) {
+            Some(x) => Ok((i, Some(x.to_device(&Device::Cpu)?))),
+            None => Ok((i, None)),
+        });
+        rows.collect::<Result<Vec<_>>>()
+    };
+    // One prompt's numbers at a time.
+    let take = |_, rows: Vec<(usize, Option<Tensor>)>| {
+        rows.into_iter().try_for_each(|(i, x)| sink(i, &numbers(x.as_ref(), at)?))
+    };
+    divided(divide::copies(model, false), packs.len(), Ok, work, take)
 }
 
 fn numbers(x: Option<&Tensor>, at: At) -> Result<Vec<f32>> {

@@ -11,10 +11,12 @@ use crate::run::asking::select::Selection;
 use crate::run::asking::site::Site;
 use crate::run::asking::tokens::Tokens;
 use crate::run::control::Control;
+use crate::run::divide::{self, divided};
 use crate::run::error::{Result, RunError};
 use crate::run::memory;
 use crate::run::walking::ledger::LedgerEntry;
 use crate::run::walking::logits::LastRead;
+use crate::run::walking::near::Near;
 use candle_core::{DType, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -123,9 +125,15 @@ impl Trace {
     }
 
     /// The same as what a patch brings to `selection`, packed.
-    pub(crate) fn packed(&self, site: &Site, selection: &Selection, keys: usize) -> Result<Tensor> {
+    pub(crate) fn packed(
+        &self,
+        site: &Site,
+        selection: &Selection,
+        keys: usize,
+        near: &Near,
+    ) -> Result<Tensor> {
         let (own, control) = (Selection::new(site, &self.model, &self.tokens)?, Control::default());
-        let picked = own.pick(&self.whole(site, &control)?)?;
+        let picked = own.pick(&near.of(self.whole(site, &control)?))?;
         match picked.dims() == [selection.rows.len(), selection.packed_width()] {
             true => Ok(picked),
             false => selection.pack(&own.shaped(&picked)?, keys),
@@ -134,13 +142,17 @@ impl Trace {
 
     /// The activation of all rows and heads at a site that is recorded.
     fn whole(&self, site: &Site, control: &Control) -> Result<Tensor> {
-        let found = self.record().get(&site.at).cloned();
-        match found {
+        match self.held(site.at) {
             Some(whole) => Ok(whole),
             None if site.at.point == Point::Logits => self.logits(control),
             None if site.at.point == Point::LnFinal => Ok(self.ending.logits()?.normed().clone()),
             None => Err(ModelError::Tensor(format!("`{site}` was not recorded")).into()),
         }
+    }
+
+    /// What is recorded at `at`, if it is.
+    pub(crate) fn held(&self, at: At) -> Option<Tensor> {
+        self.record().get(&at).cloned()
     }
 
     /// Which of `ats` it can only tell by running again.
@@ -184,46 +196,69 @@ pub fn trace(
     control.note_unrecorded(again::record(&donors(prompts), control)?);
     let ats: BTreeSet<At> = sites.iter().map(|site| site.at).collect();
     let ats: Vec<At> = ats.into_iter().collect();
-    let budget = memory::budget(control, &model.transformer.device);
+    let passes = memory::passes(model, prompts, &ats, memory::budget(control, model));
     let (count, last_read) = (prompts.len(), LastRead::default());
-    let mut traces = Vec::with_capacity(prompts.len());
-    for range in memory::passes(model, prompts, &ats, budget) {
-        control.check()?;
-        let first = range.start;
-        let prompts = &prompts[range];
-        let kept = prompts.iter().map(|(tokens, _)| memory::recorded(model, tokens.len(), &ats));
-        crate::memory::reserve(kept.sum())?;
-        let writes = resolve(model, prompts)?;
-        let depth = depth(&ats, &writes, model.config().n_layers);
-        let mut pass = Pass::run(model, prompts, &writes, &ats, depth, control)?;
-        let endings: Vec<Ending> = if depth == model.config().n_layers {
-            pass.logits(&last_read, first)?.into_iter().map(Ending::there).collect()
-        } else {
-            let stopped = Arc::new(Stopped {
-                model: model.clone(),
-                prompts: prompts.iter().map(|(tokens, _)| tokens.clone()).collect(),
-                depth,
-                first,
-                last_read: last_read.clone(),
-                state: Mutex::new(State::Rows(pass.rows())),
-            });
-            (0..prompts.len()).map(|prompt| Ending::later(stopped.clone(), prompt)).collect()
-        };
-        let ledgers = pass.ledgers().map_err(|(index, error)| error.in_prompt(first + index, count))?;
-        let records = pass.records()?;
-        for ((((tokens, patches), ledger), record), ending) in
-            prompts.iter().zip(ledgers).zip(records).zip(endings)
-        {
-            let (tokens, patches, record) = (tokens.clone(), patches.clone(), Mutex::new(record));
-            let trace = Trace { model: model.clone(), tokens, patches, record, ending, ledger };
-            if ats.contains(&LOGITS) {
-                trace.add(BTreeMap::from([(LOGITS, trace.logits(control)?)]));
-            }
-            traces.push(trace);
-        }
+    let mut traces = Vec::with_capacity(count);
+    let asks = divide::ask(prompts.iter().flat_map(|(_, patches)| patches));
+    let copies = divide::near(model, asks, &donors(prompts))?;
+    let work = |near: &Near, pass: usize| {
+        run_pass(model, near, prompts, passes[pass].clone(), &ats, &last_read, control)
+    };
+    let take = |_, some: Vec<Trace>| {
+        traces.extend(some);
         if traces.len() < count {
             control.report(traces.len(), count, "prompts");
         }
+        Ok(())
+    };
+    divided(copies, passes.len(), Ok, work, take)?;
+    Ok(traces)
+}
+
+/// Some of the prompts, in one pass by one copy of the weights. What they leave lies beside the first copy.
+fn run_pass(
+    model: &Arc<Model>,
+    near: &Near,
+    prompts: &[(Tokens, Vec<Patch>)],
+    range: Range<usize>,
+    ats: &[At],
+    last_read: &LastRead,
+    control: &Control,
+) -> Result<Vec<Trace>> {
+    control.check()?;
+    let (count, first) = (prompts.len(), range.start);
+    let prompts = &prompts[range];
+    let kept = prompts.iter().map(|(tokens, _)| memory::recorded(model, tokens.len(), ats));
+    crate::memory::reserve(kept.sum())?;
+    let writes = resolve(model, prompts, near)?;
+    let depth = depth(ats, &writes, model.config().n_layers);
+    let mut pass = Pass::run(near, prompts, &writes, ats, depth, true, control)?;
+    let endings: Vec<Ending> = if depth == model.config().n_layers {
+        pass.logits(last_read, first)?.into_iter().map(Ending::there).collect()
+    } else {
+        let stopped = Arc::new(Stopped {
+            model: model.clone(),
+            prompts: prompts.iter().map(|(tokens, _)| tokens.clone()).collect(),
+            depth,
+            first,
+            last_read: last_read.clone(),
+            state: Mutex::new(State::Rows(pass.rows()?.clone())),
+            cache: control.cache.clone(),
+        });
+        (0..prompts.len()).map(|prompt| Ending::later(stopped.clone(), prompt)).collect()
+    };
+    let ledgers = pass.ledgers().map_err(|(index, error)| error.in_prompt(first + index, count))?;
+    let records = pass.records();
+    let mut traces = Vec::with_capacity(prompts.len());
+    for ((((tokens, patches), ledger), record), ending) in
+        prompts.iter().zip(ledgers).zip(records).zip(endings)
+    {
+        let (tokens, patches, record) = (tokens.clone(), patches.clone(), Mutex::new(record));
+        let trace = Trace { model: model.clone(), tokens, patches, record, ending, ledger };
+        if ats.contains(&LOGITS) {
+            trace.add(BTreeMap::from([(LOGITS, trace.logits(control)?)]));
+        }
+        traces.push(trace);
     }
     Ok(traces)
 }
@@ -254,7 +289,7 @@ fn check(model: &Model, tokens: &Tokens, patches: &[Patch]) -> Result<()> {
 }
 
 /// Which runs the patches read, and where.
-fn donors(prompts: &[(Tokens, Vec<Patch>)]) -> Wanted<'_> {
+pub(super) fn donors(prompts: &[(Tokens, Vec<Patch>)]) -> Wanted<'_> {
     let patches = prompts.iter().flat_map(|(_, patches)| patches).filter(|patch| patch.steps.in_prompt());
     again::wanted(patches.flat_map(|patch| patch.edit.donors().iter().map(|donor| (&**donor, patch.site.at))))
 }

@@ -1,6 +1,7 @@
 //! Carrying out writes on packed activations.
 
 use super::pieces;
+use crate::model::card;
 use crate::run::asking::patch::{Edit, Write};
 use crate::run::asking::select::{Cols, on_processor};
 use crate::run::asking::site::Features;
@@ -23,7 +24,7 @@ pub struct PackedWrite<'a> {
 
 impl PackedWrite<'_> {
     /// The write's rows, counted within its segment.
-    fn own_rows(&self) -> impl Iterator<Item = usize> {
+    pub fn own_rows(&self) -> impl Iterator<Item = usize> {
         self.write.selection.rows.iter().map(|&row| row - self.first)
     }
 
@@ -51,7 +52,10 @@ pub fn read<'a>(changes: impl IntoIterator<Item = &'a Changes>) -> Result<Vec<((
     let (mut entries, mut most) = (Vec::new(), Vec::new());
     for changes in changes {
         entries.extend_from_slice(&changes.entries);
-        most.push(changes.most.to_dtype(DType::F32)?);
+        let more = changes.most.to_dtype(DType::F32)?;
+        // Layers may lie on several devices.
+        let first = most.first().map_or(more.device(), Tensor::device);
+        most.push(card::moved(&more, first)?);
     }
     if most.is_empty() {
         return Ok(Vec::new());
@@ -211,7 +215,7 @@ pub fn scores(x: &Tensor, p: &PackedWrite) -> Result<(Tensor, Changes)> {
 
 /// New packed values from old ones. `keys` is the key axis of scores.
 fn apply(old: &Tensor, write: &Write, keys: usize) -> Result<Tensor> {
-    let value = |v: &Tensor| -> Result<Tensor> { Ok(v.to_device(old.device())?.to_dtype(old.dtype())?) };
+    let value = |v: &Tensor| -> Result<Tensor> { Ok(card::moved(v, old.device())?.to_dtype(old.dtype())?) };
     Ok(match &write.edit {
         Edit::Set(v) => value(v)?,
         Edit::Add(v) => (old + value(v)?)?,

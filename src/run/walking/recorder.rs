@@ -1,8 +1,10 @@
 //! The hook of every run: applies the run's writes and keeps the activations it was asked for.
 
 use super::apply::{self, Changes, PackedWrite};
+use super::pieces;
 use super::rows::own;
-use crate::model::{At, Hook, ModelError, Result};
+use crate::model::hook::one_by_one;
+use crate::model::{At, Hook, ModelError, Packed, Result};
 use crate::run::control::Control;
 use crate::run::error::RunError;
 use candle_core::Tensor;
@@ -16,6 +18,8 @@ pub struct Recorder<'a> {
     pub kept: BTreeMap<At, Tensor>,
     /// Kept scores, by segment, `[head, query, key]`.
     pub kept_scores: BTreeMap<(At, usize), Tensor>,
+    /// Kept scores of all segments, on a card.
+    pub kept_at_once: BTreeMap<At, Packed>,
     pub changes: Vec<Changes>,
 }
 
@@ -27,6 +31,7 @@ impl<'a> Recorder<'a> {
             keep,
             kept: BTreeMap::new(),
             kept_scores: BTreeMap::new(),
+            kept_at_once: BTreeMap::new(),
             changes: Vec::new(),
         }
     }
@@ -79,6 +84,23 @@ impl Hook for Recorder<'_> {
             self.kept_scores.insert((at, segment), own(&x).map_err(refused)?);
         }
         Ok(x)
+    }
+
+    fn all_scores(&mut self, at: At, x: &Packed) -> Result<Option<Packed>> {
+        let patched = match self.writes.get(&at) {
+            None => None,
+            Some(placed) => match pieces::scores(x, placed).map_err(refused)? {
+                None => return one_by_one(self, at, x),
+                Some((patched, changes)) => {
+                    self.changes.push(changes);
+                    Some(patched)
+                }
+            },
+        };
+        if self.keep.contains(&at) {
+            self.kept_at_once.insert(at, patched.as_ref().unwrap_or(x).clone());
+        }
+        Ok(patched)
     }
 
     fn before_layer(&mut self, _layer: usize) -> Result<()> {

@@ -2,6 +2,7 @@
 //! the sake of one prompt; candle's `Tensor::copy` clones that storage, and `contiguous` copies nothing where the
 //! view happens to lie in order.
 
+use crate::model::ops;
 use crate::run::error::Result;
 use candle_core::Tensor;
 use std::ops::Range;
@@ -12,6 +13,25 @@ pub fn own_rows(x: &Tensor, rows: &Range<usize>) -> Result<Tensor> {
         true => Ok(x.clone()),
         false => own(&x.narrow(0, rows.start, rows.len())?),
     }
+}
+
+/// The ranges of parts of these lengths that follow one another.
+pub fn in_turn(lengths: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+    let ends = lengths.scan(0, |end, length| {
+        *end += length;
+        Some(*end - length..*end)
+    });
+    ends.collect()
+}
+
+/// The rows of each of several ranges, in as few steps as the device likes.
+pub fn own_rows_of_all(x: &Tensor, ranges: &[Range<usize>]) -> Result<Vec<Tensor>> {
+    if let [range] = ranges {
+        return Ok(vec![own_rows(x, range)?]);
+    }
+    let views = ranges.iter().map(|rows| x.narrow(0, rows.start, rows.len()));
+    let views = views.collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(ops::own_all(&views.iter().collect::<Vec<_>>())?)
 }
 
 /// A copy of what a view shows.

@@ -3,8 +3,8 @@
 
 use super::apply::{self, PackedWrite};
 use super::recorder::Recorder;
-use super::rows::own_rows;
-use crate::model::{At, Batch, Config, Hook, Kv, Model, ModelError, Point, Segment, ops};
+use super::rows::own_rows_of_all;
+use crate::model::{At, Batch, Config, Hook, Kv, ModelError, Point, Segment, Transformer, card, ops};
 use crate::run::asking::patch::Write;
 use crate::run::control::Control;
 use crate::run::error::Result;
@@ -43,7 +43,7 @@ pub struct Past<'a> {
 
 /// A way down the layers.
 pub struct Walk<'a> {
-    pub model: &'a Model,
+    pub transformer: &'a Transformer,
     pub control: &'a Control,
     pub past: Past<'a>,
     /// The packed rows of all walkers where they have been through so many layers already.
@@ -57,7 +57,7 @@ pub struct Walk<'a> {
 
 /// What a walk left.
 pub struct End<'a> {
-    model: &'a Model,
+    transformer: &'a Transformer,
     /// What was seen before rows meet no more, and after.
     recorders: [Recorder<'a>; 2],
     /// Which walker each segment of `batch` is.
@@ -84,8 +84,8 @@ impl Walker<'_> {
 impl<'a> Walk<'a> {
     /// Goes down; `passed` hears how many rows have passed a layer.
     pub fn run(self, walkers: &[Walker<'a>], passed: impl Fn(usize)) -> Result<End<'a>> {
-        let transformer = &self.model.transformer;
-        let config = self.model.config();
+        let transformer = self.transformer;
+        let config = &transformer.config;
         let prepare =
             |now: &[usize]| transformer.prepare(Batch::new(now.iter().map(|&i| walkers[i].rows()).collect()));
         let entered = |layer: usize| -> Vec<usize> {
@@ -135,6 +135,7 @@ impl<'a> Walk<'a> {
                 kv.push(own);
             }
             passed(shape.batch.rows());
+            self.control.passed(shape.batch.rows());
             packed = Some((shape, after));
         }
         let mut x = packed.map(|(_, x)| x);
@@ -153,7 +154,7 @@ impl<'a> Walk<'a> {
         }
         let x = x.ok_or_else(|| ModelError::Tensor("a walk without rows".into()))?;
         let batch = tail_batch(walkers, &order);
-        Ok(End { model: self.model, recorders: [reads, tails], order, batch, x, kv })
+        Ok(End { transformer, recorders: [reads, tails], order, batch, x, kv })
     }
 
     /// Rows of the walkers `next`: those that walk already from their packed rows, the others from the run that they
@@ -178,7 +179,7 @@ impl<'a> Walk<'a> {
         }
         let source = Tensor::new(source, base.device())?;
         Ok(match before {
-            Some((_, _, x)) => ops::take(x, Some(base), &source)?,
+            Some((_, _, x)) => ops::take(&card::moved(x, base.device())?, Some(base), &source)?,
             None => ops::take(base, None, &source)?,
         })
     }
@@ -192,7 +193,7 @@ impl<'a> Walk<'a> {
             tail as u32..(tail + walkers[i].tail_len()) as u32
         });
         let rows = ops::take(base, None, &Tensor::from_iter(rows, base.device())?)?;
-        place_tails(tails, walkers, late, |at| at == last, self.model.config())?;
+        place_tails(tails, walkers, late, |at| at == last, &self.transformer.config)?;
         Ok(if tails.wants(last) { tails.rows(last, rows)? } else { rows })
     }
 }
@@ -264,22 +265,38 @@ fn tail_batch(walkers: &[Walker], of: &[usize]) -> Batch {
     Batch::new(of.iter().map(segment).collect())
 }
 
-impl End<'_> {
+impl<'a> End<'a> {
+    /// The same beside another copy of the weights, where everything that is still computed of it then is.
+    pub fn beside(mut self, other: &'a Transformer) -> Result<End<'a>> {
+        let leave = |x: &mut Tensor, at| -> Result<()> {
+            *x = card::moved(x, other.device_of(at))?;
+            Ok(())
+        };
+        for recorder in &mut self.recorders {
+            recorder.kept.iter_mut().try_for_each(|(at, x)| leave(x, *at))?;
+            recorder.kept_scores.iter_mut().try_for_each(|((at, _), x)| leave(x, *at))?;
+        }
+        self.x = card::moved(&self.x, &other.device)?;
+        Ok(End { transformer: other, ..self })
+    }
+
     /// The final norm's output for all rows, with what patches do there, `[rows, d_model]`.
     pub fn normed(&mut self) -> Result<Tensor> {
-        Ok(self.model.transformer.final_norm(&self.x, &mut self.recorders[1])?)
+        let x = card::moved(&self.x, &self.transformer.device)?;
+        Ok(self.transformer.final_norm(&x, &mut self.recorders[1])?)
     }
 
     /// Logits of these rows, with what patches do there, `[rows, d_vocab]`, or of these tokens only, `[rows, tokens]`.
     /// What nobody looks at is not computed.
     pub fn logits(&mut self, rows: &[u32], tokens: Option<&[u32]>) -> Result<Tensor> {
-        let transformer = &self.model.transformer;
+        let transformer = self.transformer;
+        let x = card::moved(&self.x, &transformer.device)?;
         let hook = &mut self.recorders[1];
-        let rows = Tensor::new(rows, self.x.device())?;
+        let rows = Tensor::new(rows, x.device())?;
         let looked_at = |hook: &Recorder, point| hook.wants(At { point, layer: 0 });
         if looked_at(hook, Point::Logits) {
             // Patches may reach the wanted tokens from any other.
-            let normed = transformer.final_norm(&self.x, hook)?;
+            let normed = transformer.final_norm(&x, hook)?;
             let logits = ops::take(&transformer.unembed(&normed, hook)?, None, &rows)?;
             return Ok(match tokens {
                 Some(ids) => logits.index_select(&Tensor::new(ids, logits.device())?, 1)?,
@@ -287,8 +304,8 @@ impl End<'_> {
             });
         }
         let normed = match looked_at(hook, Point::LnFinal) {
-            true => ops::take(&transformer.final_norm(&self.x, hook)?, None, &rows)?,
-            false => transformer.final_norm(&ops::take(&self.x, None, &rows)?, hook)?,
+            true => ops::take(&transformer.final_norm(&x, hook)?, None, &rows)?,
+            false => transformer.final_norm(&ops::take(&x, None, &rows)?, hook)?,
         };
         Ok(match tokens {
             Some(ids) => transformer.unembed_columns(&normed, ids)?,
@@ -299,10 +316,18 @@ impl End<'_> {
     /// What was recorded, walker by walker. Site by site, so that only one at a time lies there twice.
     pub fn records(&mut self) -> Result<Vec<BTreeMap<At, Tensor>>> {
         let mut records = vec![BTreeMap::new(); self.order.len()];
+        let ranges: Vec<_> = (0..self.order.len()).map(|segment| self.batch.rows_of(segment)).collect();
         for recorder in &mut self.recorders {
             for (at, x) in std::mem::take(&mut recorder.kept) {
-                for (segment, &i) in self.order.iter().enumerate() {
-                    records[i].insert(at, own_rows(&x, &self.batch.rows_of(segment))?);
+                for (&i, own) in self.order.iter().zip(own_rows_of_all(&x, &ranges)?) {
+                    records[i].insert(at, own);
+                }
+            }
+            for (at, x) in std::mem::take(&mut recorder.kept_at_once) {
+                let views = (0..x.segments()).map(|segment| x.segment(segment));
+                let views = views.collect::<candle_core::Result<Vec<_>>>()?;
+                for (&i, own) in self.order.iter().zip(ops::own_all(&views.iter().collect::<Vec<_>>())?) {
+                    records[i].insert(at, own);
                 }
             }
             for ((at, segment), x) in std::mem::take(&mut recorder.kept_scores) {
