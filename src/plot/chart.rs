@@ -1,6 +1,9 @@
 //! The description of lines, bars and histograms: series of numbers over one axis.
 
-use super::figure::{FARTHEST, Records, check_marks, check_texts, column};
+use super::figure::{
+    Records, all_finite, check_errors, check_marks, check_near, check_range, check_texts, column,
+};
+use super::guides::Guides;
 use super::heatmap::check_rotation;
 use super::{PlotError, Rgb, Titles};
 
@@ -18,6 +21,15 @@ pub enum Style {
     Bins,
 }
 
+/// How a line is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dash {
+    #[default]
+    Solid,
+    Dashed,
+    Dotted,
+}
+
 /// What lies along the horizontal axis.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Axis {
@@ -32,12 +44,13 @@ pub enum Axis {
 pub struct Series {
     /// In the legend; empty for none.
     pub name: String,
-    /// `None` takes the next colour of matplotlib's `tab10`.
+    /// `None` takes the next colour of those that Okabe and Ito chose.
     pub color: Option<Rgb>,
     /// One a place of the axis. One that is not finite is a grey dot on the axis.
     pub values: Vec<f64>,
     /// Half the height of the band or whisker at each value; none at all draws none.
     pub errors: Vec<f64>,
+    pub dash: Dash,
 }
 
 /// Series of numbers over one axis.
@@ -47,8 +60,7 @@ pub struct Chart {
     pub x: Axis,
     pub series: Vec<Series>,
     pub titles: Titles,
-    /// The ends of the vertical axis; from the data if `None`.
-    pub ylim: Option<(f64, f64)>,
+    pub guides: Guides,
     /// Of the labels, anticlockwise: 0, 45 or 90 degrees. `None` takes 90 where they would overlap.
     pub x_rotation: Option<u16>,
 }
@@ -119,13 +131,14 @@ impl Chart {
             let above = edges.partition_point(|edge| edge <= value);
             counts[(above - 1).min(bins - 1)] += 1.0;
         }
-        let series = Series { name: String::new(), color: None, values: counts, errors: vec![] };
+        let series =
+            Series { name: String::new(), color: None, values: counts, errors: vec![], dash: Dash::Solid };
         Ok(Self {
             style: Style::Bins,
             x: Axis::Numbers(edges),
             series: vec![series],
             titles: Titles { y: Some("count".to_owned()), ..Titles::default() },
-            ylim: None,
+            guides: Guides::default(),
             x_rotation: None,
         })
     }
@@ -156,28 +169,24 @@ impl Chart {
         let names = self.series.iter().map(|series| &series.name);
         check_texts(labels.iter().chain(names).chain(self.titles.texts()))?;
         for series in &self.series {
-            all_near("y", &series.values)?;
-            all_near("error", &series.errors)?;
-            let lengths = |name, found, of| PlotError::Lengths { name, found, expected: places, of };
+            check_near("y", &series.values)?;
             if series.values.len() != places {
-                return Err(lengths("y", series.values.len(), "places of `x`"));
+                let found = series.values.len();
+                return Err(PlotError::Lengths { name: "y", found, expected: places, of: "places of `x`" });
             }
-            if !series.errors.is_empty() && series.errors.len() != places {
-                return Err(lengths("error", series.errors.len(), "values"));
-            }
-            if let Some((index, value)) = series.errors.iter().enumerate().find(|(_, error)| **error < 0.0) {
-                return Err(PlotError::NegativeError { index, value: *value });
-            }
+            check_errors("error", &series.errors, places)?;
         }
         if !self.series.iter().flat_map(|series| &series.values).any(|v| v.is_finite()) {
             return Err(PlotError::NoNumbers);
         }
-        if let Some((low, high)) = self.ylim {
-            check_range("ylim", low, high)?;
-            if let Some(value) = self.heights().find(|v| !(low..=high).contains(v)) {
-                return Err(PlotError::OutOfRange { name: "ylim", low, high, value });
+        let along: &[f64] = match &self.x {
+            Axis::Numbers(numbers) => numbers,
+            Axis::Labels { .. } if self.guides.xlim.is_some() || self.guides.x_log => {
+                return Err(PlotError::LabelledAxis);
             }
-        }
+            Axis::Labels { .. } => &[],
+        };
+        self.guides.check(along.iter().copied(), self.heights())?;
         check_rotation(self.x_rotation)
     }
 
@@ -237,30 +246,6 @@ fn auto_bins(sorted: &[f64], range: f64) -> usize {
     // Not much narrower than the square-root rule's, or one far value would make thousands of bins.
     let width = freedman_diaconis.max(spread / n.sqrt() / 2.0).min(sturges);
     if width > 0.0 { ((range / width).ceil() as usize).clamp(1, MOST_BINS) } else { 1 }
-}
-
-/// Refuses numbers that have no place on an axis.
-pub(super) fn all_finite(name: &'static str, values: &[f64]) -> Result<(), PlotError> {
-    match values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-        Some((index, value)) => Err(PlotError::NoPlace { name, index, value: *value }),
-        None => all_near(name, values),
-    }
-}
-
-/// Refuses numbers too large to be placed on an axis.
-fn all_near(name: &'static str, values: &[f64]) -> Result<(), PlotError> {
-    match values.iter().enumerate().find(|(_, value)| value.is_finite() && value.abs() > FARTHEST) {
-        Some((index, value)) => Err(PlotError::FarOut { name, index, value: *value }),
-        None => Ok(()),
-    }
-}
-
-fn check_range(name: &'static str, low: f64, high: f64) -> Result<(f64, f64), PlotError> {
-    if let Some(value) = [low, high].into_iter().find(|end| !end.is_finite()) {
-        return Err(PlotError::NotFinite { name, value });
-    }
-    all_near(name, &[low, high])?;
-    if low < high { Ok((low, high)) } else { Err(PlotError::EmptyRange { name, low, high }) }
 }
 
 #[cfg(test)]

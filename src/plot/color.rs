@@ -34,13 +34,12 @@ impl Rgb {
     /// Lines behind the data, and from points to their labels.
     pub(super) const FAINT: Self = Self(222, 222, 222);
 
-    /// The colour of the `i`-th of several things: matplotlib's `tab10`, over and over.
+    /// The colour of the `i`-th of several things: the eight that Okabe and Ito (2008) chose so that the
+    /// colour-blind tell them apart, over and over.
     pub(super) fn nth(i: usize) -> Self {
-        const TAB10: [u32; 10] = [
-            0x1f77b4, 0xff7f0e, 0x2ca02c, 0xd62728, 0x9467bd, 0x8c564b, 0xe377c2, 0x7f7f7f, 0xbcbd22,
-            0x17becf,
-        ];
-        Self::hex(TAB10[i % TAB10.len()])
+        const COLORS: [u32; 8] =
+            [0x0072b2, 0xe69f00, 0x009e73, 0xd55e00, 0xcc79a7, 0x56b4e9, 0xf0e442, 0x000000];
+        Self::hex(COLORS[i % COLORS.len()])
     }
 
     /// The colour `0xRRGGBB`.

@@ -49,6 +49,20 @@ pub enum PlotError {
     NumberFormat { fmt: String },
     #[error("labels cannot be rotated by {degrees} degrees")]
     Rotation { degrees: u16 },
+    #[error("`{name}` is {value}, and may be {low} to {high}")]
+    Paper { name: &'static str, value: f64, low: f64, high: f64 },
+    #[error("`width`, `font_size` and `dpi` are for pictures on paper")]
+    NoPaper,
+    #[error("the texts leave no room for the data in this width")]
+    TooNarrow,
+    #[error("{value} has no logarithm, so it has no place on this axis")]
+    NoLogarithm { value: f64 },
+    #[error("`xlim` and `x_log` are for an axis of numbers, and this one has labels")]
+    LabelledAxis,
+    #[error("a grid of {found} figures: it may hold {most}")]
+    TooManyPanels { found: usize, most: usize },
+    #[error("a grid of no columns")]
+    NoColumns,
     #[error("cannot tell the picture format of `{path}`")]
     UnknownFormat { path: String },
     #[error("the picture would be {width} x {height} pixels")]

@@ -1,7 +1,8 @@
 //! What can be drawn, and what every kind of figure has.
 
 use super::chart::Chart;
-use super::layout;
+use super::layout::{self, Room};
+use super::panels::Panels;
 use super::scatter::Scatter;
 use super::scene::Scene;
 use super::tokens::TokenMap;
@@ -14,6 +15,7 @@ pub enum Figure {
     Chart(Chart),
     Scatter(Scatter),
     Tokens(TokenMap),
+    Panels(Panels),
 }
 
 /// Cells, points, values or tokens of a figure, at most: a page of more is more than a browser can show.
@@ -26,6 +28,43 @@ pub(super) const FARTHEST: f64 = 1e300;
 /// Refuses more marks than can be drawn.
 pub(super) fn check_marks(what: &'static str, found: usize) -> Result<(), PlotError> {
     if found > MOST_MARKS { Err(PlotError::TooMany { what, found }) } else { Ok(()) }
+}
+
+/// Refuses numbers that have no place on an axis.
+pub(super) fn all_finite(name: &'static str, values: &[f64]) -> Result<(), PlotError> {
+    match values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+        Some((index, value)) => Err(PlotError::NoPlace { name, index, value: *value }),
+        None => check_near(name, values),
+    }
+}
+
+/// Refuses numbers too large to be placed on an axis.
+pub(super) fn check_near(name: &'static str, values: &[f64]) -> Result<(), PlotError> {
+    match values.iter().enumerate().find(|(_, value)| value.is_finite() && value.abs() > FARTHEST) {
+        Some((index, value)) => Err(PlotError::FarOut { name, index, value: *value }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what is no range from a lower to an upper number.
+pub(super) fn check_range(name: &'static str, low: f64, high: f64) -> Result<(f64, f64), PlotError> {
+    if let Some(value) = [low, high].into_iter().find(|end| !end.is_finite()) {
+        return Err(PlotError::NotFinite { name, value });
+    }
+    check_near(name, &[low, high])?;
+    if low < high { Ok((low, high)) } else { Err(PlotError::EmptyRange { name, low, high }) }
+}
+
+/// Refuses errors that do not reach both ways.
+pub(super) fn check_errors(name: &'static str, errors: &[f64], expected: usize) -> Result<(), PlotError> {
+    check_near(name, errors)?;
+    if !errors.is_empty() && errors.len() != expected {
+        return Err(PlotError::Lengths { name, found: errors.len(), expected, of: "values" });
+    }
+    match errors.iter().enumerate().find(|(_, error)| **error < 0.0) {
+        Some((index, value)) => Err(PlotError::NegativeError { index, value: *value }),
+        None => Ok(()),
+    }
 }
 
 /// Refuses texts that nobody would read.
@@ -109,16 +148,52 @@ impl Figure {
             Self::Chart(chart) => chart.check(),
             Self::Scatter(scatter) => scatter.check(),
             Self::Tokens(map) => map.check(),
+            Self::Panels(panels) => panels.check(),
         }
     }
 
     pub(super) fn lay_out(&self) -> Result<Scene, PlotError> {
         self.check()?;
+        self.lay_out_in(Room::FREE)
+    }
+
+    /// In a scene `width` wide: texts keep their size, and what shows the data takes what they leave.
+    ///
+    /// # Errors
+    /// [`PlotError::TooNarrow`] where they leave next to nothing.
+    pub(super) fn lay_out_within(&self, width: f64) -> Result<Scene, PlotError> {
+        self.check()?;
+        if let Self::Panels(panels) = self {
+            return layout::panels::lay_out(panels, Some(width));
+        }
+        let mut room = Room::within(width);
+        let mut found = None;
+        // Labels may be turned or thinned as their room changes, so that one step need not be enough.
+        for _ in 0..8 {
+            let scene = self.lay_out_in(room)?;
+            let left = width - scene.width;
+            if left >= 0.0 {
+                found = Some(scene);
+            }
+            let data = room.data.unwrap_or(width) + left;
+            if (0.0..1.0).contains(&left) || data < Room::NARROWEST {
+                break;
+            }
+            room.data = Some(data);
+        }
+        match found {
+            Some(scene) => Ok(Scene { width, ..scene }),
+            None => Err(PlotError::TooNarrow),
+        }
+    }
+
+    fn lay_out_in(&self, room: Room) -> Result<Scene, PlotError> {
         match self {
-            Self::Heatmap(map) => layout::heatmap::lay_out(map),
-            Self::Chart(chart) => layout::chart::lay_out(chart),
-            Self::Scatter(scatter) => layout::scatter::lay_out(scatter),
-            Self::Tokens(map) => layout::tokens::lay_out(map),
+            Self::Heatmap(map) => layout::heatmap::lay_out(map, room),
+            Self::Chart(chart) => layout::chart::lay_out(chart, room),
+            Self::Scatter(scatter) => layout::scatter::lay_out(scatter, room),
+            Self::Tokens(map) => layout::tokens::lay_out(map, room),
+            Self::Panels(panels) => layout::panels::lay_out(panels, None),
         }
     }
 
@@ -129,31 +204,37 @@ impl Figure {
             Self::Chart(chart) => chart.records(),
             Self::Scatter(scatter) => scatter.records(),
             Self::Tokens(map) => map.records(),
+            Self::Panels(panels) => panels.records(),
         }
     }
 
     /// What the figure is called: the first line of its title, if it has one.
     pub(super) fn name(&self) -> Option<&str> {
-        let titles = match self {
-            Self::Heatmap(map) => &map.titles,
-            Self::Chart(chart) => &chart.titles,
-            Self::Scatter(scatter) => &scatter.titles,
-            Self::Tokens(map) => &map.titles,
+        let title = match self {
+            Self::Heatmap(map) => &map.titles.title,
+            Self::Chart(chart) => &chart.titles.title,
+            Self::Scatter(scatter) => &scatter.titles.title,
+            Self::Tokens(map) => &map.titles.title,
+            Self::Panels(panels) => &panels.title,
         };
-        titles.title.as_deref().and_then(|title| title.lines().next())
+        title.as_deref().and_then(|title| title.lines().next())
     }
 
     /// Every piece of its text.
     pub(super) fn texts(&self) -> Vec<String> {
         let mut texts = Vec::new();
-        let keep = &mut |text: &mut String| texts.push(std::mem::take(text));
-        match &mut self.clone() {
-            Self::Heatmap(map) => map.each_text(keep),
-            Self::Chart(chart) => chart.each_text(keep),
-            Self::Scatter(scatter) => scatter.each_text(keep),
-            Self::Tokens(map) => map.each_text(keep),
-        }
+        self.clone().each_text(&mut |text: &mut String| texts.push(std::mem::take(text)));
         texts
+    }
+
+    pub(super) fn each_text(&mut self, change: &mut dyn FnMut(&mut String)) {
+        match self {
+            Self::Heatmap(map) => map.each_text(change),
+            Self::Chart(chart) => chart.each_text(change),
+            Self::Scatter(scatter) => scatter.each_text(change),
+            Self::Tokens(map) => map.each_text(change),
+            Self::Panels(panels) => panels.each_text(change),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The description of a heatmap, in matplotlib's words.
 
 use super::figure::{Records, check_marks, check_texts, column};
+use super::number::NumberFormat;
 use super::scale::Scale;
 use super::{Colors, PlotError, Titles};
 
@@ -31,8 +32,9 @@ pub struct Heatmap {
     pub annot: bool,
     /// What `annot` writes in place of the values, `[rows][cols]`; none at all for the values.
     pub texts: Vec<Vec<String>>,
-    /// How: Python's `{:.2f}` or C's `%.2f`. Without a type letter a precision counts decimals.
-    pub fmt: String,
+    /// How: Python's `{:.2f}` or C's `%.2f`. Without a type letter a precision counts decimals. `None` takes as many decimals
+    /// as the values need.
+    pub fmt: Option<String>,
     pub origin: Origin,
     /// Of the columns' labels, anticlockwise: 0, 45 or 90 degrees. `None` takes 90 where they would
     /// otherwise overlap. Plain numbers stay level and are thinned instead.
@@ -53,7 +55,7 @@ impl Heatmap {
             colors: Colors::default(),
             annot: false,
             texts: Vec::new(),
-            fmt: "{:.2}".to_owned(),
+            fmt: None,
             origin: Origin::default(),
             x_rotation: None,
         };
@@ -92,10 +94,18 @@ impl Heatmap {
             }
         }
         check_marks("cells", self.values.len().saturating_mul(self.n_cols()))?;
-        let words = self.titles.texts().chain(&self.colors.label).chain([&self.fmt]);
+        let words = self.titles.texts().chain(&self.colors.label).chain(&self.fmt);
         check_texts(self.rows.iter().chain(&self.cols).chain(self.texts.iter().flatten()).chain(words))?;
         self.scale()?;
         check_rotation(self.x_rotation)
+    }
+
+    /// How the values are written into their cells.
+    pub(super) fn format(&self) -> Result<NumberFormat, PlotError> {
+        match &self.fmt {
+            Some(fmt) => NumberFormat::parse(fmt),
+            None => Ok(NumberFormat::of(self.values.iter().flatten().copied())),
+        }
     }
 
     /// From the values to their colours.
@@ -107,7 +117,7 @@ impl Heatmap {
         self.titles.each_text(change);
         let cells = self.texts.iter_mut().flatten();
         self.rows.iter_mut().chain(&mut self.cols).chain(cells).for_each(&mut *change);
-        self.colors.label.iter_mut().chain([&mut self.fmt]).for_each(change);
+        self.colors.label.iter_mut().chain(&mut self.fmt).for_each(change);
     }
 
     /// One row a cell: its row and column, their labels, its value and text.

@@ -24,7 +24,7 @@ pub(super) fn draw(figure: &Figure, scene: &Scene) -> String {
         title = escaped(&name),
         style = include_str!("page/page.css"),
         script = include_str!("page/page.js"),
-        svg = svg::draw(scene),
+        svg = svg::draw(scene, None),
         // No text may end the script element that holds it.
         data = data.replace('<', "\\u003c"),
     )

@@ -6,11 +6,12 @@
 //! This is a leaf: it knows no model, no script, and no file name beyond an extension.
 //!
 //! In reading order: `figure` says what kinds there are and what they share; `heatmap`, `chart`, `scatter` and
-//! `tokens` describe one each. `colormap` (with `color`) and `scale` turn a value into a colour; `layout` places
-//! everything, using `number` and `text`; `scene` is what it produces. `svg`, `png` and `html` draw that, and
-//! `terminal` draws in letters. What the embedded font lacks, `png` takes as `glyphs` from the machine's `fonts`.
-//! `error` says what can be wrong with a figure. `examples` and `mixture` are pages that are no figures: thousands of texts, or of a mixture's
-//! components, to look through.
+//! `tokens` describe one each, `panels` several as one; `guides` is what planes of numbers have beside their data.
+//! `colormap` (with `color`) and `scale` turn a value into a colour; `layout` places
+//! everything, using `number` and `text`; `scene` is what it produces, and `paper` how large. `svg`, `png`, `pdf` (letters:
+//! `outline`) and `html` draw that, and `terminal` draws in letters. What the embedded font lacks, `png` takes as `glyphs` from the machine's `fonts`.
+//! `error` says what can be wrong with a figure. `examples`, `mixture` and `stack` are pages that are no figures: thousands of
+//! texts, of a mixture's components, or of heatmaps, to look through.
 //!
 //! Why `svg` and `png` are not the back ends of plotters (0.3.7): these place everything on whole pixels. A line of more
 //! than one pixel becomes a polygon with its corners there, thicker than asked for and with steps
@@ -26,15 +27,21 @@ mod examples;
 mod figure;
 mod fonts;
 mod glyphs;
+mod guides;
 mod heatmap;
 mod html;
 mod layout;
 mod mixture;
 mod number;
+mod outline;
+mod panels;
+mod paper;
+mod pdf;
 mod png;
 mod scale;
 mod scatter;
 mod scene;
+mod stack;
 mod svg;
 mod terminal;
 mod text;
@@ -44,16 +51,20 @@ use std::path::Path;
 
 use fonts::Fonts;
 
-pub use chart::{Axis, Chart, MOST_BINS, Series, Style};
+pub use chart::{Axis, Chart, Dash, MOST_BINS, Series, Style};
 pub use color::Rgb;
 pub use colormap::Colormap;
 pub use error::PlotError;
 pub use examples::{Example, Examples, Passage};
 pub use figure::{Colors, Figure, MOST_CHARACTERS, MOST_MARKS, Records, Titles};
 pub use fonts::VARIABLE as FONTS_VARIABLE;
+pub use guides::Guides;
 pub use heatmap::{Heatmap, Origin};
 pub use mixture::{Component, Context, Mixture, Point};
+pub use panels::Panels;
+pub use paper::Paper;
 pub use scatter::{PointColor, Scatter};
+pub use stack::Stack;
 pub use terminal::{Terminal, show};
 pub use text::{TOKEN_LINE_BREAK, visible_token};
 pub use tokens::TokenMap;
@@ -66,6 +77,8 @@ pub enum Format {
     Png,
     /// A vector picture with real `<text>`, drawn by the viewer's fonts.
     Svg,
+    /// A page of a document, with letters as outlines.
+    Pdf,
     /// A page around the vector picture that shows the values under the pointer.
     Html,
     /// No picture: the [`Records`] as comma-separated values with a header.
@@ -82,6 +95,7 @@ impl Format {
         match extension.to_ascii_lowercase().as_str() {
             "png" => Ok(Self::Png),
             "svg" => Ok(Self::Svg),
+            "pdf" => Ok(Self::Pdf),
             "html" => Ok(Self::Html),
             "csv" => Ok(Self::Csv),
             _ => Err(PlotError::UnknownFormat { path: path.display().to_string() }),
@@ -94,10 +108,27 @@ impl Format {
 /// # Errors
 /// Whatever in the figure contradicts itself, as one [`PlotError`]; nothing is drawn then.
 pub fn render(figure: &Figure, format: Format) -> Result<Vec<u8>, PlotError> {
+    render_on(figure, format, &Paper::default())
+}
+
+/// The same in a size of its own.
+///
+/// # Errors
+/// As [`render`], and sizes that no figure has, that its texts leave no room in, or of a page or table.
+pub fn render_on(figure: &Figure, format: Format, paper: &Paper) -> Result<Vec<u8>, PlotError> {
+    paper.check()?;
+    if paper.says_something() && matches!(format, Format::Html | Format::Csv) {
+        return Err(PlotError::NoPaper);
+    }
+    let scene = || match paper.pixels() {
+        Some(width) => figure.lay_out_within(width),
+        None => figure.lay_out(),
+    };
     match format {
-        Format::Svg => Ok(svg::draw(&figure.lay_out()?).into_bytes()),
-        Format::Html => Ok(html::draw(figure, &figure.lay_out()?).into_bytes()),
-        Format::Png => png::draw(&figure.lay_out()?, Fonts::of_this_machine()),
+        Format::Svg => Ok(svg::draw(&scene()?, paper.says_something().then(|| paper.points())).into_bytes()),
+        Format::Pdf => pdf::draw(&scene()?, paper.points(), Fonts::of_this_machine()),
+        Format::Html => Ok(html::draw(figure, &scene()?).into_bytes()),
+        Format::Png => png::draw(&scene()?, paper, Fonts::of_this_machine()),
         Format::Csv => figure.check().and_then(|()| figure.records().csv()),
     }
 }
@@ -117,7 +148,8 @@ mod tests {
     fn the_extension_names_the_format() {
         assert_eq!(Format::from_path(Path::new("out/a.PNG")), Ok(Format::Png));
         assert_eq!(Format::from_path(Path::new("a.b.svg")), Ok(Format::Svg));
-        for path in ["a.pdf", "png", ""] {
+        assert_eq!(Format::from_path(Path::new("a.pdf")), Ok(Format::Pdf));
+        for path in ["a.eps", "png", ""] {
             let error = Format::from_path(Path::new(path)).expect_err("not a figure format");
             assert!(error.help().expect("a cure").contains("`.svg`"), "{path}");
         }

@@ -48,6 +48,24 @@ impl NumberFormat {
         braces().or_else(percent).ok_or_else(|| PlotError::NumberFormat { fmt: fmt.to_owned() })
     }
 
+    /// With as many decimals as tell the `values` apart: two of numbers around 1, none of whole numbers or thousands, more
+    /// of small ones.
+    pub fn of(values: impl Iterator<Item = f32> + Clone) -> Self {
+        let finite = values.filter(|value| value.is_finite());
+        let largest = finite.clone().map(f32::abs).fold(0.0, f32::max);
+        let style = match largest {
+            _ if finite.clone().all(|value| value.fract() == 0.0) => Style::Fixed(0),
+            1e6.. => Style::Exponent(1),
+            1000.0.. => Style::Fixed(0),
+            100.0.. => Style::Fixed(1),
+            // Of 0.0995 two decimals would leave one digit.
+            0.0995.. => Style::Fixed(2),
+            1e-5.. => Style::Fixed((1.0 - largest.log10().floor()) as usize),
+            _ => Style::Exponent(1),
+        };
+        Self { before: String::new(), after: String::new(), plus: false, style }
+    }
+
     pub fn write(&self, value: f32) -> String {
         let number = match value {
             v if v.is_nan() => "nan".to_owned(),
@@ -133,5 +151,20 @@ mod tests {
         for fmt in ["", "2", "{", "{:.2", "{:.x}", "{:>8}", "%", "%s", "{:.999}", "{:x}", "{.2}"] {
             assert_eq!(NumberFormat::parse(fmt), Err(PlotError::NumberFormat { fmt: fmt.into() }), "{fmt}");
         }
+    }
+
+    #[test]
+    fn decimals_follow_the_values() {
+        let write = |values: &[f32]| -> Vec<String> {
+            let format = NumberFormat::of(values.iter().copied());
+            values.iter().map(|value| format.write(*value)).collect()
+        };
+        assert_eq!(write(&[0.5, -1.25, f32::NAN]), ["0.50", "-1.25", "nan"]);
+        assert_eq!(write(&[0.0021, -0.0004]), ["0.0021", "-0.0004"]);
+        assert_eq!(write(&[3.0, -12.0, 0.0]), ["3", "-12", "0"]);
+        assert_eq!(write(&[120.55, 3.0]), ["120.6", "3.0"]);
+        assert_eq!(write(&[1234.6, 3.2]), ["1235", "3"]);
+        assert_eq!(write(&[3.5e-8]), ["3.5e-08"]);
+        assert_eq!(write(&[2.5e7, 0.5]), ["2.5e+07", "5.0e-01"]);
     }
 }

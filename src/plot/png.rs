@@ -1,15 +1,13 @@
-//! Draws a scene as a PNG, at two device pixels per CSS pixel so that it stays sharp in print.
+//! Draws a scene as a PNG: without a size of its own at two device pixels per CSS pixel, so that it stays sharp in print.
 
+use png::{PixelDimensions, Unit};
 use zeno::{Cap, Command, Join, Mask, PathBuilder, Stroke};
 
 use super::fonts::Fonts;
-use super::glyphs::Line;
-use super::scene::{Anchor, Mark, Path, Rect, Scene, Text};
-use super::text::MIDDLE_TO_BASELINE;
-use super::{PlotError, Rgb};
+use super::outline;
+use super::scene::{Mark, Path, Rect, Scene, Text};
+use super::{Paper, PlotError, Rgb};
 
-/// Device pixels per CSS pixel.
-const SCALE: f64 = 2.0;
 /// Beyond this many device pixels a bitmap is no sensible format any more: 300 MB of them.
 const MOST_PIXELS: u64 = 100_000_000;
 
@@ -17,12 +15,14 @@ const MOST_PIXELS: u64 = 100_000_000;
 ///
 /// # Errors
 /// [`PlotError::TooLarge`], [`PlotError::Encode`].
-pub(super) fn draw(scene: &Scene, fonts: &Fonts) -> Result<Vec<u8>, PlotError> {
-    let canvas = rasterize(scene, fonts)?;
+pub(super) fn draw(scene: &Scene, paper: &Paper, fonts: &Fonts) -> Result<Vec<u8>, PlotError> {
+    let canvas = rasterize(scene, paper.dots(), fonts)?;
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, canvas.width as u32, canvas.height as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_compression(png::Compression::Default);
+    let per_meter = (paper.dpi() / 0.0254).round() as u32;
+    encoder.set_pixel_dims(Some(PixelDimensions { xppu: per_meter, yppu: per_meter, unit: Unit::Meter }));
     let mut writer = encoder.write_header().map_err(cannot_encode)?;
     writer.write_image_data(canvas.pixels.as_flattened()).map_err(cannot_encode)?;
     writer.finish().map_err(cannot_encode)?;
@@ -33,28 +33,31 @@ fn cannot_encode(error: png::EncodingError) -> PlotError {
     PlotError::Encode(error.to_string())
 }
 
-fn rasterize(scene: &Scene, fonts: &Fonts) -> Result<Canvas, PlotError> {
-    let (width, height) = ((scene.width * SCALE) as u64, (scene.height * SCALE) as u64);
+/// At `scale` device pixels a CSS pixel.
+fn rasterize(scene: &Scene, scale: f64, fonts: &Fonts) -> Result<Canvas, PlotError> {
+    let (width, height) = ((scene.width * scale).round() as u64, (scene.height * scale).round() as u64);
     if width.saturating_mul(height) > MOST_PIXELS {
         return Err(PlotError::TooLarge { width, height });
     }
-    let (width, height) = (width as usize, height as usize);
-    let mut canvas = Canvas { width, height, pixels: vec![[255; 3]; width * height] };
+    let (width, height) = ((width as usize).max(1), (height as usize).max(1));
+    let mut canvas = Canvas { width, height, scale, pixels: vec![[255; 3]; width * height] };
     for mark in &scene.marks {
         match mark {
             Mark::Fill(rect, color) => canvas.fill(rect, *color),
             Mark::Stroke(path, width) => {
                 // A single point has no direction, so it is no line to the rasteriser.
                 let (commands, style) = match path.points[..] {
-                    [(x, y)] => (disc(x, y, width / 2.0), zeno::Fill::NonZero.into()),
-                    _ => (polygon(path, false), round(*width)),
+                    [(x, y)] => (disc(x, y, width / 2.0, scale), zeno::Fill::NonZero.into()),
+                    _ => (polygon(path, false, scale), round(*width * scale)),
                 };
                 canvas.cover(&Mask::new(&commands[..]).style(style).render(), path.color, path.opacity);
             }
             Mark::Area(path) => {
-                canvas.cover(&Mask::new(&polygon(path, true)[..]).render(), path.color, path.opacity);
+                canvas.cover(&Mask::new(&polygon(path, true, scale)[..]).render(), path.color, path.opacity);
             }
-            Mark::Text(text) => canvas.cover(&Mask::new(&letters(text, fonts)[..]).render(), text.color, 1.0),
+            Mark::Text(text) => {
+                canvas.cover(&Mask::new(&letters(text, fonts, scale)[..]).render(), text.color, 1.0);
+            }
         }
     }
     Ok(canvas)
@@ -64,13 +67,14 @@ fn rasterize(scene: &Scene, fonts: &Fonts) -> Result<Canvas, PlotError> {
 struct Canvas {
     width: usize,
     height: usize,
+    scale: f64,
     pixels: Vec<[u8; 3]>,
 }
 
 impl Canvas {
     /// Edges snap to device pixels, so neighbouring cells share theirs; no rectangle vanishes.
     fn fill(&mut self, rect: &Rect, Rgb(r, g, b): Rgb) {
-        let snap = |length: f64| (length * SCALE).round().max(0.0) as usize;
+        let snap = |length: f64| (length * self.scale).round().max(0.0) as usize;
         let (left, top) = (snap(rect.left), snap(rect.top));
         let (right, bottom) = (snap(rect.right).max(left + 1), snap(rect.bottom).max(top + 1));
         for row in self.pixels.chunks_mut(self.width).take(bottom).skip(top) {
@@ -96,26 +100,32 @@ impl Canvas {
 }
 
 /// A place in CSS pixels as one in device pixels.
-fn device((x, y): (f64, f64)) -> (f32, f32) {
-    ((x * SCALE) as f32, (y * SCALE) as f32)
+fn device((x, y): (f64, f64), scale: f64) -> (f32, f32) {
+    ((x * scale) as f32, (y * scale) as f32)
 }
 
-fn disc(x: f64, y: f64, radius: f64) -> Vec<Command> {
+fn letters(text: &Text, fonts: &Fonts, scale: f64) -> Vec<Command> {
+    let mut pen = Pen { scale, commands: Vec::new() };
+    outline::draw(text, fonts, &mut pen);
+    pen.commands
+}
+
+fn disc(x: f64, y: f64, radius: f64, scale: f64) -> Vec<Command> {
     let mut commands = Vec::new();
-    commands.add_circle(device((x, y)), (radius * SCALE) as f32);
+    commands.add_circle(device((x, y), scale), (radius * scale) as f32);
     commands
 }
 
 fn round(width: f64) -> zeno::Style<'static> {
-    let mut stroke = Stroke::new((width * SCALE) as f32);
+    let mut stroke = Stroke::new(width as f32);
     stroke.join(Join::Round).cap(Cap::Round);
     stroke.into()
 }
 
-fn polygon(path: &Path, closed: bool) -> Vec<Command> {
+fn polygon(path: &Path, closed: bool, scale: f64) -> Vec<Command> {
     let mut commands = Vec::new();
     for (i, point) in path.points.iter().enumerate() {
-        let point = device(*point);
+        let point = device(*point, scale);
         if i == 0 {
             commands.move_to(point)
         } else {
@@ -128,38 +138,19 @@ fn polygon(path: &Path, closed: bool) -> Vec<Command> {
     commands
 }
 
-/// The outlines of a line of text.
-fn letters(text: &Text, fonts: &Fonts) -> Vec<Command> {
-    let line = Line::new(&text.content, fonts);
-    // Text of other fonts may be shorter than what the layout reserves for it.
-    let before = match text.anchor {
-        Anchor::Start => 0.0,
-        Anchor::Middle => line.width / 2.0,
-        Anchor::End => line.width,
-    };
-    let mut pen = Pen { text, before, commands: Vec::new() };
-    line.glyphs.iter().for_each(|glyph| glyph.draw(&mut pen));
-    pen.commands
-}
-
-/// Collects the letters of a line, of which so much, in em, is before the anchor.
-struct Pen<'t> {
-    text: &'t Text,
-    before: f64,
+/// Collects outlines in device pixels.
+struct Pen {
+    scale: f64,
     commands: Vec<Command>,
 }
 
-impl Pen<'_> {
-    /// Letters come in em from the beginning of the line, with y upwards from the baseline.
+impl Pen {
     fn at(&self, x: f32, y: f32) -> (f32, f32) {
-        let along = (f64::from(x) - self.before) * self.text.size;
-        let down = (MIDDLE_TO_BASELINE - f64::from(y)) * self.text.size;
-        let (sin, cos) = self.text.angle.to_radians().sin_cos();
-        device((self.text.x + along * cos - down * sin, self.text.y + along * sin + down * cos))
+        ((f64::from(x) * self.scale) as f32, (f64::from(y) * self.scale) as f32)
     }
 }
 
-impl ttf_parser::OutlineBuilder for Pen<'_> {
+impl ttf_parser::OutlineBuilder for Pen {
     fn move_to(&mut self, x: f32, y: f32) {
         let to = self.at(x, y);
         self.commands.move_to(to);
@@ -187,8 +178,11 @@ impl ttf_parser::OutlineBuilder for Pen<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Colormap, Figure, Format, Heatmap, render};
+    use super::super::scene::Anchor;
+    use super::super::{Colormap, Figure, Format, Heatmap, render, render_on};
     use super::*;
+
+    const SCALE: f64 = 2.0;
 
     fn none() -> Fonts {
         Fonts::new([])
@@ -209,7 +203,7 @@ mod tests {
     #[test]
     fn pixels_are_the_scenes() {
         let scene = Figure::Heatmap(heatmap()).lay_out().expect("a layout");
-        let canvas = rasterize(&scene, &none()).expect("pixels");
+        let canvas = rasterize(&scene, SCALE, &none()).expect("pixels");
         assert_eq!((canvas.width, canvas.height), (scene.width as usize * 2, scene.height as usize * 2));
         for (mark, color) in scene.marks.iter().zip([Rgb(255, 0, 0), Rgb(0, 0, 255)]) {
             let (x, y) = mark.bounds().center();
@@ -227,8 +221,8 @@ mod tests {
             Mark::disc((40.0, 10.0), 10.0, red, 1.0),
             Mark::Area(path(&[(5.0, 25.0), (20.0, 45.0), (5.0, 45.0)], 0.2)),
         ];
-        let canvas =
-            rasterize(&Scene { width: 50.0, height: 50.0, marks, spots: vec![] }, &none()).expect("pixels");
+        let canvas = rasterize(&Scene { width: 50.0, height: 50.0, marks, spots: vec![] }, SCALE, &none())
+            .expect("pixels");
         for (x, y) in [(25.0, 25.0), (40.0, 10.0), (36.5, 10.0)] {
             assert_eq!(pixel(&canvas, x, y), red, "{x} {y}");
         }
@@ -245,7 +239,7 @@ mod tests {
             let text = Text::new("|Hello jolly|", 60.0, 60.0, Anchor::End, 11.0).rotated(angle);
             let bounds = text.bounds();
             let scene = Scene { width: 120.0, height: 140.0, marks: vec![Mark::Text(text)], spots: vec![] };
-            let canvas = rasterize(&scene, &none()).expect("pixels");
+            let canvas = rasterize(&scene, SCALE, &none()).expect("pixels");
             let dark = canvas.pixels.iter().enumerate().filter(|(_, p)| p[0] < 128).map(|(i, _)| {
                 let (x, y) = (i % canvas.width, i / canvas.width);
                 (x as f64 / SCALE, y as f64 / SCALE)
@@ -268,7 +262,7 @@ mod tests {
         let text = Text::new(content, x, 50.0, anchor, 40.0);
         let measured = text.extent().0 / 40.0;
         let scene = Scene { width: 200.0, height: 100.0, marks: vec![Mark::Text(text)], spots: vec![] };
-        let canvas = rasterize(&scene, fonts).expect("pixels");
+        let canvas = rasterize(&scene, SCALE, fonts).expect("pixels");
         let dark = canvas.pixels.iter().enumerate().filter(|(_, pixel)| pixel[0] < 128);
         let place = |(i, _): (usize, _)| {
             let (x, y) = ((i % canvas.width) as f64 / SCALE, (i / canvas.width) as f64 / SCALE);
@@ -321,6 +315,17 @@ mod tests {
         let number = |at: usize| u32::from_be_bytes([file[at], file[at + 1], file[at + 2], file[at + 3]]);
         assert_eq!((number(16), number(20)), (scene.width as u32 * 2, scene.height as u32 * 2));
         assert!(file.ends_with(b"IEND\xaeB`\x82"));
+
+        // 85 mm at 200 dots an inch, which the file says in dots a metre.
+        let paper = Paper { width: Some(85.0), dpi: Some(200.0), ..Paper::default() };
+        let file = render_on(&figure, Format::Png, &paper).expect("a picture");
+        let width = u32::from_be_bytes([file[16], file[17], file[18], file[19]]);
+        assert!(width.abs_diff(669) <= 1, "{width}");
+        let at = file.windows(4).position(|four| four == b"pHYs").expect("a size") + 4;
+        assert_eq!(file[at..at + 9], [&7874u32.to_be_bytes()[..], &7874u32.to_be_bytes(), &[1]].concat());
+        let wrong = Paper { dpi: Some(1e9), ..Paper::default() };
+        assert!(matches!(render_on(&figure, Format::Png, &wrong), Err(PlotError::Paper { name: "dpi", .. })));
+        assert_eq!(render_on(&figure, Format::Html, &paper), Err(PlotError::NoPaper));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::chart::all_finite;
-use super::figure::{Records, check_marks, check_texts, column};
+use super::figure::{Records, all_finite, check_errors, check_marks, check_texts, column};
+use super::guides::Guides;
 use super::scale::Scale;
 use super::{Colors, PlotError, Rgb, Titles};
 
@@ -17,7 +17,7 @@ pub enum PointColor {
     Same(Rgb),
     /// Its value, one a point.
     Values(Vec<f64>, Colors),
-    /// Its group, one name a point; each has a colour of matplotlib's `tab10` in the order of appearance.
+    /// Its group, one name a point; each has a colour and a shape, in the order of appearance.
     Groups(Vec<String>),
 }
 
@@ -41,6 +41,11 @@ pub struct Scatter {
     pub color: PointColor,
     /// The diameter of a point in CSS pixels.
     pub size: f64,
+    /// Half the length of the whisker along the horizontal axis, one a point, or none at all.
+    pub x_errors: Vec<f64>,
+    /// The same along the vertical axis.
+    pub y_errors: Vec<f64>,
+    pub guides: Guides,
     pub titles: Titles,
 }
 
@@ -72,6 +77,9 @@ impl Scatter {
         check_texts(self.labels.iter().chain(groups).chain(self.titles.texts()))?;
         all_finite("x", &self.x)?;
         all_finite("y", &self.y)?;
+        check_errors("x_error", &self.x_errors, expected)?;
+        check_errors("error", &self.y_errors, expected)?;
+        self.guides.check(reach(&self.x, &self.x_errors), reach(&self.y, &self.y_errors))?;
         self.scale().map(drop)
     }
 
@@ -133,11 +141,21 @@ impl Scatter {
         let mut columns = vec![];
         columns.extend((!self.labels.is_empty()).then(|| "label".to_owned()));
         columns.extend([column(self.titles.x.as_ref(), "x"), column(self.titles.y.as_ref(), "y")]);
+        let errors = [("x error", &self.x_errors), ("error", &self.y_errors)];
+        columns.extend(errors.iter().filter(|(_, all)| !all.is_empty()).map(|(name, _)| (*name).to_owned()));
         columns.extend(color);
         let record = |(i, (x, y)): (usize, (&f64, &f64))| {
             let label = self.labels.get(i).cloned();
-            label.into_iter().chain([x.to_string(), y.to_string()]).chain(colors.get(i).cloned()).collect()
+            let error = errors.iter().filter_map(|(_, all)| all.get(i)).map(f64::to_string);
+            let place = [x.to_string(), y.to_string()].into_iter().chain(error);
+            label.into_iter().chain(place).chain(colors.get(i).cloned()).collect()
         };
         Records::new(columns, self.x.iter().zip(&self.y).enumerate().map(record).collect())
     }
+}
+
+/// Values and both ends of their errors.
+pub(super) fn reach(values: &[f64], errors: &[f64]) -> impl Iterator<Item = f64> {
+    let error = |i: usize| errors.get(i).copied().filter(|error| error.is_finite()).unwrap_or(0.0);
+    values.iter().enumerate().flat_map(move |(i, value)| [*value, value - error(i), value + error(i)])
 }

@@ -134,6 +134,12 @@ impl Mark {
         }
     }
 
+    pub fn shifted(&self, dx: f64, dy: f64) -> Self {
+        let mut moved = self.clone();
+        moved.shift(dx, dy);
+        moved
+    }
+
     fn shift(&mut self, dx: f64, dy: f64) {
         match self {
             Self::Fill(rect, _) => *rect = rect.shifted(dx, dy),

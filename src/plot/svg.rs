@@ -9,20 +9,26 @@ use super::text::MIDDLE_TO_BASELINE;
 /// The layout was measured with DejaVu Sans; Verdana is its twin in width, the others are narrower.
 const FONTS: &str = "DejaVu Sans, Verdana, Helvetica, Arial, sans-serif";
 
-/// The complete document.
-pub(super) fn draw(scene: &Scene) -> String {
+/// The complete document; a CSS pixel of the scene is `points` wide on paper, else as wide as it comes.
+pub(super) fn draw(scene: &Scene, points: Option<f64>) -> String {
     let mut svg = String::new();
     // Writing to a string cannot fail.
-    let _ = write_scene(&mut svg, scene);
+    let _ = write_scene(&mut svg, scene, points);
     svg
 }
 
-fn write_scene(svg: &mut String, scene: &Scene) -> fmt::Result {
+fn write_scene(svg: &mut String, scene: &Scene, points: Option<f64>) -> fmt::Result {
     let Scene { width, height, marks, .. } = scene;
+    let long = |pixels: &f64| match points {
+        Some(points) => format!("{}pt", rounded(pixels * points)),
+        None => pixels.to_string(),
+    };
     // Spaces inside a label are part of it, hence `xml:space`.
     writeln!(
         svg,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="{FONTS}" shape-rendering="crispEdges" xml:space="preserve">"#
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="{}" height="{}" viewBox="0 0 {width} {height}" font-family="{FONTS}" shape-rendering="crispEdges" xml:space="preserve">"#,
+        long(width),
+        long(height),
     )?;
     write_fill(svg, &Rect::new(0.0, 0.0, *width, *height), Rgb::WHITE)?;
     for mark in marks {

@@ -10,6 +10,8 @@ pub struct TokenMap {
     pub tokens: Vec<String>,
     /// One a token.
     pub values: Vec<f32>,
+    /// The first tokens of texts, where there are several.
+    pub starts: Vec<usize>,
     pub titles: Titles,
     pub colors: Colors,
 }
@@ -45,11 +47,38 @@ impl TokenMap {
 
     /// One row a token.
     pub(super) fn records(&self) -> Records {
-        let columns =
-            vec!["position".to_owned(), "token".to_owned(), column(self.colors.label.as_ref(), "value")];
+        let several = self.starts.len() > 1;
+        let mut columns: Vec<String> = several.then(|| "text".to_owned()).into_iter().collect();
+        columns.extend([
+            "position".to_owned(),
+            "token".to_owned(),
+            column(self.colors.label.as_ref(), "value"),
+        ]);
         let record = |(i, (token, value)): (usize, (&String, &f32))| {
-            vec![i.to_string(), token.clone(), value.to_string()]
+            let text = self.starts.partition_point(|start| *start <= i).saturating_sub(1);
+            let start = self.starts.get(text).copied().unwrap_or(0);
+            let text = several.then(|| text.to_string()).into_iter();
+            text.chain([(i - start).to_string(), token.clone(), value.to_string()]).collect()
         };
         Records::new(columns, self.tokens.iter().zip(&self.values).enumerate().map(record).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_within_each_text() {
+        let map = TokenMap {
+            tokens: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            values: vec![0.5, 1.0, 2.0],
+            starts: vec![0, 2],
+            titles: Titles::default(),
+            colors: Colors::default(),
+        };
+        let records = map.records();
+        assert_eq!(records.columns, ["text", "position", "token", "value"]);
+        assert_eq!(records.rows, [["0", "0", "a", "0.5"], ["0", "1", "b", "1"], ["1", "0", "c", "2"]]);
     }
 }

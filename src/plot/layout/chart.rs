@@ -2,9 +2,11 @@
 
 use super::super::chart::{Axis, Chart, Series, Style};
 use super::super::scene::{Mark, Path, Rect, Scene};
-use super::super::{PlotError, Rgb};
-use super::plane::{Plane, padded, range};
-use super::{column_labels, finish, legend};
+use super::super::{Guides, PlotError, Rgb};
+use super::legend::Key;
+use super::marker::{marker, stroke};
+use super::plane::{Plane, range, span};
+use super::{Room, column_labels, finish, legend};
 
 const WIDTH: f64 = 480.0;
 const HEIGHT: f64 = 300.0;
@@ -19,8 +21,8 @@ const BAND_OPACITY: f64 = 0.2;
 const BAR: f64 = 0.8;
 
 /// Lays out `chart`, which has been checked.
-pub(in super::super) fn lay_out(chart: &Chart) -> Result<Scene, PlotError> {
-    let plane = plane(chart);
+pub(in super::super) fn lay_out(chart: &Chart, room: Room) -> Result<Scene, PlotError> {
+    let plane = plane(chart, room);
     let mut marks = plane.y_axis();
     match &chart.x {
         Axis::Numbers(_) => marks.extend(plane.x_axis()),
@@ -29,6 +31,7 @@ pub(in super::super) fn lay_out(chart: &Chart) -> Result<Scene, PlotError> {
             marks.extend(column_labels(labels, *n, cell, chart.x_rotation, plane.area));
         }
     }
+    marks.extend(plane.guides(&chart.guides));
     let mut spots = Vec::new();
     for (i, series) in chart.series.iter().enumerate() {
         let drawn = match chart.style {
@@ -40,22 +43,29 @@ pub(in super::super) fn lay_out(chart: &Chart) -> Result<Scene, PlotError> {
     }
     if chart.style != Style::Lines {
         // What the bars stand on, or hang from.
-        let (_, zero) = plane.at(plane.x.0, 0.0);
+        let zero = plane.height(0.0);
         marks.push(Mark::Fill(Rect::new(plane.area.left, zero - 0.5, plane.area.width(), 1.0), Rgb::INK));
     }
     marks.extend(plane.frame());
-    let mut entries: Vec<(String, Rgb)> = chart
+    let key = |i: usize, series: &Series| match chart.style {
+        Style::Lines => {
+            let point = (series.values.len() <= MOST_DOTS).then_some(i);
+            Key::Line { width: LINE_WIDTH, dash: series.dash, point }
+        }
+        Style::Bars | Style::Bins => Key::Swatch,
+    };
+    let mut entries: Vec<(String, Rgb, Key)> = chart
         .series
         .iter()
         .enumerate()
         .filter(|(_, series)| !series.name.is_empty())
-        .map(|(i, series)| (series.name.clone(), series.color(i)))
+        .map(|(i, series)| (series.name.clone(), series.color(i), key(i, series)))
         .collect();
     if chart.series.iter().flat_map(|series| &series.values).any(|value| !value.is_finite()) {
-        entries.push(("not finite".to_owned(), Rgb::MISSING));
+        entries.push(("not finite".to_owned(), Rgb::MISSING, Key::Point(0)));
     }
     legend::place(&entries, plane.area, &mut marks);
-    Ok(finish(marks, spots, plane.area, &chart.titles))
+    Ok(finish(marks, spots, plane.area, &chart.titles, room))
 }
 
 struct Drawn {
@@ -63,23 +73,25 @@ struct Drawn {
     spots: Vec<Rect>,
 }
 
-fn plane(chart: &Chart) -> Plane {
-    let (low, high) = range(chart.heights());
-    // Bars stand on the axis; only beyond them is a margin.
-    let y = chart.ylim.unwrap_or_else(|| {
-        let (below, above) = padded((low, high));
-        let on_axis = chart.style != Style::Lines;
-        (if on_axis && low == 0.0 { low } else { below }, if on_axis && high == 0.0 { high } else { above })
-    });
+fn plane(chart: &Chart, room: Room) -> Plane {
+    let Guides { xlim, ylim, x_log, y_log, vlines, hlines } = &chart.guides;
+    let mut y = span(chart.heights(), hlines, *ylim, *y_log);
+    if chart.style != Style::Lines && ylim.is_none() {
+        // Bars stand on the axis; only beyond them is a margin.
+        let (low, high) = range(chart.heights().chain(hlines.iter().copied()));
+        y = (if low == 0.0 { low } else { y.0 }, if high == 0.0 { high } else { y.1 });
+    }
     let (width, x) = match &chart.x {
         Axis::Labels { n, .. } => {
             let cell = (WIDTH / *n as f64).max(16.0).min(WIDEST / *n as f64);
             (cell * *n as f64, (-0.5, *n as f64 - 0.5))
         }
         Axis::Numbers(edges) if chart.style == Style::Bins => (WIDTH, range(edges.iter().copied())),
-        Axis::Numbers(places) => (WIDTH, padded(range(places.iter().copied()))),
+        Axis::Numbers(places) => (WIDTH, span(places.iter().copied(), vlines, *xlim, *x_log)),
     };
-    Plane { area: Rect::new(0.0, 0.0, width, HEIGHT), x, y }
+    let height = room.data.map_or(HEIGHT, |width| width * HEIGHT / WIDTH);
+    let area = Rect::new(0.0, 0.0, room.data.unwrap_or(width), height);
+    Plane { area, x, y, x_log: *x_log, y_log: *y_log }
 }
 
 /// The number on the horizontal axis at which value `i` lies.
@@ -92,8 +104,7 @@ fn place(chart: &Chart, i: usize) -> f64 {
 
 /// A grey dot just above the axis, where there is no number.
 fn missing(plane: &Plane, x: f64) -> Mark {
-    let (x, bottom) = plane.at(x, plane.y.0);
-    Mark::disc((x, bottom - DOT), DOT, Rgb::MISSING, 1.0)
+    Mark::disc((plane.across(x), plane.area.bottom - DOT), DOT, Rgb::MISSING, 1.0)
 }
 
 fn line(chart: &Chart, plane: &Plane, series: &Series, i: usize) -> Drawn {
@@ -114,14 +125,14 @@ fn line(chart: &Chart, plane: &Plane, series: &Series, i: usize) -> Drawn {
         }
         // A point between two gaps would not show without a dot.
         if series.values.len() <= MOST_DOTS || points.len() == 1 {
-            dots.extend(points.iter().map(|point| Mark::disc(*point, DOT, color, 1.0)));
+            dots.extend(points.iter().map(|point| marker(i, *point, DOT, color, 1.0)));
         }
-        lines.push(Mark::Stroke(Path { points, color, opacity: 1.0 }, LINE_WIDTH));
+        lines.extend(stroke(points, color, LINE_WIDTH, series.dash));
     }
     let spot = |i: usize| {
-        let value = if series.values[i].is_finite() { series.values[i] } else { plane.y.0 };
-        let (x, y) = plane.at(place(chart, i), value);
-        Rect::new(x, y, 0.0, 0.0)
+        let value = series.values[i];
+        let y = if value.is_finite() { plane.height(value) } else { plane.area.bottom };
+        Rect::new(plane.across(place(chart, i)), y, 0.0, 0.0)
     };
     let spots = places.iter().map(|i| spot(*i)).collect();
     Drawn { marks: bands.into_iter().chain(lines).chain(dots).collect(), spots }
@@ -168,7 +179,7 @@ fn bars(chart: &Chart, plane: &Plane, series: &Series, i: usize) -> Drawn {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::super::Titles;
+    use super::super::super::{Dash, Titles};
     use super::super::testing::{assert_legible, texts};
     use super::*;
 
@@ -178,13 +189,14 @@ mod tests {
             color: None,
             values: values.to_vec(),
             errors: values.iter().map(|v| v.abs() / 4.0).collect(),
+            dash: if i == 0 { Dash::Solid } else { Dash::Dashed },
         };
         Chart {
             style,
             x,
             series: values.iter().enumerate().map(series).collect(),
             titles: Titles::default(),
-            ylim: None,
+            guides: Guides::default(),
             x_rotation: None,
         }
     }
@@ -208,7 +220,7 @@ mod tests {
             let [title, x_title, y_title] = <[_; 3]>::try_from(titles).expect("three");
             chart.titles = Titles { title, x: x_title, y: y_title };
             chart.check().expect("a chart");
-            let scene = lay_out(&chart).expect("a layout");
+            let scene = lay_out(&chart, Room::FREE).expect("a layout");
             // Faint lines run behind dots and bars, never behind text.
             assert_legible(&scene, false);
             prop_assert_eq!(scene.spots.len(), chart.records().rows.len());
@@ -219,8 +231,8 @@ mod tests {
     fn bars_stand_on_zero_and_reach_their_values() {
         let mut map = chart(Style::Bars, Axis::Labels { n: 3, labels: vec![] }, &[&[2.0, -1.0, 0.0]]);
         map.series[0].errors.clear();
-        map.ylim = Some((-1.0, 2.0));
-        let scene = lay_out(&map).expect("a layout");
+        map.guides.ylim = Some((-1.0, 2.0));
+        let scene = lay_out(&map, Room::FREE).expect("a layout");
         let heights: Vec<f64> = scene.spots.iter().map(|spot| (spot.height() * 1e6).round() / 1e6).collect();
         assert_eq!(heights, [200.0, 100.0, 0.0]);
         assert_eq!(scene.spots[0].bottom, scene.spots[1].top);
@@ -231,7 +243,9 @@ mod tests {
         let mut map =
             chart(Style::Lines, Axis::Numbers(vec![0.0, 1.0, 2.0, 3.0]), &[&[1.0, f64::NAN, 2.0, 3.0]]);
         map.series[0].errors.clear();
-        let scene = lay_out(&map).expect("a layout");
+        // Without a key, which is a line too.
+        map.series[0].name.clear();
+        let scene = lay_out(&map, Room::FREE).expect("a layout");
         let lines: Vec<usize> = scene
             .marks
             .iter()
@@ -242,5 +256,44 @@ mod tests {
             .collect();
         assert_eq!(lines, [1, 2]);
         assert!(texts(&scene).iter().any(|text| text.content == "not finite"));
+    }
+
+    #[test]
+    fn guides_are_in_reach_and_logarithms_make_equal_steps() {
+        let x = Axis::Numbers(vec![1.0, 10.0, 100.0]);
+        let mut map = chart(Style::Lines, x, &[&[1.0, 10.0, 100.0]]);
+        map.series[0].errors.clear();
+        map.guides = Guides { x_log: true, y_log: true, hlines: vec![1000.0], ..Guides::default() };
+        map.check().expect("a chart");
+        let scene = lay_out(&map, Room::FREE).expect("a layout");
+        let places: Vec<f64> = scene.spots.iter().map(|spot| spot.left).collect();
+        assert!((2.0 * places[1] - places[0] - places[2]).abs() < 1e-6, "{places:?}");
+        let tops: Vec<f64> = scene.spots.iter().map(|spot| spot.top).collect();
+        assert!((2.0 * tops[1] - tops[0] - tops[2]).abs() < 1e-6 && tops[2] > 60.0, "{tops:?}");
+        assert!(texts(&scene).iter().filter(|text| text.content == "1000").count() == 1);
+
+        map.guides.hlines = vec![0.0];
+        assert_eq!(map.check(), Err(PlotError::NoLogarithm { value: 0.0 }));
+        map.guides = Guides { xlim: Some((2.0, 100.0)), ..Guides::default() };
+        assert!(matches!(map.check(), Err(PlotError::OutOfRange { name: "xlim", .. })));
+        map.x = Axis::Labels { n: 3, labels: vec![] };
+        assert_eq!(map.check(), Err(PlotError::LabelledAxis));
+    }
+
+    #[test]
+    fn on_paper_the_data_takes_what_the_texts_leave() {
+        let x = Axis::Numbers((0..9).map(f64::from).collect());
+        let mut map = chart(Style::Lines, x, &[&[1.0, 4.0, 2.0, 8.0, 5.0, 7.0, 1.0, 0.0, 3.0]]);
+        map.titles.title =
+            Some("a title that is much longer than the figure is wide, so it is wrapped".into());
+        let figure = super::super::super::Figure::Chart(map);
+        for width in [280.0, 400.0, 900.0] {
+            let scene = figure.lay_out_within(width).expect("a layout");
+            assert_eq!(scene.width, width);
+            assert_legible(&scene, false);
+            let drawn = scene.marks.iter().map(Mark::bounds).reduce(Rect::union).expect("marks");
+            assert!(width - drawn.right < 16.0, "{width}: {drawn:?}");
+        }
+        assert_eq!(figure.lay_out_within(90.0), Err(PlotError::TooNarrow));
     }
 }

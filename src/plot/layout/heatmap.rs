@@ -1,12 +1,11 @@
 //! Cells in rows and columns.
 
-use super::super::number::NumberFormat;
 use super::super::scale::Scale;
 use super::super::scene::{Anchor, Mark, Rect, Scene, Text};
 use super::super::text::{one_line, width};
 use super::super::{Heatmap, Origin, PlotError};
 use super::ticks::label_step;
-use super::{LINE, TICK_SIZE, cell_labels, colorbar, column_labels, finish, frame, y_tick};
+use super::{LINE, Room, TICK_SIZE, cell_labels, colorbar, column_labels, finish, frame, y_tick};
 
 const ANNOT_SIZE: f64 = 10.0;
 /// No more than this many pixels of cells along either axis, however many cells there are.
@@ -15,11 +14,11 @@ const LONGEST: f64 = 4000.0;
 /// Lays out `map`, which has been checked.
 ///
 /// # Errors
-/// Those of [`Scale::new`] and [`NumberFormat::parse`].
-pub(in super::super) fn lay_out(map: &Heatmap) -> Result<Scene, PlotError> {
+/// Those of [`Scale::new`] and [`Heatmap::format`].
+pub(in super::super) fn lay_out(map: &Heatmap, room: Room) -> Result<Scene, PlotError> {
     let scale = map.scale()?;
     let notes = if map.annot { Some(notes(map)?) } else { None };
-    let grid = Grid::new(map, notes.as_deref());
+    let grid = Grid::new(map, notes.as_deref(), room);
     let area = grid.area();
 
     let mut marks = cells(map, &grid, &scale);
@@ -34,12 +33,12 @@ pub(in super::super) fn lay_out(map: &Heatmap) -> Result<Scene, PlotError> {
         marks.extend(y_tick(label, grid.at(row, 0).center().1, area));
     }
     colorbar::place(&scale, map.colors.label.as_deref(), area, &mut marks);
-    Ok(finish(marks, spots, area, &map.titles))
+    Ok(finish(marks, spots, area, &map.titles, room))
 }
 
 /// The number or text in each cell, and how wide it is in em.
 fn notes(map: &Heatmap) -> Result<Vec<Vec<(String, f64)>>, PlotError> {
-    let format = NumberFormat::parse(&map.fmt)?;
+    let format = map.format()?;
     let note = |text: &str| {
         let text = one_line(text);
         let em = width(&text, 1.0);
@@ -63,7 +62,7 @@ struct Grid {
 }
 
 impl Grid {
-    fn new(map: &Heatmap, notes: Option<&[Vec<(String, f64)>]>) -> Self {
+    fn new(map: &Heatmap, notes: Option<&[Vec<(String, f64)>]>, room: Room) -> Self {
         let (n_rows, n_cols) = (map.n_rows(), map.n_cols());
         // Each label of up to 100 columns and 60 rows gets a line of its own; beyond that cells shrink.
         let side = |n: usize, room: f64, most: f64, all_labels: f64| match n as f64 {
@@ -81,7 +80,17 @@ impl Grid {
             size if size >= 8.0 => size.floor(),
             size => size,
         };
-        let cell = (fit(cell.0, n_cols), fit(cell.1, n_rows));
+        let natural = (fit(cell.0, n_cols), fit(cell.1, n_rows));
+        let cell = match room.data {
+            None => natural,
+            // On paper cells keep their shape, as far as the labels of rows have room, and the notes take what they get.
+            Some(width) => {
+                let width = width / n_cols as f64;
+                let least =
+                    if map.rows.is_empty() { natural.1.min(4.0) } else { natural.1.min(TICK_SIZE * LINE) };
+                (width, (natural.1 * width / natural.0).clamp(least, natural.1 * 2.0))
+            }
+        };
         let annot_size = ANNOT_SIZE.min(cell.0 * 0.9 / widest.max(0.1)).min(cell.1 * 0.8);
         Self { cell, n_rows, n_cols, origin: map.origin, annot_size }
     }
@@ -153,7 +162,7 @@ mod tests {
             let [title, x_title, y_title, cbar] = <[_; 4]>::try_from(titles).expect("four");
             (map.titles.title, map.titles.x, map.titles.y) = (title, x_title, y_title);
             (map.colors.label, map.x_rotation) = (cbar, x_rotation);
-            assert_legible(&lay_out(&map).expect("a layout"), map.annot);
+            assert_legible(&lay_out(&map, Room::FREE).expect("a layout"), map.annot);
         }
     }
 
@@ -161,7 +170,7 @@ mod tests {
     fn every_layer_and_token_of_a_usual_sweep_is_labelled() {
         let mut map = heatmap(30, 60);
         map.cols = (0..60).map(|i| format!("·token{i}")).collect();
-        let scene = lay_out(&map).expect("a layout");
+        let scene = lay_out(&map, Room::FREE).expect("a layout");
         let turned = texts(&scene).iter().filter(|text| text.angle == -90.0).count();
         assert_eq!(turned, 60);
         let found = |label: &str| texts(&scene).iter().any(|text| text.content == label);
@@ -170,7 +179,7 @@ mod tests {
 
     #[test]
     fn many_labels_are_thinned_by_round_steps() {
-        let scene = lay_out(&heatmap(1, 300)).expect("a layout");
+        let scene = lay_out(&heatmap(1, 300), Room::FREE).expect("a layout");
         let level: Vec<_> = texts(&scene).iter().skip(1).take(3).map(|text| text.content.clone()).collect();
         assert_eq!(level, ["10", "20", "30"]);
     }
@@ -179,7 +188,7 @@ mod tests {
     fn the_origin_says_where_row_0_is() {
         let mut map = Heatmap::new(vec![vec![0.0], vec![1.0]]).expect("cells");
         map.colors.cmap = Colormap::from_colors(&["white", "black"]).expect("two colours");
-        let first_row = |map: &Heatmap| match &lay_out(map).expect("a layout").marks[..2] {
+        let first_row = |map: &Heatmap| match &lay_out(map, Room::FREE).expect("a layout").marks[..2] {
             [Mark::Fill(row_0, Rgb::WHITE), Mark::Fill(row_1, Rgb(0, 0, 0))] => row_0.top - row_1.top,
             other => panic!("{other:?}"),
         };

@@ -4,14 +4,16 @@
 //! what is there already: ticks and their labels, the colour bar or legend, the axes' titles, the title. The
 //! canvas is fitted around the result.
 //!
-//! One file a kind: `heatmap`, `chart`, `scatter` (with `labels`), `tokens`. They share what is here: `ticks`,
-//! `plane` (axes of numbers), `colorbar` and `legend`.
+//! One file a kind: `heatmap`, `chart`, `scatter` (with `labels`), `tokens`, `panels`. They share what is here: `ticks`,
+//! `plane` (axes of numbers), `marker` (points and dashes), `colorbar` and `legend`.
 
 pub(super) mod chart;
 mod colorbar;
 pub(super) mod heatmap;
 mod labels;
 mod legend;
+mod marker;
+pub(super) mod panels;
 pub(super) mod plane;
 pub(super) mod scatter;
 #[cfg(test)]
@@ -42,8 +44,29 @@ const MARGIN: f64 = 12.0;
 const TITLE_WIDTH: f64 = 360.0;
 const AXIS_TITLE_LENGTH: f64 = 160.0;
 
+/// How wide a figure may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Room {
+    /// Of the data's area; what suits the data if `None`.
+    pub data: Option<f64>,
+    /// What titles may take where the figure is narrower.
+    title: f64,
+}
+
+impl Room {
+    pub const FREE: Self = Self { data: None, title: TITLE_WIDTH };
+    /// Data in less than this could not be read.
+    pub const NARROWEST: f64 = 40.0;
+
+    /// The room in a figure of that width, as if nothing stood beside the data.
+    pub fn within(width: f64) -> Self {
+        let inner = width - 2.0 * MARGIN;
+        Self { data: Some(inner), title: inner.min(TITLE_WIDTH) }
+    }
+}
+
 /// Adds the titles around the data's `area` and what was placed beside it, and fits the canvas.
-fn finish(mut marks: Vec<Mark>, spots: Vec<Rect>, area: Rect, titles: &Titles) -> Scene {
+fn finish(mut marks: Vec<Mark>, spots: Vec<Rect>, area: Rect, titles: &Titles, room: Room) -> Scene {
     if let Some(title) = &titles.y {
         let lines = wrap(title, LABEL_SIZE, area.height().max(AXIS_TITLE_LENGTH));
         let (_, y) = area.center();
@@ -52,7 +75,7 @@ fn finish(mut marks: Vec<Mark>, spots: Vec<Rect>, area: Rect, titles: &Titles) -
         marks.extend(upward(&lines, right - LABEL_SIZE * LINE * lines.len() as f64, y));
     }
     if let Some(title) = &titles.x {
-        let lines = wrap(title, LABEL_SIZE, area.width().max(AXIS_TITLE_LENGTH));
+        let lines = wrap(title, LABEL_SIZE, area.width().max(AXIS_TITLE_LENGTH.min(room.title)));
         let (x, _) = area.center();
         let half = longest(&lines, LABEL_SIZE).max(area.width()) / 2.0;
         let top = above_or_below(&marks, x - half, x + half).bottom + GAP;
@@ -60,7 +83,7 @@ fn finish(mut marks: Vec<Mark>, spots: Vec<Rect>, area: Rect, titles: &Titles) -
     }
     if let Some(title) = &titles.title {
         let all = bounds(&marks, |_| true);
-        let lines = wrap(title, TITLE_SIZE, all.width().max(TITLE_WIDTH));
+        let lines = wrap(title, TITLE_SIZE, all.width().max(room.title));
         // Above the data where that stays within the figure, else as near to that as it goes.
         let half = longest(&lines, TITLE_SIZE) / 2.0;
         let (leftmost, rightmost) = (all.left + half, all.right - half);

@@ -22,6 +22,30 @@ pub(in super::super) fn nice_ticks(low: f64, high: f64, count: usize) -> Vec<(f6
         .collect()
 }
 
+/// Round values along an axis whose ends are values, or the logarithms of some.
+pub(in super::super) fn ticks(low: f64, high: f64, count: usize, log: bool) -> Vec<(f64, String)> {
+    if !log {
+        return nice_ticks(low, high, count);
+    }
+    // Few powers of ten leave room for those in between, at about equal distances.
+    let digits: &[i32] = if high - low < 2.5 { &[1, 2, 5] } else { &[1] };
+    let powers = low.floor() as i32..=high.ceil() as i32;
+    let all = powers.flat_map(|power| digits.iter().map(move |digit| (*digit, power)));
+    let value = |(digit, power): (i32, i32)| f64::from(digit) * 10f64.powi(power);
+    let inside = |tick: &(i32, i32)| (low - 1e-9..=high + 1e-9).contains(&value(*tick).log10());
+    let inside: Vec<(i32, i32)> = all.filter(inside).collect();
+    if inside.len() < 2 {
+        return nice_ticks(10f64.powf(low), 10f64.powf(high), count);
+    }
+    let text = |(digit, power): (i32, i32)| match power {
+        0..=4 => value((digit, power)).to_string(),
+        -3..0 => format!("{:.*}", -power as usize, value((digit, power))),
+        _ => format!("{digit}e{power}"),
+    };
+    let step = inside.len().div_ceil(count.max(1));
+    inside.into_iter().step_by(step).map(|tick| (value(tick), text(tick))).collect()
+}
+
 /// Writes a tick down to its digit of 10^`digit`, with an exponent if the `largest` of the ticks is far from 1.
 fn tick_text(tick: f64, digit: i32, largest: f64) -> String {
     if (1e-3..1e6).contains(&largest) {
@@ -64,6 +88,17 @@ mod tests {
         assert_eq!(texts(0.0, 3e-5, 3), ["0", "1e-5", "2e-5", "3e-5"]);
         assert_eq!(texts(0.0, 5e6, 2), ["0", "2.5e6", "5.0e6"]);
         assert_eq!(texts(1.0, 1.0 + 1e-16, 3).len(), 1);
+    }
+
+    #[test]
+    fn ticks_of_logarithms_are_powers_of_ten() {
+        let texts = |low, high, count| {
+            ticks(low, high, count, true).into_iter().map(|(_, text)| text).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(-2.0, 1.2, 6), ["0.01", "0.1", "1", "10"]);
+        assert_eq!(texts(-6.0, 6.0, 5), ["1e-6", "0.001", "1", "1000", "1e6"]);
+        assert_eq!(texts(2.1, 3.95, 6), ["200", "500", "1000", "2000", "5000"]);
+        assert_eq!(texts(0.31, 0.65, 4), ["3", "4"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! letter each instead.
 
 use super::super::chart::{Axis, Chart};
+use super::super::guides::along;
 use super::super::layout::plane::{padded, range};
 use super::super::scatter::Scatter;
 use super::super::{PlotError, Rgb};
@@ -97,15 +98,20 @@ pub(super) fn lines(chart: &Chart, terminal: Terminal) -> Vec<String> {
             ((0..n).map(|i| i as f64).collect(), labels.first().cloned().zip(labels.last().cloned()))
         }
     };
-    let x = range(places.iter().copied());
-    let heights = chart.series.iter().flat_map(|series| series.values.iter().copied());
-    let mut canvas = Canvas::new(terminal, x, chart.ylim.unwrap_or_else(|| range(heights)));
+    let guides = &chart.guides;
+    let ends_of = |ends: Option<(f64, f64)>, log| ends.map(|(low, high)| (along(low, log), along(high, log)));
+    let places: Vec<f64> = places.into_iter().map(|x| along(x, guides.x_log)).collect();
+    let y = |value: f64| along(value, guides.y_log);
+    let x = ends_of(guides.xlim, guides.x_log).unwrap_or_else(|| range(places.iter().copied()));
+    let heights = chart.series.iter().flat_map(|series| series.values.iter().map(|value| y(*value)));
+    let ylim = ends_of(guides.ylim, guides.y_log);
+    let mut canvas = Canvas::new(terminal, x, ylim.unwrap_or_else(|| range(heights)));
     for (owner, series) in chart.series.iter().enumerate() {
         for (i, value) in series.values.iter().enumerate().filter(|(_, value)| value.is_finite()) {
             let next = series.values.get(i + 1).filter(|next| next.is_finite());
             match next.zip(places.get(i + 1)) {
-                Some((next, place)) => canvas.line((places[i], *value), (*place, *next), owner),
-                None => canvas.set(canvas.dot(places[i], *value), owner),
+                Some((next, place)) => canvas.line((places[i], y(*value)), (*place, y(*next)), owner),
+                None => canvas.set(canvas.dot(places[i], y(*value)), owner),
             }
         }
     }
@@ -121,13 +127,16 @@ pub(super) fn lines(chart: &Chart, terminal: Terminal) -> Vec<String> {
 
 /// A scatter plot.
 pub(super) fn points(scatter: &Scatter, terminal: Terminal) -> Result<Vec<String>, PlotError> {
-    let (x, y) = (range(scatter.x.iter().copied()), range(scatter.y.iter().copied()));
+    let along_all = |values: &[f64], log| values.iter().map(|value| along(*value, log)).collect::<Vec<f64>>();
+    let xs = along_all(&scatter.x, scatter.guides.x_log);
+    let ys = along_all(&scatter.y, scatter.guides.y_log);
+    let (x, y) = (range(xs.iter().copied()), range(ys.iter().copied()));
     let (groups, group_of) = (scatter.groups(), scatter.group_of_each());
     let scale = scatter.scale()?;
     let mut canvas = Canvas::new(terminal, padded(x), padded(y));
     // With colours a dot is its point's, else its group's.
     let owner = |i: usize| if terminal.color { i } else { group_of.get(i).copied().unwrap_or(0) };
-    for (i, (x, y)) in scatter.x.iter().zip(&scatter.y).enumerate() {
+    for (i, (x, y)) in xs.iter().zip(&ys).enumerate() {
         canvas.set(canvas.dot(*x, *y), owner(i));
     }
     let color = |i: usize| {

@@ -9,7 +9,6 @@ use std::ops::Range;
 use console::measure_text_width;
 
 use super::super::layout::{cell_labels, ticks::label_step};
-use super::super::number::NumberFormat;
 use super::super::scale::Scale;
 use super::super::{Heatmap, Origin, PlotError};
 use super::{Terminal, painted, right_aligned, scale_line, short};
@@ -103,7 +102,7 @@ fn numbers(
     order: &[usize],
     room: usize,
 ) -> Result<Option<Vec<String>>, PlotError> {
-    let format = NumberFormat::parse(&map.fmt)?;
+    let format = map.format()?;
     let cells: Vec<Vec<String>> =
         map.values.iter().map(|row| row.iter().map(|value| format.write(*value)).collect()).collect();
     let (labels, _) = cell_labels(&map.cols, map.n_cols());

@@ -38,6 +38,11 @@ pub fn show(figure: &Figure, terminal: Terminal) -> Result<String, PlotError> {
     figure.check()?;
     let terminal = Terminal { width: terminal.width.max(NARROWEST), ..terminal };
     let (titles, body) = match figure {
+        Figure::Panels(panels) => {
+            let shown = panels.figures.iter().map(|figure| show(figure, terminal));
+            let shown = panels.title.iter().map(|title| Ok(one_line(title))).chain(shown);
+            return Ok(shown.collect::<Result<Vec<_>, _>>()?.join("\n\n"));
+        }
         Figure::Heatmap(map) => (&map.titles, heatmap::lines(map, terminal)?),
         Figure::Chart(chart) if chart.style == Style::Lines => {
             (&chart.titles, canvas::lines(chart, terminal))
@@ -46,17 +51,25 @@ pub fn show(figure: &Figure, terminal: Terminal) -> Result<String, PlotError> {
         Figure::Scatter(scatter) => (&scatter.titles, canvas::points(scatter, terminal)?),
         Figure::Tokens(map) => (&map.titles, tokens(map, terminal)?),
     };
+    let logs = match figure {
+        Figure::Chart(chart) => [chart.guides.x_log, chart.guides.y_log],
+        Figure::Scatter(scatter) => [scatter.guides.x_log, scatter.guides.y_log],
+        _ => [false; 2],
+    };
     let title = titles.title.iter().flat_map(|title| title.lines()).map(one_line);
-    let lines: Vec<String> = title.chain(body).chain(axes(titles)).collect();
+    let lines: Vec<String> = title.chain(body).chain(axes(titles, logs)).collect();
     Ok(lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n"))
 }
 
-/// A line with the axes' titles.
-fn axes(titles: &Titles) -> Option<String> {
+/// A line with the axes' titles, and which of them count in powers of ten.
+fn axes(titles: &Titles, logs: [bool; 2]) -> Option<String> {
     let named = [("x", &titles.x), ("y", &titles.y)];
-    let parts = named
-        .into_iter()
-        .filter_map(|(axis, title)| Some(format!("{axis}: {}", one_line(title.as_deref()?))));
+    let parts = named.into_iter().zip(logs).filter_map(|((axis, title), log)| match (title, log) {
+        (Some(title), false) => Some(format!("{axis}: {}", one_line(title))),
+        (Some(title), true) => Some(format!("{axis}: log10 of {}", one_line(title))),
+        (None, true) => Some(format!("{axis}: log10")),
+        (None, false) => None,
+    });
     let parts: Vec<String> = parts.collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
@@ -64,8 +77,12 @@ fn axes(titles: &Titles) -> Option<String> {
 fn tokens(map: &TokenMap, terminal: Terminal) -> Result<Vec<String>, PlotError> {
     let scale = map.scale()?;
     let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
-    for (token, value) in map.tokens.iter().zip(&map.values) {
+    for (i, (token, value)) in map.tokens.iter().zip(&map.values).enumerate() {
         let token = one_line(token);
+        if map.starts.contains(&i) && used > 0 {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
         let ends_line = token.ends_with(TOKEN_LINE_BREAK);
         let color = scale.color(f64::from(*value));
         let text = match terminal.color {
@@ -195,13 +212,14 @@ mod tests {
             color: None,
             values: values.to_vec(),
             errors: vec![],
+            dash: Default::default(),
         };
         let chart = |style, x, series| Chart {
             style,
             x,
             series,
             titles: Titles::default(),
-            ylim: None,
+            guides: Default::default(),
             x_rotation: None,
         };
         let x = Axis::Numbers(vec![0.0, 1.0, 2.0]);
@@ -226,6 +244,9 @@ mod tests {
             max_labels: 0,
             color: PointColor::Same(Rgb::nth(0)),
             size: 5.0,
+            x_errors: vec![],
+            y_errors: vec![],
+            guides: Default::default(),
             titles: Titles::default(),
         };
         let dots = shown(Figure::Scatter(scatter), PLAIN);
@@ -233,6 +254,7 @@ mod tests {
         let map = TokenMap {
             tokens: vec!["·a".into(), "⏎".into(), "b".into()],
             values: vec![0.5, 1.0, f32::NAN],
+            starts: vec![],
             titles: Titles::default(),
             colors: Colors::default(),
         };

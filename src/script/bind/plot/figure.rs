@@ -10,7 +10,7 @@ use rhai::{Array, Dynamic, Map, NativeCallContext};
 
 use super::options::{colors, is_row, labels, numbers, rotation, titles};
 use crate::count::count;
-use crate::plot::{self, Axis, Figure, Format, Heatmap, Origin, Style, Terminal};
+use crate::plot::{self, Axis, Figure, Format, Heatmap, Origin, Paper, Style, Terminal};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
 use crate::script::bind::data::write;
@@ -31,14 +31,23 @@ pub(super) fn plot(figure: Figure) -> ScriptResult<Plot> {
     Ok(Plot(Arc::new(figure)))
 }
 
+/// What a figure of a script draws.
+pub(super) fn figure(value: &Dynamic) -> ScriptResult<Figure> {
+    match value.read_lock::<Plot>() {
+        Some(plot) => Ok(Figure::clone(&plot.0)),
+        None => Err(expected("a figure", value).help("make one with `heatmap`, `line` or `scatter`").into()),
+    }
+}
+
 /// Registers the type and the heatmap.
 pub fn register(api: &mut Api) {
     api.ty::<Plot>("Plot", "a figure; `.save(..)` and `.show()` draw it", |plot| summary(&plot.0));
+    api.pictured(|plot: &Plot| plot::show(&plot.0, here()).ok());
     api.function(
         "heatmap(values: Tensor | array, options?: map) -> Plot",
         "a matrix as coloured cells; options: `x`, `y` (labels), `title`, `x_title`, `y_title`, `cmap` (a matplotlib \
          name or a list of colours), `vmin`, `vmax`, `center`, `annot` (true writes the values into the cells; or rows of \
-         texts to write there), `fmt`, `cbar`, `origin`, `x_rotation`",
+         texts to write there), `fmt` (as many decimals as tell the values apart if none), `cbar`, `origin`, `x_rotation`",
     )
     .example("heatmap([[0.1, 0.9], [0.4, 0.2]], #{x: [\" John\", \" Mary\"], y: [0, 1], cmap: \"RdBu\"})", "heatmap of 2 x 2 values")
     .native(|values: Dynamic| heatmap(&values, Map::new()))
@@ -49,8 +58,10 @@ pub fn register(api: &mut Api) {
     api.method(
         "Plot",
         "save(path: string, options?: map) -> string",
-        "draws into a `.png` or `.svg` file, or a page, `.html`, that shows the values under the pointer; `.csv` holds the \
-         values, and so does the file beside the picture with `#{data: true}`; returns where it is, in the output folder",
+        "draws into a `.png`, `.svg` or `.pdf` file, or a page, `.html`, that shows the values under the pointer; `.csv` holds the \
+         values, and so does the file beside the picture with `#{data: true}`; on paper, `width` is in millimetres, `font_size` (of \
+         the titles of axes, 8 if none) in points, `dpi` (of a `.png`, 300 if none) in dots an inch; returns where it is, in the \
+         output folder",
     )
     .example("heatmap(tensor([[1, 2], [3, 4]])).save(\"map.svg\").ends_with(\"map.svg\")", "true")
     .native(move |plot: &mut Plot, path: &str| plain(plot, path, Map::new()))
@@ -59,11 +70,15 @@ pub fn register(api: &mut Api) {
     api.method("Plot", "show()", "prints the figure, in colour where the terminal has it")
         .example("heatmap([[1, 2], [3, 4]]).show()", "")
         .native(move |call: NativeCallContext, plot: &mut Plot| -> ScriptResult<()> {
-            let terminal = Terminal { color: terminal::has_color(&io::stdout()), width: terminal::width() };
             let figure = plot.0.clone();
-            let text = shown.apart(move || plot::show(&figure, terminal))?.map_err(refusal::of)?;
+            let text = shown.apart(move || plot::show(&figure, here()))?.map_err(refusal::of)?;
             call.call_native_fn("print", (text,))
         });
+}
+
+/// Standard output.
+fn here() -> Terminal {
+    Terminal { color: terminal::has_color(&io::stdout()), width: terminal::width() }
 }
 
 /// What the REPL prints for a figure.
@@ -74,6 +89,10 @@ fn summary(figure: &Figure) -> String {
         }
         Figure::Scatter(scatter) => format!("scatter plot of {}", count(scatter.x.len() as u64, "point")),
         Figure::Tokens(map) => count(map.tokens.len() as u64, "coloured token"),
+        Figure::Panels(panels) => {
+            let columns = panels.columns.min(panels.figures.len()) as u64;
+            format!("{} in {}", count(panels.figures.len() as u64, "figure"), count(columns, "column"))
+        }
         Figure::Chart(chart) => {
             let (series, values) =
                 (chart.series.len() as u64, chart.series.first().map_or(0, |s| s.values.len()));
@@ -91,19 +110,24 @@ fn summary(figure: &Figure) -> String {
 fn save(context: &Context, plot: &Plot, path: &str, options: Map) -> ScriptResult<String> {
     let mut options = Options::new(options, "save");
     let data = options.get_bool("data")?.unwrap_or(false);
+    let paper = Paper {
+        width: options.get_f64("width")?,
+        font_size: options.get_f64("font_size")?,
+        dpi: options.get_f64("dpi")?,
+    };
     options.finish()?;
     let format = Format::from_path(Path::new(path)).map_err(refusal::of)?;
-    let render = |format| {
+    let render = |format, paper| {
         let figure = plot.0.clone();
-        context.apart(move || plot::render(&figure, format))?.map_err(refusal::of)
+        context.apart(move || plot::render_on(&figure, format, &paper))?.map_err(refusal::of)
     };
-    let bytes = render(format)?;
-    if format == Format::Png {
+    let bytes = render(format, paper)?;
+    if matches!(format, Format::Png | Format::Pdf) {
         tell_undrawn(context, plot, path);
     }
     if data {
         let beside = Path::new(path).with_extension("csv");
-        let csv = render(Format::Csv)?;
+        let csv = render(Format::Csv, Paper::default())?;
         write(context, &beside.to_string_lossy(), &csv)?;
     }
     write(context, path, &bytes)
@@ -137,7 +161,7 @@ fn heatmap(values: &Dynamic, options: Map) -> ScriptResult<Plot> {
     if let Some((annot, texts)) = options.get_with("annot", annot)? {
         (map.annot, map.texts) = (annot, texts);
     }
-    map.fmt = options.get_string("fmt")?.unwrap_or(map.fmt);
+    map.fmt = options.get_string("fmt")?;
     map.origin = options.get_with("origin", origin)?.unwrap_or(map.origin);
     map.x_rotation = options.get_with("x_rotation", rotation)?;
     options.finish()?;
@@ -237,8 +261,14 @@ mod tests {
         assert!(svg.contains("·a") && svg.contains('⏎'), "{svg}");
         let told = run("heatmap([1]).save(\"../a.png\")", options.clone());
         assert!(told.contains("`..` is not allowed"), "{told}");
-        let told = run("heatmap([1]).save(\"a.pdf\")", options);
-        assert!(told.starts_with("cannot tell the picture format of `a.pdf`"), "{told}");
+        run("heatmap([1]).save(\"a.pdf\", #{width: 85, font_size: 7})", options.clone());
+        assert!(std::fs::read(out.path().join("a.pdf")).unwrap().starts_with(b"%PDF-"));
+        let told = run("heatmap([1]).save(\"a.html\", #{width: 85})", options.clone());
+        assert!(told.ends_with("save as `.pdf`, `.svg` or `.png`, or leave them out"), "{told}");
+        let told = run("heatmap([1]).save(\"a.png\", #{width: 8})", options.clone());
+        assert!(told.starts_with("`width` is 8, and may be 10 to 2000"), "{told}");
+        let told = run("heatmap([1]).save(\"a.eps\")", options);
+        assert!(told.starts_with("cannot tell the picture format of `a.eps`"), "{told}");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The type `Plot`.
 //!
-//! Read [`figure`] (what a figure is, how it is saved and shown, heatmaps), then [`chart`] (the other kinds) and
-//! [`options`] (what the options of all kinds have in common).
+//! Read [`figure`] (what a figure is, how it is saved and shown, heatmaps), then [`chart`] (the other kinds), [`stack`] (several
+//! as one) and [`options`] (what the options of all kinds have in common).
 
 mod chart;
 mod figure;
 mod options;
+mod stack;
 
 pub use options::check_colormap;
 
@@ -15,4 +16,5 @@ use crate::script::api::Api;
 pub fn register(api: &mut Api) {
     figure::register(api);
     chart::register(api);
+    stack::register(api);
 }

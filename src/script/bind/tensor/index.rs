@@ -21,15 +21,17 @@ pub fn register(api: &mut Api) {
 fn indexing(api: &mut Api) {
     api.indexer(
         "Tensor",
-        "[i: int | range | array] -> float | Tensor",
-        "one entry along the first axis, counted from the end if negative; or those of a range, or of an array of indices",
+        "[i: int | range | array | Tensor] -> float | Tensor",
+        "one entry along the first axis, counted from the end if negative; or those of a range, of an array of indices (or a \
+         tensor of them, as `.topk` gives), or those where a mask is 1",
     )
     .example(
-        "let t = tensor([[1, 2], [3, 4], [5, 6]]); [t[-1], t[0][1], t[1..3], t[[2, 0]]]",
-        "[Tensor [2] [5.0, 6.0], 2.0, Tensor [2, 2] [[3.0, 4.0], [5.0, 6.0]], Tensor [2, 2] [[5.0, 6.0], [1.0, 2.0]]]",
+        "let t = tensor([[1, 2], [3, 4], [5, 6]]); [t[-1], t[0][1], t[1..3], t[[2, 0]], t[t.sum(1) > 8]]",
+        "[Tensor [2] [5.0, 6.0], 2.0, Tensor [2, 2] [[3.0, 4.0], [5.0, 6.0]], Tensor [2, 2] [[5.0, 6.0], [1.0, 2.0]], Tensor [1, 2] [[5.0, 6.0]]]",
     )
     .native(|t: &mut Tensor, i: i64| at(t, &[i]))
     .native(|t: &mut Tensor, ids: Array| rows(t, &args::each(&ids.into(), args::int)?))
+    .native(|t: &mut Tensor, chosen: Tensor| rows(t, &chosen_ids(t, &chosen)?))
     .native(|t: &mut Tensor, range: Range<i64>| slice(t, range.start, range.end))
     .native(|t: &mut Tensor, range: RangeInclusive<i64>| match range.end().checked_add(1) {
         // `..=-1` ends with the last entry, where counting from the end would wrap to the first.
@@ -100,6 +102,30 @@ fn rows(t: &Tensor, ids: &[i64]) -> ScriptResult<Tensor> {
     t.derived(t.inner().contiguous().and_then(|t| t.index_select(&places, 0)))
 }
 
+/// Indices as they are; of a mask the places where it is 1.
+fn chosen_ids(t: &Tensor, chosen: &Tensor) -> ScriptResult<Vec<i64>> {
+    let [len] = *chosen.dims() else {
+        let message = format!("a tensor of shape {:?} as an index: it may have one axis", chosen.dims());
+        return Err(fail(message)
+            .help("choose numbers with `where(mask, a, b)`, or rows by a mask of one axis")
+            .into());
+    };
+    let numbers = chosen.host()?;
+    if chosen.inner().dtype().is_int() {
+        return Ok(numbers.into_iter().map(|id| id as i64).collect());
+    }
+    let first = t.dims().first().copied().unwrap_or(0);
+    if len != first || numbers.iter().any(|x| *x != 0.0 && *x != 1.0) {
+        return Err(fail(format!(
+            "an index of {len} floats is no mask of the {first} entries of shape {:?}",
+            t.dims()
+        ))
+        .help("compare to get a mask, as in `x[scores > 0]`, or give an array of ints")
+        .into());
+    }
+    Ok((0..).zip(numbers).filter(|(_, x)| *x == 1.0).map(|(i, _)| i).collect())
+}
+
 fn slice(t: &Tensor, start: i64, end: i64) -> ScriptResult<Tensor> {
     let Some(len) = t.dims().first().copied() else {
         return Err(fail("a tensor without axes has no entries").into());
@@ -163,6 +189,26 @@ fn shapes(api: &mut Api) {
                 .help("make a row of it with `.reshape([1, -1])`")
                 .into()),
         });
+    api.method(
+        "Tensor",
+        "permute(axes: array) -> Tensor",
+        "the axes in another order: axis `axes[i]` of this becomes axis `i`",
+    )
+    .example("zeros([2, 3, 4]).permute([2, 0, 1]).shape", "[4, 2, 3]")
+    .native(|t: &mut Tensor, axes: Dynamic| -> ScriptResult<Tensor> {
+        let wanted = args::each(&axes, args::int)?;
+        let places = wanted.iter().map(|at| axis(t, "permute", *at)).collect::<ScriptResult<Vec<_>>>()?;
+        let rank = t.dims().len();
+        if places.len() != rank || (0..rank).any(|at| !places.contains(&at)) {
+            let message =
+                format!("`permute`: {wanted:?} does not name each axis of shape {:?} once", t.dims());
+            return Err(fail(message)
+                .help(format!("give the numbers from 0 to {}", rank.saturating_sub(1)))
+                .into());
+        }
+        t.check_room(t.dims())?;
+        t.derived(t.inner().permute(places).and_then(|t| t.contiguous()))
+    });
     api.method(
         "Tensor",
         "reshape(shape: array) -> Tensor",
@@ -285,6 +331,22 @@ mod tests {
             ("tensor([1, 2, 3])[1..1]", "Tensor [0] []"),
             ("tensor([1, 2, 3])[[-1, 0, 0]]", "Tensor [3] [3.0, 1.0, 1.0]"),
             ("zeros([3, 2])[[]].shape", "[0, 2]"),
+            ("let t = tensor([4, 9, 7]); t[t.topk(2).indices]", "Tensor [2] [9.0, 7.0]"),
+            ("let t = tensor([4, 9, 7]); t[t < 0].shape", "[0]"),
+            (
+                "tensor([4, 9])[tensor([1, 0, 1])]",
+                "an index of 3 floats is no mask of the 2 entries of shape [2]; compare to get a mask, as in `x[scores > 0]`, \
+                 or give an array of ints",
+            ),
+            (
+                "tensor([4, 9])[tensor([1, 2])].len",
+                "an index of 2 floats is no mask of the 2 entries of shape [2]; compare to get a mask, as in `x[scores > 0]`, or give an array of ints",
+            ),
+            (
+                "zeros([2, 2])[zeros([2, 2])]",
+                "a tensor of shape [2, 2] as an index: it may have one axis; choose numbers with `where(mask, a, b)`, or rows by \
+                 a mask of one axis",
+            ),
             ("tensor([5, 6]).topk(2).indices[[1]]", "Tensor [1] u32 [0]"),
             (
                 "tensor([1, 2])[[0, 2]]",
@@ -326,6 +388,11 @@ mod tests {
         check(&[
             ("zeros([4, 3]).reshape([2, -1]).shape", "[2, 6]"),
             ("zeros([4, 3]).t().reshape([-1]).shape", "[12]"),
+            ("tensor([[1, 2], [3, 4]]).permute([-1, 0])", "Tensor [2, 2] [[1.0, 3.0], [2.0, 4.0]]"),
+            (
+                "zeros([2, 3]).permute([0, 0])",
+                "`permute`: [0, 0] does not name each axis of shape [2, 3] once; give the numbers from 0 to 1",
+            ),
             (
                 "zeros([4]).reshape([3, -1])",
                 "`reshape`: 4 numbers of shape [4] do not fill shape [3, -1]; \

@@ -55,8 +55,24 @@ fn operators(api: &mut Api) {
         ),
         |a, b| a.broadcast_div(b),
     );
+    binary(
+        api,
+        "**",
+        "**(other: Tensor | number) -> Tensor",
+        "to the power, number by number; NaN for a fraction of a power below 0",
+        ("tensor([3, -4]) ** 2", "Tensor [2] [9.0, 16.0]"),
+        power,
+    );
     let negated = api.operator("Tensor", "-() -> Tensor", "changes all signs");
     unary(negated.example("-tensor([1, -2])", "Tensor [2] [-1.0, 2.0]"), |t| t.neg());
+}
+
+/// As in NumPy: the tensor library's own goes through logarithms, which numbers below 0 lack.
+fn power(a: &Numbers, b: &Numbers) -> candle_core::Result<Numbers> {
+    let dims = a.shape().broadcast_shape_binary_op(b.shape(), "pow")?;
+    let spread = |t: &Numbers| t.broadcast_as(&dims)?.flatten_all()?.to_vec1::<f32>();
+    let powers = spread(a)?.into_iter().zip(spread(b)?).map(|(x, y)| x.powf(y)).collect::<Vec<_>>();
+    Numbers::from_vec(powers, dims, &Device::Cpu)
 }
 
 /// Registers an operator between two tensors, and between a tensor and a number on either side.
@@ -128,6 +144,9 @@ fn elementwise(api: &mut Api) {
     unary(log.example("tensor([1, 10]).log()", "Tensor [2] [0.0, 2.3026]"), |t| t.log());
     let sqrt = api.method("Tensor", "sqrt() -> Tensor", "square roots");
     unary(sqrt.example("tensor([4, 9]).sqrt()", "Tensor [2] [2.0, 3.0]"), |t| t.sqrt());
+    let tanh = api.method("Tensor", "tanh() -> Tensor", "hyperbolic tangents");
+    tanh.example("tensor([0, 1]).tanh()", "Tensor [2] [0.0, 0.7616]")
+        .native(|t: &mut Tensor| each(t, f32::tanh));
     api.method(
         "Tensor",
         "clamp(low: number, high: number) -> Tensor",
@@ -266,6 +285,10 @@ mod tests {
                 "`*`: shapes [2, 3] and [2] do not fit; counted from the last, each pair of axes must be equal, \
                  or one of them 1; use `.reshape([..])`",
             ),
+            ("2 ** tensor([[0, 3], [-1, 0.5]])", "Tensor [2, 2] [[1.0, 8.0], [0.5, 1.4142]]"),
+            ("(tensor([-8]) ** (1.0 / 3)).to_array()[0].is_nan()", "true"),
+            ("tensor([1, 2]) ** tensor([[2], [3]])", "Tensor [2, 2] [[1.0, 4.0], [1.0, 8.0]]"),
+            ("tensor([100, -100]).tanh()", "Tensor [2] [1.0, -1.0]"),
             ("tensor([1]).clamp(2, 1)", "`clamp`: 2 is above 1; write `.clamp(1, 2)`"),
         ]);
     }

@@ -282,6 +282,29 @@ pub(super) fn axis(t: &Tensor, name: &str, axis: i64) -> ScriptResult<usize> {
 }
 
 fn order(api: &mut Api) {
+    api.method("Tensor", "cumsum(axis: int) -> Tensor", "the sums up to each place along an axis")
+        .example("tensor([[1, 2], [3, 4]]).cumsum(0)", "Tensor [2, 2] [[1.0, 2.0], [4.0, 6.0]]")
+        .native(|t: &mut Tensor, along: i64| -> ScriptResult<Tensor> {
+            let axis = axis(t, "cumsum", along)?;
+            let stride: usize = t.dims()[axis + 1..].iter().product();
+            let len = t.dims()[axis];
+            let numbers = t.host()?;
+            let summed = move || {
+                let mut numbers = numbers;
+                for block in numbers.chunks_mut((len * stride).max(1)) {
+                    let mut sums = vec![0.0f64; stride];
+                    for row in block.chunks_mut(stride.max(1)) {
+                        for (sum, x) in sums.iter_mut().zip(row) {
+                            *sum += f64::from(*x);
+                            *x = *sum as f32;
+                        }
+                    }
+                }
+                numbers
+            };
+            let numbers = apart_if_long(t.inner().elem_count(), summed)?;
+            t.derived(Numbers::from_vec(numbers, t.dims(), &Device::Cpu))
+        });
     api.method("Tensor", "sort() -> Tensor", "in rising order along the last axis, NaN last")
         .example("tensor([3, 1, 2]).sort()", "Tensor [3] [1.0, 2.0, 3.0]")
         .native(|t: &mut Tensor| -> ScriptResult<Tensor> {
@@ -450,6 +473,12 @@ mod tests {
             ("zeros([0]).mean()", "`mean`: there are no numbers in shape [0]"),
             ("zeros([0, 2]).max(0)", "`max`: there are no numbers in shape [0, 2]"),
             ("zeros([0, 2]).sum(0)", "Tensor [2] [0.0, 0.0]"),
+            (
+                "tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]]).cumsum(1)[1]",
+                "Tensor [2, 2] [[5.0, 6.0], [12.0, 14.0]]",
+            ),
+            ("tensor([[1, 2], [3, 4]]).cumsum(-1)", "Tensor [2, 2] [[1.0, 3.0], [3.0, 7.0]]"),
+            ("zeros([0, 2]).cumsum(0).shape", "[0, 2]"),
         ]);
     }
 

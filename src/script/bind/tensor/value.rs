@@ -30,7 +30,8 @@ impl Tensor {
         Self::of(tensor)
     }
 
-    fn of(tensor: candle_core::Tensor) -> ScriptResult<Self> {
+    /// A tensor that was made of no other.
+    pub(super) fn of(tensor: candle_core::Tensor) -> ScriptResult<Self> {
         check_shape(tensor.dims())?;
         Ok(Self(Arc::new(tensor.to_device(&Device::Cpu).map_err(refused)?)))
     }
