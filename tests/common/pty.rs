@@ -101,6 +101,19 @@ impl Terminal {
         keyboard.write_all(keys.as_bytes()).expect("typed");
     }
 
+    /// All that the program wrote so far, as far as it was waited for.
+    pub fn seen(&self) -> &str {
+        &self.seen[..self.read]
+    }
+
+    /// Passes over what the program has written so far.
+    pub fn skips(&mut self) {
+        while let Ok(bytes) = self.screen.try_recv() {
+            self.seen += &String::from_utf8_lossy(&bytes);
+        }
+        self.read = self.seen.len();
+    }
+
     /// Waits until the program has written this text after what was waited for before.
     #[track_caller]
     pub fn waits_for(&mut self, text: &str) {

@@ -1,8 +1,9 @@
 //! The prompt as a person meets it, through a pseudo-terminal.
 #![cfg(target_os = "linux")]
 
-#[path = "common/pty.rs"]
+#[path = "../common/pty.rs"]
 mod pty;
+mod speed;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -13,12 +14,32 @@ use tempfile::TempDir;
 fn start_sized(args: &[&str], cols: u16, rows: u16) -> (Terminal, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
-    command.current_dir(folder.path()).args(args).env("XDG_STATE_HOME", folder.path()).env("NO_COLOR", "1");
+    command
+        .current_dir(folder.path())
+        .args(args)
+        .env("XDG_STATE_HOME", folder.path())
+        .env("PATCHSCRIPT_CACHE", folder.path())
+        .env("NO_COLOR", "1");
     (Terminal::start(command, cols, rows), folder)
 }
 
 fn start(args: &[&str]) -> (Terminal, TempDir) {
     let (mut terminal, folder) = start_sized(args, 100, 40);
+    terminal.waits_for("`:quit` leaves");
+    terminal.waits_for("[1] demo> ");
+    (terminal, folder)
+}
+
+/// A terminal with colours.
+fn start_in_color() -> (Terminal, TempDir) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
+    command
+        .current_dir(folder.path())
+        .env("XDG_STATE_HOME", folder.path())
+        .env("PATCHSCRIPT_CACHE", folder.path())
+        .env_remove("NO_COLOR");
+    let mut terminal = Terminal::start(command, 100, 40);
     terminal.waits_for("`:quit` leaves");
     terminal.waits_for("> ");
     (terminal, folder)
@@ -259,7 +280,11 @@ fn what_was_tried_becomes_a_script() {
 fn the_last_input_is_edited() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
-    command.current_dir(folder.path()).env("XDG_STATE_HOME", folder.path()).env("NO_COLOR", "1");
+    command
+        .current_dir(folder.path())
+        .env("XDG_STATE_HOME", folder.path())
+        .env("PATCHSCRIPT_CACHE", folder.path())
+        .env("NO_COLOR", "1");
     command.env_remove("VISUAL").env("EDITOR", "sed -i s/20/41/");
     let mut terminal = Terminal::start(command, 100, 40);
     terminal.waits_for("`:quit` leaves");
@@ -285,7 +310,7 @@ fn the_prompt_goes_on_after_a_script() {
     std::fs::write(folder.path().join("lib.rhai"), "fn f() { 41 }").expect("written");
     let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
     command.current_dir(folder.path()).args(["run", "-i", "a.rhai"]);
-    command.env("XDG_STATE_HOME", folder.path()).env("NO_COLOR", "1");
+    command.env("XDG_STATE_HOME", folder.path()).env("PATCHSCRIPT_CACHE", folder.path()).env("NO_COLOR", "1");
     let mut terminal = Terminal::start(command, 100, 40);
     terminal.waits_for("`int` has no field `b`");
     for (line, answer) in [
@@ -308,4 +333,174 @@ fn the_prompt_goes_on_after_a_script() {
     let saved = std::fs::read_to_string(folder.path().join("b.rhai")).expect("the script");
     assert!(saved.contains("log.append(#{a: a});\nprint(twice(a) + lib::f());\n"), "{saved}");
     assert!(folder.path().join("out/a/more.jsonl").is_file());
+}
+
+#[test]
+fn a_line_is_painted_where_there_are_colours() {
+    let (mut terminal, _folder) = start_in_color();
+    terminal.types("let x = join([2], \"a\") // b");
+    for part in ["\x1b[35mlet", "\x1b[34mjoin", "\x1b[36m2", "\x1b[32m\"a\"", "\x1b[2m// b"] {
+        terminal.waits_for(part);
+    }
+    // The cursor goes back to the last bracket, which stands out with its partner.
+    terminal.types(&"\x1b[D".repeat(5));
+    terminal.waits_for("\x1b[1;4m(\x1b[0m");
+    terminal.types("\r");
+    terminal.types("load().trace(\" John\").tokens.len\r");
+    terminal.waits_for("\n2");
+    terminal.waits_for("\x1b[2m16 rows, ");
+    leave(terminal);
+    let (mut terminal, _folder) = start(&[]);
+    terminal.types("let x = [2];\r");
+    terminal.waits_for("[2] demo");
+    let seen = leave(terminal);
+    assert!(!seen.contains("\x1b[35m") && !seen.contains("\x1b[1;4m"), "{seen}");
+}
+
+#[test]
+fn tab_completes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cache = folder.path().join("hub");
+    std::fs::create_dir_all(cache.join("models--some-org--some-model/snapshots")).expect("a cache");
+    std::fs::write(folder.path().join("prompts.txt"), "a\n").expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_patchscript"));
+    command
+        .current_dir(folder.path())
+        .env("XDG_STATE_HOME", folder.path())
+        .env("PATCHSCRIPT_CACHE", folder.path())
+        .env("NO_COLOR", "1");
+    command.env("HF_HUB_CACHE", cache);
+    let mut terminal = Terminal::start(command, 100, 40);
+    terminal.waits_for("> ");
+    terminal.types("let m = load(); import \"lens\" as lens;\r");
+    terminal.waits_for("[2] demo> ");
+    for (keys, seen) in [
+        ("heatm\t", &["heatmap("][..]),
+        ("load().tra\t", &["load().trace("]),
+        ("m.trace(\"a\").to\t", &["tokens", "top()"]),
+        ("m.generate(\"a\", #{max_\t", &["max_new_tokens: "]),
+        ("m.trace(\"a\")[\"mlp_p\t", &["mlp_post.", "mlp_pre."]),
+        ("resid_post(\t", &["0", "1", "6", "7"]),
+        ("read_lines(\"pro\t", &["prompts.txt"]),
+        ("load(\"some\t", &["some-org/some-model"]),
+        ("lens::logit\t", &["lens::logit_lens("]),
+        (":lim\t", &[":limits"]),
+    ] {
+        terminal.types(keys);
+        for text in seen {
+            terminal.waits_for(text);
+        }
+        terminal.types("\x15");
+    }
+    // What was completed runs.
+    terminal.types("m.n_l\t * 100\r");
+    terminal.waits_for("\n800");
+    leave(terminal);
+}
+
+#[test]
+fn earlier_inputs_are_found_by_a_few_letters() {
+    let (mut terminal, _folder) = start(&[]);
+    for (input, gave) in
+        [("let alpha = 11; alpha", "\n11"), ("12", "\n12"), ("let beta = 13; beta * 10", "\n130")]
+    {
+        terminal.types(&format!("{input}\r"));
+        terminal.waits_for(gave);
+    }
+    terminal.waits_for("[4] demo> ");
+    terminal.types("\x12btt");
+    terminal.types("\x7f\x7f\x7falph");
+    terminal.waits_for("let alpha = 11; alpha");
+    terminal.types("\x05 + 500\r");
+    terminal.waits_for("\n511");
+    leave(terminal);
+}
+
+#[test]
+fn values_are_numbered_and_the_prompt_names_the_model() {
+    let (mut terminal, _folder) = start(&[]);
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tiny");
+    for (input, gave) in [
+        ("40 + 2", "\n42"),
+        ("let x = _ + 100;", "[3] demo> "),
+        ("x + _1", "\n184"),
+        ("_1 + _3", "\n226"),
+        ("_2", "unknown variable `_2`"),
+        ("let m = load(); m.n_layers + 300", "\n308"),
+        (&format!("let s = load(\"{model}\");"), "[8] tiny> "),
+        ("m = load();", "[9] demo"),
+    ] {
+        terminal.types(&format!("{input}\r"));
+        terminal.waits_for(gave);
+    }
+    leave(terminal);
+}
+
+/// The rows of a line as `1,024 rows (planned 1,024), …`.
+#[track_caller]
+fn rows_of(seen: &str) -> (u64, Option<u64>) {
+    let line = seen.lines().rev().find(|line| line.contains(" rows")).unwrap_or_else(|| panic!("{seen}"));
+    let number = |text: &str| {
+        let start = text.rfind(|c: char| !(c.is_ascii_digit() || c == ',')).map_or(0, |at| at + 1);
+        text[start..].replace(',', "").parse().unwrap_or_else(|_| panic!("`{text}` of {line}"))
+    };
+    match line.split_once(" rows (planned ") {
+        Some((rows, rest)) => (number(rows), rest.split(')').next().map(number)),
+        None => (number(line.split(" rows").next().unwrap_or_default()), None),
+    }
+}
+
+#[test]
+fn a_line_that_computes_says_what_it_took_and_was_planned_to() {
+    let (mut terminal, _folder) = start(&[]);
+    let mut rows = |input: &str| {
+        terminal.types(&format!("{input}\r"));
+        terminal.waits_for(" rows");
+        terminal.waits_for(" s\r\n");
+        rows_of(terminal.seen())
+    };
+    // The bos, four tokens; eight layers.
+    assert_eq!(rows("let m = load(); m.trace(\" John gave Mary half\");"), (40, None));
+    // Three tokens once through all layers, and for each head through the last two.
+    let heads = "m.sweep(\" John gave\", [z(6).head(0).zero(), z(6).head(1).zero()], logit(5)).len";
+    assert_eq!(rows(heads), (36, Some(36)));
+    // A donor runs again up to the site that it lacks.
+    let donor = "let mary = m.trace(\" Mary gave\"); \
+                 m.sweep(\" John gave\", 0..3, 0..3, |l, p| mlp_out(l).at(p).set(mary), logit(5)).values.shape";
+    let (took, planned) = rows(donor);
+    assert_eq!(Some(took), planned);
+    assert!(took > 24 + 9, "{took}");
+    terminal.types("1 + 1\r");
+    terminal.waits_for("\n2");
+    terminal.waits_for("> ");
+    assert_eq!(terminal.seen().matches(" MiB").count(), 5, "what computes nothing says nothing");
+    terminal.types(":explain m.sweep(\" John gave\", [z(6).head(0).zero()], logit(5)).len\r");
+    terminal.waits_for("sweep of 1 cells");
+    terminal.waits_for("time ");
+    leave(terminal);
+}
+
+#[test]
+fn figures_traces_and_long_values_fit_the_window() {
+    let (mut terminal, _folder) = start(&[]);
+    for (input, lines) in [
+        ("heatmap([[1, 2], [3, 4]])", &["0 1  2", "1 3  4"][..]),
+        (
+            "load().trace(\" John gave\")",
+            &["Trace(3 tokens, 8 sites)", "site ", "resid_post  0 to 7  [pos, 256]"],
+        ),
+        ("load().tokens(\" John gave\")", &["pos  token", "\" John\"", "\" gave\""]),
+        ("load().config", &["hidden_size"]),
+        (
+            "let s = \"\"; for i in 0..100 { s += \"line \" + i + \"\\n\"; } s",
+            &["line 0", "line 35", "… 64 more lines"],
+        ),
+        ("print(_)", &["line 99"]),
+    ] {
+        terminal.types(&format!("{input}\r"));
+        for line in lines {
+            terminal.waits_for(line);
+        }
+    }
+    leave(terminal);
 }
