@@ -140,6 +140,26 @@ fn the_same_run_gives_the_same() {
     assert_eq!((ran.out.as_str(), ran.err.as_str(), ran.code), (same, "", Some(0)));
 }
 
+/// What was asked for, by the command line and by a script, and what served; both are asked for again.
+#[test]
+fn the_precision_is_recorded_and_asked_for_again() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = "load(); print(load(\"demo\", #{precision: \"highest\"}).precision);";
+    fs::write(folder.path().join("a.rhai"), script).expect("the script");
+    let ran = patchscript(folder.path(), &["run", "a.rhai", "--device", "cpu", "--precision", "high"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.ends_with("highest\n"), "{}", ran.out);
+    let record = record(folder.path());
+    assert_eq!(record["options"]["precision"], "high");
+    let unit = record["machine"]["instructions"].as_str().is_some_and(|said| said.starts_with("amx"));
+    assert_eq!(record["models"][0]["precision"], if unit { "high" } else { "highest" });
+    assert_eq!(record["models"][1]["precision"], "highest");
+    let ran = patchscript(folder.path(), &["verify", "out/a/run.json"]);
+    assert!(ran.out.starts_with("the same to the bit"), "{}{}", ran.out, ran.err);
+    let ran = patchscript(folder.path(), &["run", "a.rhai", "--precision", "exact"]);
+    assert!(ran.err.starts_with("error: precision `exact` is not known\n"), "{}", ran.err);
+}
+
 #[test]
 fn what_changed_is_told() {
     let house = house();
@@ -200,6 +220,57 @@ fn what_changed_is_told() {
         "{}",
         ran.err
     );
+}
+
+#[test]
+fn a_picture_of_another_machine_may_have_other_pixels() {
+    let house = house();
+    let mut record = record(house.path());
+    record["machine"]["arch"] = "elsewhere".into();
+    let picture = &mut record["artefacts"][2];
+    assert_eq!(picture["path"], "sub/grid.png");
+    picture["sum"] = "0".into();
+    let write = |record: &Json| {
+        fs::write(house.path().join("out/a/run.json"), format!("{record:#}")).expect("written");
+    };
+    write(&record);
+    let ran = patchscript(house.path(), &["verify", "out/a/run.json"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    let told = "pictures that another machine draws otherwise:\n  `sub/grid.png` has other pixels\n";
+    assert!(ran.out.ends_with(told), "{}", ran.out);
+    record["artefacts"][0]["sum"] = "0".into();
+    fs::write(house.path().join("out/a/layer.txt"), "7").expect("written");
+    write(&record);
+    let ran = patchscript(house.path(), &["verify", "out/a/run.json", "--format", "json"]);
+    let found: Json = serde_json::from_str(&ran.out).expect("JSON");
+    assert_eq!((&found["ok"], ran.code), (&false.into(), Some(1)));
+    assert_eq!(found["gave"], serde_json::json!(["`layer.txt` differs"]));
+    assert_eq!(found["drawn"], serde_json::json!(["`sub/grid.png` has other pixels"]));
+    assert!(found["made_of"][0].as_str().is_some_and(|line| line.contains("elsewhere before")), "{found}");
+}
+
+#[test]
+fn how_exact_a_metric_is_is_recorded() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = "let m = load(); let other = m.trace(\" Mary gave half\");\n\
+        let cell = |l, p| resid_post(l).at(p).set(other);\n\
+        m.sweep(\" John gave half\", 0..8, 0..4, cell, logit_diff(\" Mary\", \" John\"));\n\
+        m.sweep(\" John gave half\", 0..8, 0..4, cell, |logits| logits[5]);\n\
+        m.sweep(\" John gave half\", 0..8, 0..4, |l, p| resid_post(l).at(p).scale(1.0), entropy());";
+    fs::write(folder.path().join("a.rhai"), script).expect("it");
+    let ran = patchscript(folder.path(), &["run", "a.rhai", "--no-cache"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let sweeps = &record(folder.path())["sweeps"];
+    let noise = sweeps["noise"].as_array().expect("a list");
+    let named: Vec<_> = noise.iter().map(|of| (&of["model"], &of["metric"])).collect();
+    assert_eq!(named, [(&"demo".into(), &"entropy".into()), (&"demo".into(), &"logit_diff".into())]);
+    assert!(
+        noise.iter().all(|of| of["noise"].as_f64().is_some_and(|noise| (0.0..1e-3).contains(&noise))),
+        "{sweeps}"
+    );
+    // The patches of the last sweep change nothing, and the metric hardly.
+    assert!(sweeps["idle"].as_u64().is_some_and(|idle| idle >= 29), "{sweeps}");
+    assert!(sweeps["largest_noop"].as_f64().is_some_and(|noop| (0.0..1e-3).contains(&noop)), "{sweeps}");
 }
 
 #[test]

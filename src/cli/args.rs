@@ -15,7 +15,7 @@ use crate::script::HostOptions;
 use crate::script::limits::Limits;
 
 use super::shipped::SHIPPED;
-use super::table;
+use super::{cache, table};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -117,6 +117,8 @@ pub enum Command {
     Repl(Settings),
     /// Models from the Hub: list, describe, fetch and remove them
     Models(Models),
+    /// What runs keep of what they computed, so that the next one need not
+    Cache(Cache),
     /// Check the engine on a model, and what the model costs
     CheckModel(CheckModel),
 }
@@ -137,8 +139,10 @@ impl Command {
         let format = match self {
             Command::Run(run) => run.format,
             Command::Check(check) => check.format,
+            Command::Verify(given) => given.format,
             Command::Models(Models { action: ModelsAction::Info { format, .. } }) => *format,
             Command::CheckModel(given) => given.format,
+            Command::Cache(Cache { action: CacheAction::List { format } }) => *format,
             _ => Format::Text,
         };
         format == Format::Json
@@ -161,6 +165,9 @@ pub struct Run {
     /// Before each sweep, print its plan to standard error: cells, rows, arithmetic, memory, time
     #[arg(long)]
     pub explain: bool,
+    /// Run it again whenever it, what it imports or what it reads changes; models stay loaded
+    #[arg(long, conflicts_with_all = ["interactive", "params", "resume"])]
+    pub watch: bool,
     /// Go on where an interrupted run of this script stopped: keep the lines of its logs that are there
     #[arg(long)]
     pub resume: bool,
@@ -184,6 +191,9 @@ pub struct Check {
 pub struct Verify {
     /// The record of the run, `out/<script name>/run.json`
     pub record: PathBuf,
+    /// `text`, or `json` for programs
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, hide_possible_values = true)]
+    pub format: Format,
 }
 
 #[derive(Debug, ArgGroup)]
@@ -262,15 +272,37 @@ pub enum ModelsAction {
 }
 
 #[derive(Debug, ArgGroup)]
+pub struct Cache {
+    #[command(subcommand)]
+    pub action: CacheAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheAction {
+    /// Say where results are kept, and how many
+    List {
+        /// `text`, or `json` for programs
+        #[arg(long, value_enum, value_name = "FORMAT", default_value_t, hide_possible_values = true)]
+        format: Format,
+    },
+    /// Remove all of them
+    Clear,
+}
+
+#[derive(Debug, ArgGroup)]
 pub struct CheckModel {
     /// A folder in Hugging Face layout, a `.gguf` file or `org/name` on the Hub
     pub id: String,
-    /// Where to compute: `cpu`, `cuda`, `cuda:1` or `auto`, a card if there is one
+    /// Where to compute: `cpu`, `cuda`, `cuda:1`, `auto`, a card if there is one, or several, `cuda:0,cuda:1`
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
     /// The number type of the weights: `f32`, and on a card `bf16` or `f16`
     #[arg(long, value_name = "DTYPE", default_value = "f32")]
     pub dtype: String,
+    /// How exactly float32 is multiplied: `highest`, or `high`, faster: on a card with errors near 5e-4 (tf32), on a CPU
+    /// with a matrix unit (AMX) near 1e-5, and the same elsewhere
+    #[arg(long, value_name = "PRECISION", default_value = "highest")]
+    pub precision: String,
     /// Never use the network
     #[arg(long)]
     pub offline: bool,
@@ -285,12 +317,17 @@ pub struct Settings {
     /// What `load()` loads: a folder in Hugging Face layout, a `.gguf` file or `org/name` on the Hub [default: demo]
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
-    /// Where to compute: `cpu`, `cuda`, `cuda:1` or `auto`, a card if there is one [default: auto]
+    /// Where to compute: `cpu`, `cuda`, `cuda:1`, `auto`, a card if there is one, or several that share the work,
+    /// `cuda:0,cuda:1` [default: auto]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// The number type of the weights: `f32`, and on a card `bf16` or `f16` [default: f32]
     #[arg(long, value_name = "DTYPE")]
     dtype: Option<String>,
+    /// How exactly float32 is multiplied: `highest`, or `high`, faster: on a card with errors near 5e-4 (tf32), on a CPU
+    /// with a matrix unit (AMX) near 1e-5, and the same elsewhere [default: highest]
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<String>,
     /// The seed of everything random [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -307,6 +344,9 @@ pub struct Settings {
     /// free]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     memory: Option<usize>,
+    /// Compute everything, and keep nothing of it for the next run
+    #[arg(long)]
+    no_cache: bool,
     /// Never use the network
     #[arg(long)]
     offline: bool,
@@ -364,12 +404,14 @@ impl Settings {
             model: self.model,
             device: self.device,
             dtype: self.dtype,
+            precision: self.precision,
             seed: self.seed,
             out: self.out,
             allow_read: self.allow_read,
             allow_write: self.allow_write,
             offline: self.offline,
             memory: self.memory,
+            cache: if self.no_cache { None } else { cache::place().unwrap_or_default() },
             explain: false,
             resume: false,
             may_exit: false,
@@ -387,7 +429,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 }
 
 /// A size: bytes, or a number with a binary unit.
-fn bytes(text: &str) -> Result<usize, String> {
+pub fn bytes(text: &str) -> Result<usize, String> {
     let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
     let (number, unit) = units
         .iter()

@@ -52,6 +52,7 @@ fn check(given: &CheckModel, control: &Control) -> Result<Found, RunError> {
     let options = LoadOptions {
         device: given.device.clone(),
         dtype: given.dtype.clone(),
+        precision: given.precision.clone(),
         offline: given.offline,
         ..LoadOptions::default()
     };

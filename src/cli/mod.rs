@@ -1,15 +1,16 @@
-//! The command line. Read [`args`] first: it says what can be typed. Then one file runs each subcommand: [`run`],
-//! [`verify`], [`show`], [`check`], [`test`](mod@test), [`check_model`], [`models`], [`new`] (from [`shipped`]), [`docs`] (the
-//! reference, definitions, completions and the manual), and [`repl`] (with [`complete`]) where there is none. [`files`]
+//! The command line. Read [`args`] first: it says what can be typed. Then one file runs each subcommand: [`run`]
+//! ([`watch`]: again and again), [`verify`], [`show`], [`check`], [`test`](mod@test), [`check_model`], [`models`],
+//! [`cache`], [`new`] (from [`shipped`]), [`docs`] (the reference, definitions, completions and the manual), and
+//! [`repl`] where there is none. [`files`]
 //! writes what a person asks for.
 //!
 //! Exit codes: 0 done, 1 the script failed, 2 it could not be run (usage, syntax, parameters),
 //! 130 interrupted.
 
 mod args;
+mod cache;
 mod check;
 mod check_model;
-mod complete;
 mod docs;
 mod files;
 mod models;
@@ -20,6 +21,7 @@ mod shipped;
 mod show;
 mod test;
 mod verify;
+mod watch;
 
 use std::io::{ErrorKind, Write, stderr, stdout};
 use std::process::ExitCode;
@@ -44,6 +46,10 @@ fn run_command() -> u8 {
         refuse(&error);
         return 2;
     }
+    if let Err(error) = cache::place() {
+        refuse(&error);
+        return 2;
+    }
     if args.command.as_ref().is_some_and(args::Command::is_for_programs) {
         output::tell_programs();
     }
@@ -61,6 +67,7 @@ fn run_command() -> u8 {
         Some(args::Command::Man) => docs::man(),
         Some(args::Command::Repl(settings)) => repl::run(settings),
         Some(args::Command::Models(models)) => models::run(&models),
+        Some(args::Command::Cache(given)) => cache::run(&given.action),
         Some(args::Command::CheckModel(given)) => check_model::run(&given),
         None if !args.eval.is_empty() => repl::eval(args.settings, &args.eval),
         None => repl::run(args.settings),

@@ -10,7 +10,7 @@ use crate::script::params::Scan;
 use crate::script::{Error, Host, HostOptions, Session, interrupt, output, record};
 
 use super::args::Run;
-use super::{advise, fail, put, repl, report};
+use super::{advise, fail, put, repl, report, watch};
 
 /// The name of a script that comes from standard input.
 pub const STDIN: &str = "stdin";
@@ -18,6 +18,11 @@ pub const STDIN: &str = "stdin";
 /// Runs a script, or lists its parameters; gives the exit code.
 pub fn run(run: Run) -> u8 {
     let streamed = run.file == Path::new("-");
+    if streamed && run.watch {
+        let help = "write the script to a file: `patchscript run --watch FILE`".to_string();
+        fail("standard input does not change", Some(help));
+        return 2;
+    }
     if streamed && run.interactive {
         let help = "write the script to a file: `patchscript run -i FILE`".to_string();
         fail("the prompt cannot read from where the script came", Some(help));
@@ -29,12 +34,15 @@ pub fn run(run: Run) -> u8 {
         sets: run.sets,
         explain: run.explain,
         resume: run.resume,
-        may_exit: !run.interactive,
+        may_exit: !run.interactive && !run.watch,
         ..run.settings.options()
     };
     let host = Host::new(options);
     if let Err(error) = interrupt::install(host.context().interrupt_flag()) {
         output::tell(format_args!("warning: Ctrl-C will not stop the run cleanly: {error}"));
+    }
+    if run.watch {
+        return watch::run(host, &file);
     }
     let loaded = if streamed { host.load_from(STDIN, stdin().lock()) } else { host.load(&file) };
     let script = match loaded {
@@ -50,6 +58,17 @@ pub fn run(run: Run) -> u8 {
         return repl::go_on(&mut session).max(code);
     }
     end(&host, host.run(&script))
+}
+
+/// Runs a script from its file and says how that ended; gives the exit code.
+pub fn once(host: &Host, file: &Path) -> u8 {
+    match host.load(file) {
+        Ok(script) => {
+            advise(host, &host.warnings(&script));
+            end(host, host.run(&script))
+        }
+        Err(error) => report(host, &error),
+    }
 }
 
 /// Says how a run ended; gives the exit code.

@@ -85,7 +85,10 @@ fn facts(record: &Value) -> Vec<(String, String)> {
         fact(name, value.to_string());
     }
     for model in each(&record["models"]) {
-        fact("model", ["id", "family", "device", "dtype"].map(|key| text(&model[key])).join(", "));
+        fact(
+            "model",
+            ["id", "family", "device", "dtype", "precision"].map(|key| text(&model[key])).join(", "),
+        );
     }
     for data in each(&record["data"]).filter(|data| !data["sum"].is_null()) {
         fact("data", format!("{} (checksum {})", text(&data["file"]), text(&data["sum"])));
@@ -94,6 +97,17 @@ fn facts(record: &Value) -> Vec<(String, String)> {
     if sweeps["sweeps"].as_u64().is_some_and(|sweeps| sweeps > 0) {
         let counts = ["cells", "computed", "merged", "known", "unreachable", "idle"];
         fact("sweeps", counts.map(|key| format!("{} {key}", sweeps[key])).join(", "));
+        fact(
+            "largest change",
+            format!(
+                "{}; of a cell without effect, of the metric: {}",
+                sweeps["largest_change"], sweeps["largest_noop"]
+            ),
+        );
+    }
+    for of in each(&sweeps["noise"]) {
+        let metric = format!("{} on {}", text(&of["metric"]), text(&of["model"]));
+        fact("noise", format!("{metric}: {} between a cell alone and among others", of["noise"]));
     }
     let took = &record["took"];
     let seconds = |key: &str| took[key].as_f64().unwrap_or(0.0);

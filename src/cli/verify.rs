@@ -5,15 +5,17 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::count::count;
 use crate::help::Help;
+use crate::script::output;
+use crate::script::record::alike::{self, Alike};
 use crate::script::record::compare::{Differences, TOLERANCE, compare, near};
 
 use super::args::Verify;
-use super::{put, refuse};
+use super::{put, put_json, refuse};
 
 /// Bytes of a record, and of a result whose numbers are compared.
 const LONGEST: u64 = 1 << 30;
@@ -48,7 +50,11 @@ impl Help for VerifyError {
 /// Prints what differs; gives the exit code: 0 if the results are the same, 1 if not, 2 if that cannot be known.
 pub fn run(given: &Verify) -> u8 {
     match verify(&given.record) {
-        Ok((text, same)) => put(&text).max(u8::from(!same)),
+        Ok((found, after)) => {
+            let told =
+                if output::for_programs() { put_json(&value(&found)) } else { put(&text(&found, &after)) };
+            told.max(u8::from(!found.gave.is_empty()))
+        }
         Err(error) => {
             refuse(&error);
             2
@@ -56,22 +62,27 @@ pub fn run(given: &Verify) -> u8 {
     }
 }
 
-fn verify(path: &Path) -> Result<(String, bool), VerifyError> {
+/// What differs, and the record of the later run.
+fn verify(path: &Path) -> Result<(Differences, Value), VerifyError> {
     let before = read_record(path)?;
     let results = path.parent().unwrap_or(Path::new(""));
     let (after, again) = run_again(&before, results)?;
-    let is_near = |file: Option<&str>| match file {
+    let alike = |file: Option<&str>| match file {
         None => match (before["printed"]["text"].as_str(), after["printed"]["text"].as_str()) {
-            (Some(before), Some(after)) => near(before, after),
-            _ => false,
+            (Some(before), Some(after)) => near(before, after).into(),
+            _ => Alike::No,
         },
         Some(name) => match (read(&results.join(name)), read(&again.path().join(name))) {
-            (Ok(before), Ok(after)) => near(&before, &after),
-            _ => false,
+            (Ok(before), Ok(after)) => alike::files(name, &before, &after),
+            _ => Alike::No,
         },
     };
-    let found = compare(&before, &after, is_near);
-    Ok((text(&found, &after), found.gave.is_empty()))
+    Ok((compare(&before, &after, alike), after))
+}
+
+fn value(found: &Differences) -> Value {
+    let Differences { made_of, gave, drawn } = found;
+    json!({"ok": gave.is_empty(), "made_of": made_of, "gave": gave, "drawn": drawn})
 }
 
 fn text(found: &Differences, after: &Value) -> String {
@@ -93,20 +104,23 @@ fn text(found: &Differences, after: &Value) -> String {
         }
         (false, _) => text += &format!("its results differ:\n{}", lines(&found.gave)),
     }
+    if !found.drawn.is_empty() {
+        text += &format!("pictures that another machine draws otherwise:\n{}", lines(&found.drawn));
+    }
     text
 }
 
-/// The text of a file of reasonable size.
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
-    Ok(text)
+/// The bytes of a file of reasonable size.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 pub fn read_record(path: &Path) -> Result<Value, VerifyError> {
     let text = read(path).map_err(|source| VerifyError::Read { path: path.into(), source })?;
     let no_record = |reason: String| VerifyError::NoRecord { path: path.into(), reason };
-    let record: Value = serde_json::from_str(&text).map_err(|error| no_record(error.to_string()))?;
+    let record: Value = serde_json::from_slice(&text).map_err(|error| no_record(error.to_string()))?;
     for part in ["patchscript", "script", "options", "artefacts", "printed"] {
         if record.get(part).is_none() {
             return Err(no_record(format!("it has no `{part}`")));
@@ -125,7 +139,8 @@ fn run_again(before: &Value, results: &Path) -> Result<(Value, TempDir), VerifyE
     let typed = if script == super::run::STDIN { before["script"]["text"].as_str() } else { None };
     let mut command = Command::new(std::env::current_exe().map_err(VerifyError::Run)?);
     command.args(["run", if typed.is_some() { "-" } else { script }]).args(arguments(&before["options"]));
-    command.arg("--out").arg(out.path());
+    // What is compared is computed.
+    command.arg("--no-cache").arg("--out").arg(out.path());
     // Relative to the results, so that an experiment may move as a whole.
     let folder = results.join(before["folder"].as_str().unwrap_or_default());
     command.current_dir(if folder.as_os_str().is_empty() { Path::new(".") } else { &folder });

@@ -102,6 +102,7 @@ pub struct Table {
     pub types: Vec<TypeEntry>,
     shows: HashMap<TypeId, Box<Show>>,
     draws: HashMap<TypeId, Box<Show>>,
+    pictures: HashMap<TypeId, Box<Show>>,
     /// Signature lines that do not parse; a test holds this empty.
     pub mistakes: Vec<SignatureError>,
 }
@@ -125,6 +126,11 @@ impl Table {
     /// How the REPL draws a value that stands alone, if its type has a drawing.
     pub fn draw(&self, value: &Dynamic) -> Option<String> {
         self.draws.get(&value.type_id()).and_then(|draw| draw(value))
+    }
+
+    /// How a person's terminal shows a value, if it shows more than a file would hold.
+    pub fn picture(&self, value: &Dynamic) -> Option<String> {
+        self.pictures.get(&value.type_id()).and_then(|picture| picture(value))
     }
 }
 
@@ -179,6 +185,15 @@ impl<'e> Api<'e> {
     ) {
         let read = move |value: &Dynamic| value.read_lock::<T>().map(|value| draw(&value));
         self.table.draws.insert(TypeId::of::<T>(), Box::new(read));
+    }
+
+    /// Says what a person's terminal shows for a value that stands alone, where it can.
+    pub fn pictured<T: Clone + Send + Sync + 'static>(
+        &mut self,
+        picture: impl Fn(&T) -> Option<String> + Send + Sync + 'static,
+    ) {
+        let read = move |value: &Dynamic| value.read_lock::<T>().and_then(|value| picture(&value));
+        self.table.pictures.insert(TypeId::of::<T>(), Box::new(read));
     }
 
     /// Lets `for` loops run over a registered type.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rhai::{Dynamic, EvalAltResult, Position};
 
+use super::bind::Shelf;
 use super::caught::Caught;
 use super::diagnostic::{Diagnostic, Place};
 use super::error::{Error, Failure, ScriptResult, fail, refused};
@@ -22,12 +23,16 @@ use super::panics;
 use super::params::Params;
 use super::progress::Progress;
 use super::record::Record;
+use super::results::Names;
 use super::resume::Resume;
 use super::source::Sources;
 use super::stack::Stack;
+use super::tally::Tally;
 use super::terminal;
+use crate::cache::{self, Cache};
 use crate::data::Files;
 use crate::memory;
+use crate::model::Model;
 
 /// Everything the command line decides, as plain data.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +41,7 @@ pub struct HostOptions {
     pub model: Option<String>,
     pub device: Option<String>,
     pub dtype: Option<String>,
+    pub precision: Option<String>,
     pub seed: Option<u64>,
     /// `--set name=value`, in the order given.
     pub sets: Vec<(String, String)>,
@@ -49,6 +55,8 @@ pub struct HostOptions {
     pub offline: bool,
     /// Bytes that one step of a run may hold beyond the weights; half of what is free if none.
     pub memory: Option<usize>,
+    /// Where results are kept for later runs; nowhere if none.
+    pub cache: Option<cache::Place>,
     /// Print the plan of each sweep to standard error before it runs.
     pub explain: bool,
     /// Take up the logs of an interrupted run.
@@ -153,6 +161,10 @@ pub struct Context {
     pub caught: Caught,
     pub resume: Resume,
     pub record: Record,
+    pub cache: Option<Arc<Cache>>,
+    /// The models that the next run of the script finds loaded.
+    pub shelf: Arc<Shelf>,
+    pub tally: Tally,
     /// Whether rows are being made that a run which resumes may not make again.
     pub filling: AtomicBool,
     /// Whether the user knows that characters have no font.
@@ -169,7 +181,11 @@ pub struct Context {
     /// Line and column of the last call of a native function in the script itself; 0 in a module.
     called: AtomicU32,
     notes: Mutex<BTreeSet<String>>,
-    last_value: Arc<AtomicBool>,
+    results: Arc<Names>,
+    /// The model that was loaded last.
+    model: Mutex<Option<Arc<Model>>>,
+    /// Whether the next sweep prints its plan.
+    explain_next: AtomicBool,
     /// Where warnings were given.
     warned: Mutex<HashSet<(String, Position)>>,
 }
@@ -177,7 +193,14 @@ pub struct Context {
 impl Context {
     pub fn new(options: HostOptions) -> Self {
         let params = Params::new(&options.sets);
-        Self { options, params, ..Self::default() }
+        let cache = options.cache.clone().map(|place| Arc::new(Cache::new(place)));
+        Self { options, params, cache, ..Self::default() }
+    }
+
+    /// For the same script once more: of this run only its models and Ctrl-C are left.
+    pub(super) fn again(&self) -> Self {
+        let (shelf, interrupt) = (self.shelf.clone(), self.interrupt.clone());
+        Self { shelf, interrupt, ..Self::new(self.options.clone()) }
     }
 
     /// The files that this run may read and write; nothing is created.
@@ -347,9 +370,29 @@ impl Context {
         }
     }
 
-    /// Whether `_` is the last value of the REPL.
-    pub(super) fn last_value_flag(&self) -> Arc<AtomicBool> {
-        self.last_value.clone()
+    /// How inputs of the REPL name earlier values.
+    pub(super) fn results(&self) -> Arc<Names> {
+        self.results.clone()
+    }
+
+    /// A script has loaded a model, now or before.
+    pub fn loaded(&self, model: &Arc<Model>) {
+        *self.model.lock().unwrap_or_else(PoisonError::into_inner) = Some(model.clone());
+    }
+
+    /// The model that was loaded last.
+    pub fn model(&self) -> Option<Arc<Model>> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets the next sweep print its plan, or no longer.
+    pub(super) fn explain_next(&self, explain: bool) {
+        self.explain_next.store(explain, Ordering::Relaxed);
+    }
+
+    /// Whether the sweep that begins prints its plan.
+    pub fn explains(&self) -> bool {
+        self.explain_next.swap(false, Ordering::Relaxed) || self.options.explain
     }
 
     /// Nothing more can be printed, which ends the run.

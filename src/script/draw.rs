@@ -9,6 +9,8 @@ use super::{terminal, value};
 const ROWS: usize = 10;
 /// Characters of one cell.
 const CELL: usize = 40;
+/// Lines of the least window that is reckoned with.
+const LEAST: usize = 24;
 /// Numbers shown at either end of a longer level of nested arrays.
 const ENDS: usize = 3;
 /// Nested numbers that still stand in one line, all digits shown.
@@ -24,6 +26,47 @@ pub fn draw(table: &Table, value: &Dynamic) -> Option<String> {
     }
     let text = value.clone().into_immutable_string().ok()?;
     text.trim_end().contains('\n').then(|| text.trim_end_matches('\n').to_string())
+}
+
+/// A map whose entries do not fit in a line, an entry a line.
+pub fn entries(table: &Table, value: &Dynamic) -> Option<String> {
+    let map = value.read_lock::<Map>()?;
+    let shown: Vec<_> =
+        map.iter().map(|(key, value)| (key.to_string(), value::quoted(table, value))).collect();
+    let wide =
+        shown.iter().map(|(key, value)| key.chars().count() + value.chars().count() + 4).sum::<usize>();
+    if wide <= terminal::width() || shown.len() < 2 {
+        return None;
+    }
+    let longest = shown.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0);
+    let room = terminal::width().max(CELL).saturating_sub(longest + 2);
+    let line = |(key, value): &(String, String)| {
+        let first = value.lines().next().unwrap_or_default();
+        let text: String = first.chars().take(room).collect();
+        let text = if text.len() < value.len() {
+            text.chars().take(room - 1).chain(['…']).collect()
+        } else {
+            text
+        };
+        format!("{key:longest$}  {text}")
+    };
+    Some(shown.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// As much of a drawing as a terminal's window holds, and how much more there is.
+pub fn cut(text: &str) -> String {
+    cut_to(text, terminal::height().map_or(usize::MAX, |height| height.max(LEAST)))
+}
+
+fn cut_to(text: &str, height: usize) -> String {
+    let lines = text.lines().count();
+    // Prompts and the line below stand in the window, too.
+    let kept = height.saturating_sub(4);
+    if lines <= kept {
+        return text.to_string();
+    }
+    let shown: Vec<_> = text.lines().take(kept).collect();
+    format!("{}\n… {} more lines", shown.join("\n"), lines - kept)
 }
 
 /// Several maps with the same keys, texts first.
@@ -62,11 +105,16 @@ pub fn rows_of(columns: &[String], len: usize, cells: impl Fn(usize) -> Vec<Stri
         .collect();
     // What does not fit beside the others is counted at the end of the first line.
     let room = terminal::width().max(CELL);
-    let fits = widths.iter().scan(0, |used, width| {
-        *used += width + 2;
-        (*used <= room + 2).then_some(())
-    });
-    let fitting = fits.count().max(1);
+    let fit = |room: usize| {
+        let ends = widths.iter().scan(0, |end, width| {
+            *end += width + 2;
+            Some(*end - 2)
+        });
+        ends.take_while(|end| *end <= room).count().max(1)
+    };
+    let more = |fitting: usize| format!("  … {} more", columns.len() - fitting);
+    let all = fit(room);
+    let fitting = if all < columns.len() { fit(room.saturating_sub(more(1).chars().count())) } else { all };
     let draw = |line: &Vec<String>| {
         let parts = line.iter().take(fitting).enumerate().map(|(column, text)| {
             let blanks = " ".repeat(widths[column] - console::measure_text_width(text));
@@ -76,7 +124,7 @@ pub fn rows_of(columns: &[String], len: usize, cells: impl Fn(usize) -> Vec<Stri
     };
     let mut drawn: Vec<_> = lines.iter().map(draw).collect();
     if fitting < columns.len() {
-        drawn[0] += &format!("  … {} more", columns.len() - fitting);
+        drawn[0] += &more(fitting);
     }
     if shown.len() < len {
         drawn.insert(1 + ROWS, format!("… {} more", len - shown.len()));
@@ -175,6 +223,14 @@ mod tests {
         assert_eq!(text.lines().count(), 7);
         assert_eq!(drawn("[[1.5, 2], [3, 4]]"), None);
         assert_eq!(drawn("[1.5, 2]"), None);
+    }
+
+    #[test]
+    fn a_window_holds_so_many_lines() {
+        let text = (0..40).map(|i| i.to_string()).collect::<Vec<_>>().join("\n");
+        let cut = cut_to(&text, 24);
+        assert!(cut.ends_with("\n19\n… 20 more lines"), "{cut}");
+        assert_eq!(cut_to(&text, 44), text);
     }
 
     #[test]

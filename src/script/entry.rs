@@ -1,12 +1,12 @@
 //! An input of the REPL that comes line by line, and whether it is whole.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use rhai::{AST, Engine, LexError, OptimizationLevel, ParseError, ParseErrorType};
 
 use super::host::read_names;
-use super::source::{identifiers, open_brackets, tokens};
+use super::results::Names;
+use super::source::{open_brackets, tokens};
 use super::turns::Turns;
 use crate::utf8::without_mark;
 
@@ -23,6 +23,11 @@ pub struct Entry {
 impl Entry {
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
+    }
+
+    /// Whether the next line begins inside of a text in backticks.
+    pub fn is_in_text(&self) -> bool {
+        self.in_text
     }
 
     /// Adds a line, and gives the input if it is whole with it. A line of blanks ends one that is not.
@@ -77,8 +82,9 @@ pub fn is_complete(input: &str) -> bool {
 pub fn parse(input: &str) -> Result<AST, ParseError> {
     let mut engine = Engine::new_raw();
     engine.set_optimization_level(OptimizationLevel::None);
-    let flag = Arc::new(AtomicBool::new(!identifiers(input).contains(&"switch")));
-    read_names(&mut engine, flag, Turns::default());
+    let names = Names::default();
+    names.read_in(input);
+    read_names(&mut engine, Arc::new(names), Turns::default());
     engine.compile(input)
 }
 

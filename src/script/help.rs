@@ -1,4 +1,6 @@
-//! `help`, printed from the table.
+//! `help`, printed from the table; what names nothing is looked for by [`search`].
+
+mod search;
 
 use rhai::FuncMetadata;
 
@@ -21,14 +23,18 @@ pub fn overview(table: &Table) -> String {
     for entry in table.entries.iter().filter(|entry| entry.kind == Kind::Function) {
         out += &line(entry);
     }
-    out + "help(name) tells more, of a function, a type or a variable; the language's own types are string, array, map,\n\
-        int, float, bool, char, range and function. vars lists the variables, `_` is the last value, Ctrl-C stops what\n\
-        runs and keeps what it made, :save FILE writes what ran as a script, :load FILE runs one, :edit opens the last\n\
-        input in an editor, :time INPUT tells what it takes, :limits what it may, Ctrl-D or :quit leaves"
+    out + "help(name) tells more, of a function, a type or a variable, help(\"words\") looks for words in all of this; the\n\
+        language's own types are string, array, map, int, float, bool, char, range and function. vars lists the\n\
+        variables, `_` is the last value, `_3` that of input [3], Tab completes, Ctrl-R finds earlier inputs by a few\n\
+        letters, Ctrl-C stops what runs and keeps what it made, :save FILE writes what ran as a script, :load FILE runs\n\
+        one, :edit opens the last input in an editor, :time INPUT tells what it takes, :explain what the next sweep\n\
+        will, :limits what an input may, Ctrl-D or :quit leaves"
 }
 
-/// What is known about a name: a type, a member of one (`Model.sweep`), or all entries of that name.
+/// What is known about a name: a type, a member of one (`Model.sweep`), all entries of that name, or else what speaks
+/// of these words.
 pub fn about(table: &Table, engine: &[EngineFunction], name: &str) -> String {
+    let asked = name;
     if let Some((_, summary)) = OWN_TYPES.iter().find(|(own, _)| *own == name) {
         return own_type(table, engine, name, summary);
     }
@@ -44,6 +50,9 @@ pub fn about(table: &Table, engine: &[EngineFunction], name: &str) -> String {
         }
         (None, []) if !own.is_empty() => own.iter().map(|f| f.told("  ", "")).collect::<Vec<_>>().join("\n"),
         (None, []) => {
+            if let Some(found) = search::search(table, asked) {
+                return found;
+            }
             let ours = table.entries.iter().map(Entry::name).chain(table.types.iter().map(|ty| ty.name));
             let near = nearest(name, ours).or_else(|| nearest(name, engine.iter().map(|f| f.name.as_str())));
             match near {
@@ -98,7 +107,7 @@ pub struct EngineFunction {
     /// The type of its first argument.
     pub receiver: &'static str,
     params: Vec<String>,
-    result: String,
+    pub result: Option<&'static str>,
     summary: String,
 }
 
@@ -127,7 +136,7 @@ impl EngineFunction {
             name: name.into(),
             receiver,
             params: params.map(|(name, ty)| format!("{}: {ty}", name.trim_start_matches('_'))).collect(),
-            result: type_name(&told.return_type).map_or(String::new(), |ty| format!(" -> {ty}")),
+            result: type_name(&told.return_type),
             summary: summary.replace("object map", "map").replace("BLOB", "blob"),
         })
     }
@@ -141,7 +150,13 @@ impl EngineFunction {
     }
 
     pub fn usage(&self) -> String {
-        format!("{}.{}({}){}", self.receiver, self.name, self.params.join(", "), self.result)
+        let result = self.result.map_or(String::new(), |ty| format!(" -> {ty}"));
+        format!("{}.{}({}){result}", self.receiver, self.name, self.params.join(", "))
+    }
+
+    /// How many parameters it takes behind its first, the receiver.
+    pub fn params(&self) -> usize {
+        self.params.len()
     }
 }
 

@@ -1,9 +1,9 @@
 //! One engine with everything a script stands on: compile, check, run.
 
 use crate::help::Help;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
@@ -27,9 +27,10 @@ use super::modules::Modules;
 use super::operators;
 use super::output;
 use super::params::{self, Scan};
+use super::results::Names;
 use super::turns::{Refused, Turns};
 use super::validate;
-use super::{panics, source, stack, turns, value};
+use super::{draw, panics, source, stack, turns, value};
 use crate::memory;
 
 /// The engine, the table of what it offers, and the context of its runs.
@@ -41,6 +42,7 @@ pub struct Host {
     modules: Modules,
     growth: Arc<Growth>,
     turns: Turns,
+    imported: BTreeMap<String, Vec<String>>,
 }
 
 /// A script that was compiled and checked. `source` is its unique name.
@@ -54,7 +56,18 @@ pub struct Script {
 impl Host {
     /// Builds the engine; reads and loads nothing.
     pub fn new(options: HostOptions) -> Self {
-        let context = Arc::new(Context::new(options));
+        Self::with(Context::new(options))
+    }
+
+    /// A new one for the same script, which finds the models loaded. What the script wrote is free for it by then.
+    pub fn again(self) -> Self {
+        let context = self.context.again();
+        drop(self);
+        Self::with(context)
+    }
+
+    fn with(context: Context) -> Self {
+        let context = Arc::new(context);
         let mut engine = Engine::new();
         context.options.limits.apply(&mut engine);
         // Optimised code loses its dead branches, and with them the mistakes in them.
@@ -65,7 +78,7 @@ impl Host {
         let modules = Modules::new(context.clone(), turns.clone());
         engine.set_module_resolver(modules.clone());
         connect_output(&mut engine, &context);
-        read_names(&mut engine, context.last_value_flag(), turns.clone());
+        read_names(&mut engine, context.results(), turns.clone());
         let growth = Arc::new(Growth::new(&context.options.limits));
         let known = caught::Known::default();
         watch_variables(&mut engine, growth.clone(), context.clone(), known.clone());
@@ -76,7 +89,7 @@ impl Host {
         let table = Arc::new(api.finish());
         let builtins: Arc<[String]> = validate::builtin_functions(&engine).into();
         known.get_or_init(|| (table.clone(), builtins.clone()));
-        Self { engine, table, context, builtins, modules, growth, turns }
+        Self { engine, table, context, builtins, modules, growth, turns, imported: BTreeMap::new() }
     }
 
     pub fn context(&self) -> &Arc<Context> {
@@ -87,6 +100,15 @@ impl Host {
         &self.table
     }
 
+    pub(super) fn shared_table(&self) -> Arc<Table> {
+        self.table.clone()
+    }
+
+    /// The functions of the modules that are kept, by the names of the imports.
+    pub(super) fn imported(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.imported
+    }
+
     /// Makes an imported module known to all that is compiled later: imports end with their script.
     pub(super) fn keep_import(&mut self, path: &str, alias: &str) {
         // What was not reached before an error has not run.
@@ -95,6 +117,10 @@ impl Host {
         }
         // It was resolved a moment ago, so this only looks it up.
         if let Ok(module) = self.modules.resolve(&self.engine, None, path, Position::NONE) {
+            let mut names: Vec<_> =
+                module.iter_script_fn_info().map(|(_, _, name, ..)| name.to_string()).collect();
+            names.retain(|name| !name.starts_with("anon$"));
+            self.imported.insert(alias.into(), names);
             self.engine.register_static_module(alias, module);
         }
     }
@@ -225,16 +251,31 @@ impl Host {
 
     /// What is known about a name, for a reader.
     pub fn help(&self, name: &str) -> String {
+        help::about(&self.table, &self.engine_functions(), name)
+    }
+
+    /// The engine's own functions.
+    pub(super) fn engine_functions(&self) -> Vec<EngineFunction> {
         let read = |told: rhai::FuncInfo| EngineFunction::read(told.metadata);
         let mut functions = self.engine.collect_fn_metadata(None, read, true);
         functions.sort();
         functions.dedup_by_key(|function| function.usage());
-        help::about(&self.table, &functions, name)
+        functions
     }
 
     /// What the REPL prints for a value; `None` for `()`.
     pub fn echo(&self, value: &Dynamic) -> Option<String> {
         value::echo(&self.table, value)
+    }
+
+    /// The same on a person's terminal, where figures are drawn and what is long is cut.
+    pub(super) fn picture(&self, value: &Dynamic) -> Option<String> {
+        let drawn = self
+            .table
+            .picture(value)
+            .or_else(|| draw::entries(&self.table, value))
+            .or_else(|| self.echo(value))?;
+        Some(draw::cut(&drawn))
     }
 
     /// The text of an error for standard error.
@@ -260,13 +301,12 @@ fn innermost(error: &EvalAltResult) -> &EvalAltResult {
     }
 }
 
-/// While the flag is set, reads a lone `_` as the name of a variable: the last value of the REPL. Always
+/// Reads the names of earlier values where the REPL has them, `_` among them. Always
 /// reads `var`, a word that the engine reserves without using it, as a name: tensors have a variance. Variables that
 /// closures take copies of have the names that [`Turns`] gives them.
 #[expect(deprecated, reason = "marks a volatile interface of the engine")]
-pub(super) fn read_names(engine: &mut Engine, flag: Arc<AtomicBool>, turns: Turns) {
-    engine.on_parse_token(move |token, at, _| match token {
-        Token::Underscore if flag.load(Ordering::Relaxed) => Token::Identifier(Box::new("_".into())),
+pub(super) fn read_names(engine: &mut Engine, results: Arc<Names>, turns: Turns) {
+    engine.on_parse_token(move |token, at, _| match results.token(token) {
         Token::Reserved(word) if word.as_str() == "var" => Token::Identifier(word),
         // A whole number that does not fit: the engine would go on with the nearest float.
         Token::FloatConstant(number)

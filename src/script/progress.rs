@@ -26,6 +26,13 @@ impl Progress {
     pub fn set(&self, done: u64) {
         self.0.set_position(done);
     }
+
+    /// The same, of how many of what.
+    pub fn show(&self, done: u64, total: u64, unit: &str) {
+        self.0.set_length(total);
+        self.0.set_message(unit.to_string());
+        self.0.set_position(done);
+    }
 }
 
 impl Drop for Progress {

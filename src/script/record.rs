@@ -1,7 +1,8 @@
 //! `run.json`, beside the results: what a run was made of, how it ended, what it took and what it left.
 //!
 //! A [`Record`] is filled while the script runs and written at the end, also of a run that failed or was stopped. The
-//! checksums are those of [`plain::sum`]: they tell changes by accident, not by intent. [`compare`] reads two of them.
+//! checksums are those of [`plain::sum`]: they tell changes by accident, not by intent. [`compare`] reads two of them, and
+//! [`alike`] the results of two machines.
 
 use std::collections::BTreeMap;
 use std::env::consts;
@@ -23,6 +24,7 @@ use crate::plain;
 use crate::run::explain::CellCounts;
 use crate::run::sweep::Sweep;
 
+pub mod alike;
 pub mod compare;
 
 /// What the script did so far.
@@ -37,6 +39,8 @@ struct State {
     parameters: BTreeMap<String, Value>,
     models: Vec<Value>,
     sweeps: Sweeps,
+    /// By model and metric, how far one cell is from itself, computed alone.
+    noise: BTreeMap<(String, String), f64>,
 }
 
 /// Standard output: its sum, and as much of its text as is worth keeping.
@@ -58,6 +62,8 @@ struct Sweeps {
     /// Cells whose patches changed nothing though they should.
     idle: usize,
     largest_change: f32,
+    /// How far a cell whose patches changed nothing is from the unpatched run: what rounding makes of its neighbours.
+    largest_noop: f64,
 }
 
 impl Record {
@@ -95,8 +101,9 @@ impl Record {
         self.lock().models.push(json!({
             "id": model.id,
             "family": model.config().family.arch,
-            "device": if transformer.device.is_cpu() { "cpu" } else { "cuda" },
+            "device": model.place(),
             "dtype": transformer.dtype.as_str(),
+            "precision": transformer.precision.to_string(),
         }));
     }
 
@@ -111,6 +118,19 @@ impl Record {
         sweeps.counts.unreachable += counts.unreachable;
         sweeps.idle += idle;
         sweeps.largest_change = sweep.max_change.iter().copied().fold(sweeps.largest_change, f32::max);
+        let cells = sweep.unchanged().zip(&sweep.values);
+        let noops = cells.filter(|(unchanged, _)| *unchanged).map(|(_, value)| (value - sweep.base).abs());
+        sweeps.largest_noop = noops.fold(sweeps.largest_noop, f64::max);
+    }
+
+    /// Whether nobody has measured yet how exact this metric is on this model.
+    pub fn lacks_noise(&self, model: &str, metric: &str) -> bool {
+        !self.lock().noise.contains_key(&(model.into(), metric.into()))
+    }
+
+    /// How far one cell of a sweep is from itself, computed alone.
+    pub fn noise(&self, model: &str, metric: &str, noise: f64) {
+        self.lock().noise.insert((model.into(), metric.into()), noise);
     }
 }
 
@@ -133,6 +153,11 @@ fn of(context: &Context, result: &Result<(), Error>) -> ScriptResult<Option<Valu
     let files = context.files()?;
     // Whoever stopped a run does not wait for sums of large files.
     let stopped = matches!(result, Err(Error::Interrupted));
+    let sum = |file: &PathBuf| match &context.cache {
+        _ if stopped => None,
+        Some(cache) => cache.file_sum(file).ok(),
+        None => plain::file_sum(file).ok(),
+    };
     let sweeps = state.sweeps;
     let name = context.options.script.as_deref().unwrap_or(Path::new("")).display().to_string();
     Ok(Some(json!({
@@ -154,7 +179,7 @@ fn of(context: &Context, result: &Result<(), Error>) -> ScriptResult<Option<Valu
             "sum": read.file.as_ref().map(|(_, sum)| sum),
         })).collect::<Vec<_>>(),
         "models": state.models,
-        "model_files": context.resume.models(!stopped).into_iter().map(|(file, sum)| json!({"file": file, "sum": sum})).collect::<Vec<_>>(),
+        "model_files": context.resume.models().iter().map(|file| json!({"file": file, "sum": sum(file)})).collect::<Vec<_>>(),
         "machine": {
             "arch": consts::ARCH,
             "os": consts::OS,
@@ -170,7 +195,15 @@ fn of(context: &Context, result: &Result<(), Error>) -> ScriptResult<Option<Valu
             "unreachable": sweeps.counts.unreachable,
             "idle": sweeps.idle,
             "largest_change": sweeps.largest_change,
+            "largest_noop": sweeps.largest_noop,
+            "noise": state.noise.iter().map(|((model, metric), noise)| json!({
+                "model": model, "metric": metric, "noise": noise,
+            })).collect::<Vec<_>>(),
         },
+        "cache": context.cache.as_ref().map(|cache| {
+            let (found, added) = cache.counts();
+            json!({"found": found, "added": added})
+        }),
         "took": {
             "seconds": spent.wall.as_secs_f64(),
             "processor_seconds": spent.processor.as_secs_f64(),
@@ -228,6 +261,7 @@ fn options(options: &HostOptions) -> Value {
     say("model", json!(options.model));
     say("device", json!(options.device));
     say("dtype", json!(options.dtype));
+    say("precision", json!(options.precision));
     say("seed", json!(options.seed));
     say("allow-read", json!(options.allow_read));
     say("allow-write", json!(options.allow_write));

@@ -58,6 +58,23 @@ pub fn module(name: &str) -> Option<String> {
     Some(page)
 }
 
+/// Every function of the stdlib: its module, how it is called, and what it does.
+pub fn stdlib() -> Vec<(&'static str, String, String)> {
+    let functions = STDLIB.iter().filter_map(|(module, text)| Some((*module, parse(text).ok()?)));
+    let told = |(module, ast): (&'static str, AST)| {
+        public(&ast).into_iter().map(move |function| {
+            let doc = function
+                .doc
+                .iter()
+                .map(String::as_str)
+                .take_while(|line| !line.is_empty() && !line.starts_with('>'));
+            let usage = format!("{module}::{}({})", function.name, function.params.join(", "));
+            (module, usage, doc.collect::<Vec<_>>().join(" "))
+        })
+    };
+    functions.flat_map(told).collect()
+}
+
 /// The lines from the first that begins with `>`, and those before.
 fn split<'a>(doc: impl Iterator<Item = &'a str>) -> (Vec<&'a str>, Vec<&'a str>) {
     let (mut examples, mut words) = (Vec::new(), Vec::new());

@@ -112,11 +112,9 @@ impl Resume {
         self.lock().models.extend_from_slice(files);
     }
 
-    /// The files of the models that were loaded with their checksums, where those are known or may be `computed`.
-    pub fn models(&self, computed: bool) -> Vec<(PathBuf, Option<String>)> {
-        let files: BTreeSet<_> = self.lock().models.iter().cloned().collect();
-        let sum = |file: &PathBuf| if computed { plain::file_sum(file).ok() } else { None };
-        files.into_iter().map(|file| (file.clone(), sum(&file))).collect()
+    /// The files of the models that were loaded.
+    pub fn models(&self) -> BTreeSet<PathBuf> {
+        self.lock().models.iter().cloned().collect()
     }
 
     /// Begins the log at `path`: gives its file, with the lines of the interrupted run if this one resumes it, and its
@@ -359,6 +357,7 @@ fn made_of(context: &Context) -> BTreeMap<String, String> {
         ("the model", json!(options.model)),
         ("the device", json!(options.device)),
         ("the number type", json!(options.dtype)),
+        ("the precision", json!(options.precision)),
         ("the seed", json!(options.seed)),
         ("the default date of chats", json!(DEFAULT_DATE)),
     ];

@@ -121,7 +121,7 @@ fn token_len(rest: &str) -> usize {
                 let len = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
                 if len == 0 { 0 } else { len + 1 }
             });
-            whole + fraction
+            whole + fraction + exponent(&rest[..whole], &rest[whole..], fraction)
         }
         c if word(c) => length_while(&word),
         c if OPERATORS.contains(c) => {
@@ -133,8 +133,33 @@ fn token_len(rest: &str) -> usize {
     }
 }
 
+/// Bytes of the exponent that goes on behind the digits of a number: the `e3` of `2.5e3`, the `-3` of `1e-3`.
+fn exponent(whole: &str, rest: &str, fraction: usize) -> usize {
+    let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let signed = |text: &str| {
+        let sign = usize::from(text.starts_with(['+', '-']));
+        match digits(&text[sign..]) {
+            0 => 0,
+            len => sign + len,
+        }
+    };
+    match (&rest[fraction..], whole.strip_suffix(['e', 'E'])) {
+        (rest, _) if fraction > 0 && rest.starts_with(['e', 'E']) => match signed(&rest[1..]) {
+            0 => 0,
+            len => 1 + len,
+        },
+        (rest, Some(before)) if fraction == 0 && digits(before) == before.len() => signed(rest),
+        _ => 0,
+    }
+}
+
 /// The tokens of a text in their order, without comments.
 pub fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> {
+    pieces(text).filter_map(|(range, comment)| (!comment).then_some(range))
+}
+
+/// The tokens and comments of a text in their order, and whether each is a comment.
+pub fn pieces(text: &str) -> impl Iterator<Item = (Range<usize>, bool)> {
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {
@@ -149,8 +174,8 @@ pub fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> {
             };
             let start = at;
             at += comment.unwrap_or_else(|| token_len(rest).max(first.len_utf8()));
-            if comment.is_none() && !first.is_whitespace() {
-                return Some(start..at);
+            if comment.is_some() || !first.is_whitespace() {
+                return Some((start..at, comment.is_some()));
             }
         }
     })
@@ -204,6 +229,17 @@ mod tests {
         assert_eq!(token(2, 90), "");
         assert_eq!(token(9, 1), "");
         assert_eq!(token_at(text, Position::NONE), 0..0);
+    }
+
+    #[test]
+    fn numbers_are_one_token() {
+        for number in ["12", "1_000", "0x1f", "2.5", "2.5e3", "2.5E-3", "1e-3", "1e5"] {
+            let text = format!("{number}-x");
+            assert_eq!(tokens(&text).next(), Some(0..number.len()), "{text}");
+        }
+        for (text, len) in [("0x1e-3", 4), ("1..3", 1), ("2.5e", 3), ("1.exp()", 1)] {
+            assert_eq!(tokens(text).next(), Some(0..len), "{text}");
+        }
     }
 
     #[test]

@@ -12,6 +12,11 @@ pub fn has_color(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && unset && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// Lines of the terminal that standard output is.
+pub fn height() -> Option<usize> {
+    console::Term::stdout().size_checked().map(|(height, _)| usize::from(height))
+}
+
 /// Characters in a line of standard output.
 pub fn width() -> usize {
     console::Term::stdout().size_checked().map_or(USUAL_WIDTH, |(_, width)| usize::from(width))

@@ -1,13 +1,14 @@
 //! What was tried at the prompt, as a script: the inputs that ran, with the values that were seen printed.
 //!
-//! An input that failed counts up to the statement that did. `_`, the last value, gets a name.
+//! An input that failed counts up to the statement that did. What is named by `_` or `_3` gets a name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use rhai::{AST, ASTNode, Expr, Position};
+use rhai::{ASTNode, Expr, Position};
 
 use super::entry::parse;
+use super::results::Given;
 use super::source::{identifiers, token_at, tokens};
 
 /// The inputs so far.
@@ -17,15 +18,15 @@ pub struct Transcript(Vec<Line>);
 #[derive(Debug)]
 struct Line {
     text: String,
-    /// Whether it gave a value, which was shown and is `_` from there on.
-    gave: bool,
+    /// The number of the input, if it gave a value, which was shown and is `_` from there on.
+    gave: Option<usize>,
     /// Its functions with their numbers of parameters, but no closures.
     functions: BTreeSet<(String, usize)>,
 }
 
 impl Transcript {
-    /// Takes down an input that ran, and whether it gave a value.
-    pub fn add(&mut self, input: &str, gave: bool) {
+    /// Takes down an input that ran, with its number if it gave a value.
+    pub fn add(&mut self, input: &str, gave: Option<usize>) {
         let text = input.trim();
         let Ok(ast) = parse(text) else { return };
         let named = ast.iter_functions().filter(|function| !function.name.starts_with("anon$"));
@@ -39,7 +40,7 @@ impl Transcript {
         let mut ends = boundaries(input);
         ends.retain(|end| *end <= at && parse(&input[..*end]).is_ok());
         if let Some(end) = ends.last().filter(|end| **end > 0) {
-            self.add(&input[..*end], false);
+            self.add(&input[..*end], None);
         }
     }
 
@@ -47,25 +48,30 @@ impl Transcript {
     pub fn script(&self) -> String {
         let words: BTreeSet<_> = self.0.iter().flat_map(|line| identifiers(&line.text)).collect();
         let mut names = (1..).map(|n| format!("last_{n}")).filter(|name| !words.contains(name.as_str()));
+        let mut given = BTreeMap::new();
         let mut last: Option<String> = None;
         let mut script = String::new();
         for (i, line) in self.0.iter().enumerate() {
             if self.is_replaced(i) {
                 continue;
             }
-            let text = match &last {
-                Some(name) => with_last(&line.text, name),
-                None => line.text.clone(),
-            };
-            if !line.gave {
+            let text = with_names(&line.text, |asked| match asked {
+                Given::Last => last.as_deref(),
+                Given::By(number) => given.get(&number).map(String::as_str),
+            });
+            let Some(number) = line.gave else {
                 script += &ended(&text);
-            } else if let Some(tail) = value(&text) {
+                script.push('\n');
+                continue;
+            };
+            if let Some(tail) = value(&text) {
                 script += &text[..tail.start];
                 let (value, rest) = (&text[tail.clone()], &text[tail.end..]);
                 last = None;
                 if self.is_asked_for(i) {
                     let name = names.next().unwrap_or_default();
                     script += &format!("let {name} = {value};{rest}\nprint({name});");
+                    given.insert(number, name.clone());
                     last = Some(name);
                 } else {
                     script += &format!("print({value});{rest}");
@@ -87,17 +93,18 @@ impl Transcript {
         only && !line.functions.is_empty() && line.functions.iter().all(anew)
     }
 
-    /// Whether a later line has the value of this one as `_`.
+    /// Whether a later line names the value of this one.
     fn is_asked_for(&self, i: usize) -> bool {
-        for line in &self.0[i + 1..] {
-            if !lasts(&line.text).is_empty() {
-                return true;
-            }
-            if line.gave {
-                return false;
-            }
-        }
-        false
+        let number = self.0[i].gave;
+        let mut is_last = true;
+        self.0[i + 1..].iter().any(|line| {
+            let asked = asked(&line.text).into_iter().any(|(_, asked)| match asked {
+                Given::Last => is_last,
+                Given::By(other) => Some(other) == number,
+            });
+            is_last &= line.gave.is_none();
+            asked
+        })
     }
 }
 
@@ -145,35 +152,34 @@ fn ended(text: &str) -> String {
     }
 }
 
-/// Where a text names the last value.
-fn lasts(text: &str) -> Vec<Range<usize>> {
+/// Where a text names earlier values.
+fn asked(text: &str) -> Vec<(Range<usize>, Given)> {
     let Ok(ast) = parse(text) else { return Vec::new() };
-    let mut places: Vec<_> = named_last(&ast).into_iter().map(|at| token_at(text, at)).collect();
-    places.retain(|place| &text[place.clone()] == "_");
-    places.sort_by_key(|place| place.start);
+    let mut places = Vec::new();
+    ast.walk(&mut |path: &[ASTNode]| {
+        if let Some(ASTNode::Expr(Expr::Variable(variable, _, at))) = path.last()
+            && let Some(given) = Given::read(&variable.1)
+        {
+            let place = token_at(text, *at);
+            if text[place.clone()] == *variable.1 {
+                places.push((place, given));
+            }
+        }
+        true
+    });
+    places.sort_by_key(|(place, _)| place.start);
     places.dedup();
     places
 }
 
-fn named_last(ast: &AST) -> Vec<Position> {
-    let mut places = Vec::new();
-    ast.walk(&mut |path: &[ASTNode]| {
-        if let Some(ASTNode::Expr(Expr::Variable(variable, _, at))) = path.last()
-            && variable.1 == "_"
-        {
-            places.push(*at);
+fn with_names<'a>(text: &str, name: impl Fn(Given) -> Option<&'a str>) -> String {
+    let mut named = text.to_string();
+    for (place, given) in asked(text).into_iter().rev() {
+        if let Some(name) = name(given) {
+            named.replace_range(place, name);
         }
-        true
-    });
-    places
-}
-
-fn with_last(text: &str, name: &str) -> String {
-    let mut text = text.to_string();
-    for place in lasts(&text).into_iter().rev() {
-        text.replace_range(place, name);
     }
-    text
+    named
 }
 
 #[cfg(test)]
@@ -182,8 +188,8 @@ mod tests {
 
     fn script(lines: &[(&str, bool)]) -> String {
         let mut transcript = Transcript::default();
-        for (line, gave) in lines {
-            transcript.add(line, *gave);
+        for (i, (line, gave)) in lines.iter().enumerate() {
+            transcript.add(line, gave.then_some(i + 1));
         }
         transcript.script()
     }
@@ -238,6 +244,15 @@ print(`${last_3}`);
 print(1);
 print(switch z { 1 => 2, _ => 3 });
 ";
+        assert_eq!(made, expected);
+    }
+
+    #[test]
+    fn numbered_values_get_names_too() {
+        let made =
+            script(&[("7", true), ("8", true), ("let x = _1 + _2 + _;", false), ("_1", true), ("_9", true)]);
+        let expected = "let last_1 = 7;\nprint(last_1);\nlet last_2 = 8;\nprint(last_2);\n\
+                        let x = last_1 + last_2 + last_2;\nprint(last_1);\nprint(_9);\n";
         assert_eq!(made, expected);
     }
 

@@ -27,7 +27,7 @@ pub mod tensor;
 #[cfg(test)]
 pub(super) mod testing;
 
-pub use model::{check_site, layers_of};
+pub use model::{Shelf, check_site, layers_of};
 pub use plot::check_colormap;
 
 use super::api::Api;

@@ -20,6 +20,9 @@ const SHORT: &[(&str, &str)] = &[
     ("W_in", "blocks.0.mlp.W_in"),
     ("W_out", "blocks.0.mlp.W_out"),
     ("W_gate", "blocks.0.mlp.W_gate"),
+    ("ln_final.weight", "ln_final.w"),
+    ("ln_f.weight", "ln_final.w"),
+    ("model.norm.weight", "ln_final.w"),
 ];
 
 impl Help for ModelError {
@@ -61,14 +64,26 @@ impl Help for ModelError {
             ),
             ModelError::TooLong { .. } => Some("shorten the prompt or generate fewer tokens".into()),
             ModelError::Dtype(..) => Some("use `f32`".into()),
+            ModelError::Precision(_) => Some("use `highest` or `high`".into()),
             ModelError::NotQuantized(_) => {
                 Some("drop `quantized`, or load a quantised `.gguf` file with `device: \"cpu\"`".into())
             }
             ModelError::Device(..) => Some("use `--device cpu`, or build with `--features cuda` on a machine with a card".into()),
+            ModelError::Devices { .. } => {
+                Some("name cards of one kind, each once, as in `--device cuda:0,cuda:1`".into())
+            }
+            ModelError::NoRoom { .. } => {
+                Some("name more cards, as in `--device cuda:0,cuda:1`, or load fewer bytes a weight: `--dtype bf16`".into())
+            }
+            ModelError::CardWeights(_) => {
+                Some("give what the weights may take of each card, as in `PATCHSCRIPT_CARD_WEIGHTS=12000000000`".into())
+            }
             ModelError::NoWeight(name) => Some(match SHORT.iter().find(|(short, _)| short == name) {
                 Some((_, whole)) => format!("did you mean `{whole}`?"),
                 None =>
-                "names are `embed.W_E`, `unembed.W_U`, `blocks.3.attn.W_Q` (`W_K`, `W_V`, `W_O`), `blocks.3.mlp.W_in` (`W_out`, `W_gate`)".into(),
+                "names are `embed.W_E`, `unembed.W_U`, `ln_final.w`, `blocks.3.attn.W_Q` (`W_K`, `W_V`, `W_O`), `blocks.3.mlp.W_in` \
+                 (`W_out`, `W_gate`), `blocks.3.ln1.w` (`ln2.w`); biases have a `b`, as in `blocks.3.attn.b_Q`, `ln_final.b`"
+                    .into(),
             }),
             _ => None,
         }

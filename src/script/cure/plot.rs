@@ -66,10 +66,23 @@ impl Help for PlotError {
                 )
             }
             Self::Rotation { degrees } => format!("instead of {degrees} use 0, 45 or 90"),
+            Self::Paper { .. } => {
+                "`width` is in millimetres, `font_size` in points, `dpi` in dots an inch".into()
+            }
+            Self::NoPaper => "save as `.pdf`, `.svg` or `.png`, or leave them out".into(),
+            Self::TooNarrow => {
+                "give a larger `width` or a smaller `font_size`, or shorten labels and titles".into()
+            }
+            Self::NoLogarithm { .. } => {
+                "leave out what is 0 or below, or do without `x_log` and `y_log`".into()
+            }
+            Self::LabelledAxis => "leave them out, or give numbers as `x`".into(),
+            Self::TooManyPanels { most, .. } => format!("draw {most} at most, or save several pictures"),
+            Self::NoColumns => "use 1 or more".into(),
             Self::UnknownFormat { path } => {
                 let stem = path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem);
                 let stem = if stem.is_empty() { "figure" } else { stem };
-                format!("end the name in `.png`, `.svg`, `.html` or `.csv`, as in `{stem}.svg`")
+                format!("end the name in `.png`, `.svg`, `.pdf`, `.html` or `.csv`, as in `{stem}.svg`")
             }
             Self::TooLarge { .. } => "shorten the labels, plot fewer cells, or save as `.svg`".into(),
         })

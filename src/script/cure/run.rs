@@ -50,6 +50,10 @@ impl Help for RunError {
                 let width = want.last().copied().unwrap_or(1);
                 Some(format!("give a vector, like `zeros([{width}]) + 1.0`; for 0 there is `.zero()`"))
             }
+            RunError::ValueShape { want, found, .. } if found.len() == 1 && want.last() != found.last() => {
+                let (found, want) = (found[0], want.last().copied().unwrap_or(1));
+                Some(format!("it is of a site with {found} numbers a position: patch one of those, or give {want} numbers"))
+            }
             RunError::ValueShape { .. } => {
                 Some("give a tensor of the selected shape, or one position's vector for all of them".into())
             }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::alike::Alike;
+
 /// What differs between an earlier run and a later one, a line each.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Differences {
@@ -11,14 +13,16 @@ pub struct Differences {
     pub made_of: Vec<String>,
     /// In what they gave.
     pub gave: Vec<String>,
+    /// In how pictures are drawn, on another machine, which is no difference of what they show.
+    pub drawn: Vec<String>,
 }
 
 /// How far numbers of runs on two machines may be apart: this much, or this share of the larger one.
 pub const TOLERANCE: f64 = 1e-3;
 
-/// Compares the records; `near` says whether an artefact (`None`: standard output) of runs on two machines is the same
-/// but for its numbers, which are as near as [`TOLERANCE`] asks.
-pub fn compare(before: &Value, after: &Value, near: impl Fn(Option<&str>) -> bool) -> Differences {
+/// Compares the records; `alike` says how an artefact (`None`: standard output) of runs on two machines differs, whose
+/// numbers are to be as near as [`TOLERANCE`] asks.
+pub fn compare(before: &Value, after: &Value, alike: impl Fn(Option<&str>) -> Alike) -> Differences {
     let mut made_of = Vec::new();
     let versions = [before, after].map(|record| text(&record["patchscript"]));
     if versions[0] != versions[1] {
@@ -61,21 +65,35 @@ pub fn compare(before: &Value, after: &Value, near: impl Fn(Option<&str>) -> boo
         let why = after["error"]["message"].as_str().map_or(String::new(), |why| format!(": {why}"));
         gave.push(format!("the run was {}, is {}{why}", text(&before["ended"]), text(&after["ended"])));
     }
-    let same = |file: Option<&str>| elsewhere && near(file);
-    if before["printed"]["sum"] != after["printed"]["sum"] && !same(None) {
+    let alike = |file: Option<&str>| if elsewhere { alike(file) } else { Alike::No };
+    if before["printed"]["sum"] != after["printed"]["sum"] && alike(None) != Alike::Near {
         gave.push("standard output differs".into());
     }
+    let mut drawn = Vec::new();
     let artefacts = |record: &Value| table(&record["artefacts"], "path", "sum");
     let (was, is) = (artefacts(before), artefacts(after));
     for (name, (was, is)) in joined(&was, &is) {
         gave.extend(match (was, is) {
-            (Some(was), Some(is)) if was == is || same(Some(name)) => None,
-            (Some(_), Some(_)) => Some(format!("`{name}` differs")),
+            (Some(was), Some(is)) if was == is => None,
+            (Some(_), Some(_)) => match alike(Some(name)) {
+                Alike::Near => None,
+                Alike::Drawn => {
+                    drawn.push(format!("`{name}` has other pixels"));
+                    None
+                }
+                Alike::No => Some(format!("`{name}` differs")),
+            },
             (Some(_), None) => Some(format!("`{name}` is not written any more")),
             (None, _) => Some(format!("`{name}` is new")),
         });
     }
-    Differences { made_of, gave }
+    Differences { made_of, gave, drawn }
+}
+
+/// Whether two numbers are as near as [`TOLERANCE`] asks.
+pub fn close(x: f64, y: f64) -> bool {
+    let finite = x.is_finite() && y.is_finite();
+    x == y || finite && (x - y).abs() <= TOLERANCE * x.abs().max(y.abs()).max(1.0)
 }
 
 /// Whether two texts are the same but for numbers that are near each other.
@@ -86,7 +104,7 @@ pub fn near(a: &str, b: &str) -> bool {
         match (number_a, number_b) {
             (Some((x, rest_a)), Some((y, rest_b))) => {
                 // A NaN is written as a word, and words must be the same.
-                if (x - y).abs() > TOLERANCE * x.abs().max(y.abs()).max(1.0) {
+                if !close(x, y) {
                     return false;
                 }
                 (a, b) = (rest_a, rest_b);
@@ -129,7 +147,8 @@ fn shown(value: Option<&Value>) -> String {
 }
 
 fn model(value: &Value) -> String {
-    format!("`{}` ({}, {})", text(&value["id"]), text(&value["device"]), text(&value["dtype"]))
+    let parts = ["device", "dtype", "precision"].map(|part| text(&value[part]));
+    format!("`{}` ({})", text(&value["id"]), parts.join(", "))
 }
 
 fn entries(map: &Value) -> BTreeMap<String, Value> {
@@ -178,7 +197,7 @@ mod tests {
             "modules": [{"name": "stdlib/plots.rhai", "sum": "2"}],
             "parameters": {"layer": 3},
             "data": [{"path": "a.tsv", "file": "a.tsv", "sum": "3"}, {"path": "none.tsv", "file": null, "sum": null}],
-            "models": [{"id": "demo", "device": "cpu", "dtype": "f32"}],
+            "models": [{"id": "demo", "device": "cpu", "dtype": "f32", "precision": "highest"}],
             "model_files": [{"file": "m/model.safetensors", "sum": "4"}],
             "machine": {"arch": "x86_64", "os": "linux", "instructions": "avx2", "cores": 2},
             "printed": {"bytes": 3, "sum": "5"},
@@ -186,15 +205,22 @@ mod tests {
         })
     }
 
+    fn alike(file: Option<&str>) -> Alike {
+        match file {
+            Some("a.png") => Alike::Drawn,
+            file => Alike::from(file == Some("b.json")),
+        }
+    }
+
     fn changed(pointer: &str, value: Value) -> Differences {
         let mut after = record();
         *after.pointer_mut(pointer).unwrap() = value;
-        compare(&record(), &after, |file| file == Some("b.json"))
+        compare(&record(), &after, alike)
     }
 
     #[test]
     fn every_change_is_told() {
-        assert_eq!(compare(&record(), &record(), |_| false), Differences::default());
+        assert_eq!(compare(&record(), &record(), |_| Alike::No), Differences::default());
         for (pointer, value, line) in [
             ("/patchscript", json!("0.2.0"), "patchscript was 0.1.0, is 0.2.0"),
             ("/script/sum", json!("x"), "the script `a.rhai` changed"),
@@ -208,7 +234,16 @@ mod tests {
                 json!("neon"),
                 "of the machine, the instructions: avx2 before, neon now",
             ),
-            ("/models/0/dtype", json!("bf16"), "the model was `demo` (cpu, f32), is `demo` (cpu, bf16)"),
+            (
+                "/models/0/dtype",
+                json!("bf16"),
+                "the model was `demo` (cpu, f32, highest), is `demo` (cpu, bf16, highest)",
+            ),
+            (
+                "/models/0/precision",
+                json!("high"),
+                "the model was `demo` (cpu, f32, highest), is `demo` (cpu, f32, high)",
+            ),
         ] {
             let found = changed(pointer, value);
             assert_eq!((found.made_of, found.gave), (vec![line.to_string()], vec![]), "{pointer}");
@@ -231,8 +266,8 @@ mod tests {
         for artefact in 0..2 {
             after["artefacts"][artefact]["sum"] = json!("x");
         }
-        let found = compare(&record(), &after, |file| file == Some("b.json"));
-        assert_eq!(found.gave, ["`a.png` differs"]);
+        let found = compare(&record(), &after, alike);
+        assert_eq!((found.gave.len(), found.drawn), (0, vec!["`a.png` has other pixels".to_string()]));
         assert_eq!(found.made_of, ["of the machine, the kind: x86_64 before, aarch64 now"]);
     }
 

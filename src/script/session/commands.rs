@@ -15,7 +15,7 @@ use crate::script::{help, limits, value};
 const COMMANDS: &[&str] = &["help", "vars", "quit"];
 
 /// The commands that need the `:`.
-const COLON_COMMANDS: &[&str] = &["save", "load", "edit", "time", "limits"];
+const COLON_COMMANDS: &[&str] = &["save", "load", "edit", "time", "explain", "limits"];
 
 /// The names of all commands.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -44,7 +44,11 @@ impl Session {
             "time" if word.starts_with(':') => {
                 return Err(no_use(":time", "write what to time behind it: `:time m.trace(\" John\")`"));
             }
-            _ if word.starts_with(":time ") => return Ok(None),
+            "explain" if word.starts_with(':') => {
+                self.host.context().explain_next(true);
+                "the next sweep prints its plan before it runs".into()
+            }
+            _ if word.starts_with(":time ") || word.starts_with(":explain ") => return Ok(None),
             other => match (asked(other), word.strip_prefix(':')) {
                 (Some(name), _) => match self.scope.get(name) {
                     Some(value) => self.host.help(&type_of(value)),
@@ -105,7 +109,7 @@ fn no_use(command: &str, help: &str) -> Error {
     Error::Unusable(Box::new(Diagnostic::new(format!("`{command}` does nothing so"), Some(help.into()))))
 }
 
-/// What help is asked for: `help(name)`, `help("name")`, `help name`, `?name`, `name?`.
+/// What help is asked for: `help(name)`, `help("some words")`, `help some words`, `?name`, `name?`.
 fn asked(input: &str) -> Option<&str> {
     let name = match input.strip_prefix("help") {
         Some(rest) => match rest.trim_start().strip_prefix('(') {
@@ -114,7 +118,8 @@ fn asked(input: &str) -> Option<&str> {
         },
         None => input.strip_prefix('?').or_else(|| input.strip_suffix('?'))?,
     };
-    let name = name.trim().trim_matches('"').trim_end_matches("()");
-    let is_name = |c: char| c.is_alphanumeric() || "_.".contains(c);
+    let name = name.trim().trim_matches('"').trim_end_matches("()").trim();
+    let words = input.starts_with("help");
+    let is_name = |c: char| c.is_alphanumeric() || "_.".contains(c) || words && " -".contains(c);
     (!name.is_empty() && name.chars().all(is_name)).then_some(name)
 }

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use candle_core::Device;
 use rhai::{Dynamic, Map, NativeCallContext};
 use serde_json::json;
 
@@ -89,7 +88,7 @@ impl Question {
     }
 
     fn answer(&mut self, control: &Control) -> ScriptResult<data::Acts> {
-        let budget = run::memory::budget(control, &Device::Cpu);
+        let budget = run::memory::main_budget(control);
         let row = self.origin.width * size_of::<f32>();
         self.origin.part_rows = (PART_BYTES.min(budget / PART_SHARE) / row).max(1);
         let mut store = Store::begin(self, budget)?;

@@ -124,10 +124,11 @@ impl Corpus {
             Source::Array(..) => self.origin.clone(),
         };
         let (dtype, device) = (inner.transformer.dtype.as_str(), inner.transformer.device.is_cpu());
+        let precision = inner.transformer.precision.to_string();
         let Choice { field, to, skip, label, .. } = &self.choice;
         let label = format!("{label:?}");
         let version = env!("CARGO_PKG_VERSION");
-        let parts = json!([version, sums, dtype, device, texts, field, to, skip, label, more]);
+        let parts = json!([version, sums, dtype, precision, device, texts, field, to, skip, label, more]);
         Ok(plain::sum(parts.to_string().as_bytes()))
     }
 }

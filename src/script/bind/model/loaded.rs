@@ -3,18 +3,20 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use candle_core::DType;
 use indicatif::HumanBytes;
 use rhai::{Array, Dynamic, Map};
 
 use super::prompt;
+use super::shelf::Asked;
 use super::tokens::Tokens;
 use crate::data::files::FileError;
 use crate::memory;
 use crate::model::chat::{ChatOptions, Message};
 use crate::model::tokenizer::Bos;
-use crate::model::{self, LoadOptions, embedded};
+use crate::model::{self, LoadOptions, Precision, embedded, identity};
 use crate::script::api::Api;
 use crate::script::args::{self, Options, expected};
 use crate::script::bind::data::{from_json, to_json};
@@ -82,13 +84,15 @@ impl Model {
 
 /// The models of this run, by id and options: each is loaded once.
 #[derive(Default)]
-struct Loaded(Mutex<HashMap<(String, LoadOptions), Arc<model::Model>>>);
+struct Loaded(Mutex<HashMap<Asked, Arc<model::Model>>>);
 
 impl Loaded {
     fn get(&self, context: &Arc<Context>, id: &str, options: Map) -> ScriptResult<Model> {
         let mut options = Options::new(options, "load");
         let given = &context.options;
         let dtype = options.get_string("dtype")?.or(given.dtype.clone()).unwrap_or("f32".into());
+        let precision = options.get_string("precision")?.or(given.precision.clone());
+        let precision = precision.unwrap_or_else(|| Precision::default().to_string());
         let device = options.get_string("device")?.or(given.device.clone()).unwrap_or("auto".into());
         let revision = options.get_string("revision")?;
         let quantized = options.get_bool("quantized")?.unwrap_or(false);
@@ -96,10 +100,11 @@ impl Loaded {
         options.finish()?;
         let id = revision.map_or(id.to_string(), |revision| format!("{id}@{revision}"));
 
-        let options = LoadOptions { device, dtype, offline: given.offline, quantized, seed };
+        let options = LoadOptions { device, dtype, precision, offline: given.offline, quantized, seed };
         let key = (id.clone(), options.clone());
         let mut loaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inner) = loaded.get(&key) {
+            context.loaded(inner);
             return Ok(Model { inner: inner.clone(), context: context.clone() });
         }
         let (made, of) = model::split_made(&id);
@@ -108,12 +113,19 @@ impl Loaded {
             room_for_random(&of, options.offline)?;
         }
         let place = format!("{made}{of}");
-        let model = memory::limit::load(|| model::Model::load(&place, &options));
-        let mut inner = model.map_err(refusal::model)?;
-        inner.id = id;
+        let load = || {
+            let began = SystemTime::now();
+            let model = memory::limit::load(|| model::Model::load(&place, &options));
+            let mut model = model.map_err(refusal::model)?;
+            model.id = id;
+            model.identity =
+                context.cache.as_ref().and_then(|cache| identity::identity(&model, &options, began, cache));
+            Ok(model)
+        };
+        let inner = context.shelf.take(&key, load)?;
         context.resume.loaded(&inner.files);
         context.record.model(&inner);
-        let inner = Arc::new(inner);
+        context.loaded(&inner);
         loaded.insert(key, inner.clone());
         Ok(Model { inner, context: context.clone() })
     }
@@ -193,7 +205,7 @@ fn load(api: &mut Api) {
     };
     api.function(
         "load(id?: string, options?: map) -> Model",
-        "the model given by `--model`, else the embedded `demo`; or by id: `demo`, a folder, a `.gguf` file or `org/name`, after `shuffled:` with each tensor's entries in another order, after `random:` with random weights (a folder or a `config.json` is enough); options: `dtype`, `device`, `revision`, `seed` (of those weights), `quantized` (the weights of a `.gguf` file stay as small as they are there)",
+        "the model given by `--model`, else the embedded `demo`; or by id: `demo`, a folder, a `.gguf` file or `org/name`, after `shuffled:` with each tensor's entries in another order, after `random:` with random weights (a folder or a `config.json` is enough); options: `dtype`, `device`, `precision` (as `--precision`), `revision`, `seed` (of those weights), `quantized` (the weights of a `.gguf` file stay as small as they are there)",
     )
     .example("load().n_layers", "8")
     .native(default)
@@ -230,6 +242,9 @@ fn fields(api: &mut Api) {
     api.getter("Model", "dtype -> string", "the number type of the weights")
         .example("load().dtype", "\"f32\"")
         .native(|model: &mut Model| model.inner.transformer.dtype.as_str());
+    api.getter("Model", "precision -> string", "how exactly float32 is multiplied: \"highest\" or \"high\"")
+        .example("load(\"demo\", #{precision: \"highest\"}).precision", "\"highest\"")
+        .native(|model: &mut Model| model.inner.transformer.precision.to_string());
     api.getter("Model", "device -> string", "where it runs: \"cpu\" or \"cuda\"")
         .example("[\"cpu\", \"cuda\"].contains(load().device)", "true")
         .native(|model: &mut Model| if model.inner.transformer.device.is_cpu() { "cpu" } else { "cuda" });
@@ -381,7 +396,8 @@ fn weights(api: &mut Api) {
     api.method(
         "Model",
         "weight(name: string) -> Tensor",
-        "a weight by its TransformerLens name and in its shape",
+        "a weight by its TransformerLens name and in its shape: `embed.W_E`, `unembed.W_U`, `blocks.3.attn.W_Q`, `blocks.3.mlp.W_in`; \
+         biases as `blocks.3.mlp.b_in`; what norms multiply by, as `ln_final.w` and `blocks.3.ln1.w`",
     )
     .example("load().weight(\"blocks.1.attn.W_O\").shape", "[8, 32, 256]")
     .native(|model: &mut Model, name: &str| {

@@ -1,7 +1,7 @@
 //! The type `Model`, and the types of what goes into a run and of what comes out.
 //!
 //! Read in this order:
-//! - a model, its sizes, tokens and weights: [`loaded`], and its end as a direction: [`direction`];
+//! - a model, its sizes, tokens and weights: [`loaded`] (for the next run, too: [`shelf`]), and its end as a direction: [`direction`];
 //! - what goes in: [`tokens`] and [`prompt`] (what counts as one), [`site`], [`patch`], [`metric`];
 //! - the methods that run: [`runs`];
 //! - what comes out: [`trace`], [`generation`], [`grid`] and, of a run that is only planned, [`explanation`];
@@ -24,11 +24,13 @@ mod patch;
 mod prompt;
 mod runs;
 mod sae;
+mod shelf;
 pub mod site;
 pub mod tokens;
 mod trace;
 
 pub use loaded::layers_of;
+pub use shelf::Shelf;
 pub use site::check as check_site;
 
 use crate::script::api::Api;

@@ -14,6 +14,7 @@ use super::trace::Trace;
 use super::{metric, patch, site};
 use crate::memory;
 use crate::model::Point;
+use crate::run::control::NoteFn;
 use crate::run::generate::{self, GenerateOptions};
 use crate::run::sweep::{self, Sweep, SweepOptions};
 use crate::run::{self, Control, Explanation, Patch, Site};
@@ -30,6 +31,10 @@ const CELL: usize = 256;
 /// Bytes of a generation, at least, and of each of its tokens.
 const GENERATION: usize = 512;
 const TOKEN: usize = 16;
+/// Cells of a sweep beside which one more does not count.
+const MEASURED: usize = 16;
+/// Seconds of a sweep, at a nominal speed, for which this machine's speed is measured unasked.
+const WORTH_MEASURING: f64 = 0.5;
 
 impl Model {
     pub fn control(&self) -> Control {
@@ -116,29 +121,58 @@ impl Model {
 
     fn sweep(&self, call: &NativeCallContext, question: Question) -> ScriptResult<Sweep> {
         let question = Arc::new(question);
-        if self.context.options.explain {
-            let explanation = self.explain(call, question.clone())?;
-            let (model, plan) = (self.inner.clone(), explanation.clone());
-            let seconds = self.context.apart(move || plan.measured_seconds(&model));
-            let seconds = seconds?.map_err(refusal::run)?;
-            output::tell_as(
-                || format!("{explanation}\n  time         {seconds:.2} s or more"),
-                || json!({"severity": "plan", "plan": explanation, "seconds": seconds}),
-            );
-        }
+        self.tell_plan(call, &question)?;
         let (model, asked) = (self.inner.clone(), question.clone());
-        let sweep =
+        let (record, id, metric) = (&self.context.record, &self.inner.id, question.metric.name());
+        let measured = question.cells.len() >= MEASURED && record.lacks_noise(id, metric);
+        let context = self.context.clone();
+        let (sweep, noise) =
             closure::serve(call, &self.context, self.control_with_progress("sweep"), move |control| {
                 let Question { prompt, cells, metric } = &*asked;
-                sweep::sweep(&model, prompt, cells, metric, SweepOptions::default(), control)
+                let run = || sweep::sweep(&model, prompt, cells, metric, SweepOptions::default(), control);
+                let sweep = context.tally.sweep(run)?;
+                // The noise is no part of what was asked.
+                let apart = Control { rows: Arc::default(), ..control.clone() };
+                let noise = match measured {
+                    true => sweep::noise(&model, prompt, cells, metric, &sweep, &apart)?,
+                    false => None,
+                };
+                Ok((sweep, noise))
             })?;
         let idle = sweep.idle(&question.cells);
-        self.context.record.sweep(&sweep, idle);
+        record.sweep(&sweep, idle);
+        if let Some(noise) = noise {
+            record.noise(id, metric, noise);
+        }
         match idle {
             0 => {}
             n => output::tell(format_args!("note: {n} of {} cells changed nothing", question.cells.len())),
         }
         Ok(sweep)
+    }
+
+    /// Tells a sweep's plan to those who asked for it.
+    fn tell_plan(&self, call: &NativeCallContext, question: &Arc<Question>) -> ScriptResult<()> {
+        let told = self.context.explains();
+        if !told && !self.context.tally.is_watched() {
+            return Ok(());
+        }
+        let explanation = self.explain(call, question.clone())?;
+        if !told && explanation.seconds < WORTH_MEASURING {
+            self.context.tally.plan(&explanation, None);
+            return Ok(());
+        }
+        let (model, plan) = (self.inner.clone(), explanation.clone());
+        let seconds = self.context.apart(move || plan.measured_seconds(&model));
+        let seconds = seconds?.map_err(refusal::run)?;
+        self.context.tally.plan(&explanation, Some(seconds));
+        if told {
+            output::tell_as(
+                || format!("{explanation}\n  time         {seconds:.2} s or more"),
+                || json!({"severity": "plan", "plan": explanation, "seconds": seconds}),
+            );
+        }
+        Ok(())
     }
 
     fn explain(&self, call: &NativeCallContext, question: Arc<Question>) -> ScriptResult<Explanation> {
@@ -192,15 +226,18 @@ struct Question {
 
 /// Bounds a run's memory and says what a user should know of it. Who runs it stops it.
 pub fn control(context: &Arc<Context>) -> Control {
-    let (memory, told) = (context.options.memory, context.clone());
-    Control { memory, note: Some(Arc::new(move |text: &str| told.note(text))), ..Control::default() }
+    let (memory, cache, told) = (context.options.memory, context.cache.clone(), context.clone());
+    let rows = context.tally.rows();
+    let note = Some(Arc::new(move |text: &str| told.note(text)) as NoteFn);
+    Control { memory, cache, rows, note, ..Control::default() }
 }
 
 /// The same, with a bar that appears with the first report.
 pub fn control_with_progress(context: &Arc<Context>, label: &'static str) -> Control {
     let (of_bar, bar) = (context.clone(), OnceLock::new());
     let report = move |done: usize, total: usize, unit: &str| {
-        bar.get_or_init(|| of_bar.progress(label, total as u64, unit)).set(done as u64);
+        let bar = bar.get_or_init(|| of_bar.progress(label, total as u64, unit));
+        bar.show(done as u64, total as u64, unit);
     };
     Control { progress: Some(Arc::new(report)), ..control(context) }
 }

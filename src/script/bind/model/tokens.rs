@@ -10,6 +10,7 @@ use crate::model::Model;
 use crate::run;
 use crate::script::api::Api;
 use crate::script::bind::refusal;
+use crate::script::draw;
 use crate::script::error::{ScriptResult, fail};
 
 /// Tokens of one model.
@@ -31,6 +32,13 @@ impl Tokens {
         format!("Tokens[{}]", texts.join(", "))
     }
 
+    /// A table of positions.
+    fn picture(&self) -> String {
+        let (ids, texts) = (self.inner.ids(), self.inner.texts());
+        let row = |at: usize| vec![at.to_string(), format!("{:?}", texts[at]), ids[at].to_string()];
+        draw::rows_of(&["pos", "token", "id"].map(String::from), self.inner.len(), row)
+    }
+
     fn slice(&self, from: i64, to: i64) -> ScriptResult<Self> {
         let rows = run::Pos::Range(from, to).resolve(&self.inner).map_err(refusal::run)?;
         let range = rows.first().map_or(0..0, |first| *first..first + rows.len());
@@ -45,6 +53,7 @@ fn ints(values: impl IntoIterator<Item = usize>) -> Array {
 /// Registers Tokens.
 pub fn register(api: &mut Api) {
     api.ty::<Tokens>("Tokens", "a prompt as token ids and each token's text", Tokens::show);
+    api.pictured(|tokens: &Tokens| Some(tokens.picture()));
     fields(api);
     finding(api);
     api.method(

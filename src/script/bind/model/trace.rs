@@ -6,6 +6,7 @@ use rhai::{Array, Dynamic, Map, NativeCallContext};
 
 use super::tokens::Tokens;
 use super::{runs, site};
+use crate::model::{At, Point};
 use crate::run::trace::NextToken;
 use crate::run::{self, Control, LedgerEntry, LogitChange, Site, logit_changes};
 use crate::script::api::Api;
@@ -13,6 +14,7 @@ use crate::script::args::{self, Options};
 use crate::script::bind::tensor::Tensor;
 use crate::script::bind::{closure, refusal};
 use crate::script::context::Context;
+use crate::script::draw;
 use crate::script::error::ScriptResult;
 
 /// A recorded run.
@@ -67,9 +69,35 @@ pub fn ledger(entries: &[LedgerEntry]) -> Array {
     entries.iter().map(entry).collect()
 }
 
+/// What is recorded, as a table of points with their layers and shapes.
+fn picture(trace: &run::Trace) -> String {
+    let mut points: Vec<(Point, Vec<usize>)> = Vec::new();
+    for site in trace.sites() {
+        let At { point, layer } = site.at;
+        match points.iter_mut().find(|(other, _)| *other == point) {
+            Some((_, layers)) => layers.push(layer),
+            None => points.push((point, vec![layer])),
+        }
+    }
+    let row = |row: usize| {
+        let (point, layers) = &points[row];
+        let last = layers[layers.len() - 1];
+        let layers = match layers.as_slice() {
+            _ if !point.in_layer() => String::new(),
+            [only] => only.to_string(),
+            [first, ..] if last - first + 1 == layers.len() => format!("{first} to {last}"),
+            some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        vec![point.name().to_string(), layers, point.axes(trace.model().config()).to_string()]
+    };
+    let table = draw::rows_of(&["site", "layers", "shape"].map(String::from), points.len(), row);
+    format!("{trace:?}\n{table}")
+}
+
 /// Registers Trace.
 pub fn register(api: &mut Api) {
     api.ty::<Trace>("Trace", "what a run recorded", |trace| format!("{:?}", trace.inner));
+    api.pictured(|trace: &Trace| Some(picture(&trace.inner)));
     api.indexer("Trace", "[site: Site] -> Tensor", "the activation at a site, a Site or its name")
         .example("load().trace(\" John gave Mary\")[\"blocks.1.hook_resid_post\"].shape", "[4, 256]")
         .native(|call: NativeCallContext, trace: &mut Trace, site: Site| trace.read(&call, &site))
