@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::Command;
 
 use patchscript::plot::{
-    Axis, Chart, Colors, Component, Context, Example, Examples, Figure, Format, Heatmap, Mixture, Passage,
-    Point, PointColor, Scatter, Series, Style, Titles, TokenMap, render,
+    Axis, Chart, Colors, Component, Context, Dash, Example, Examples, Figure, Format, Guides, Heatmap,
+    Mixture, Panels, Passage, Point, PointColor, Scatter, Series, Stack, Style, Titles, TokenMap, render,
 };
 
 /// Numbers without a pattern, the same in each run.
@@ -38,9 +38,17 @@ fn chart(style: Style, x: Axis, n: usize) -> Figure {
         color: None,
         values: (0..n).map(|i| noise(i + 7 * s)).collect(),
         errors: (0..n).map(|i| noise(i).abs() / 4.0).collect(),
+        dash: Dash::default(),
     };
     let series = (0..2).map(series).collect();
-    Figure::Chart(Chart { style, x, series, titles: Titles::default(), ylim: None, x_rotation: None })
+    Figure::Chart(Chart {
+        style,
+        x,
+        series,
+        titles: Titles::default(),
+        guides: Guides::default(),
+        x_rotation: None,
+    })
 }
 
 fn figures() -> Vec<(&'static str, Figure)> {
@@ -53,13 +61,22 @@ fn figures() -> Vec<(&'static str, Figure)> {
         max_labels: 250,
         color: PointColor::Values(values.clone(), Colors::default()),
         size: 5.0,
+        x_errors: vec![],
+        y_errors: values.iter().map(|x| x.abs() / 8.0).collect(),
+        guides: Guides::default(),
         titles: Titles::default(),
     };
     let tokens = TokenMap {
         tokens: texts(n),
         values: values.iter().map(|x| *x as f32).collect(),
+        starts: vec![0, n / 2],
         titles: Titles::default(),
         colors: Colors::default(),
+    };
+    let panels = Panels {
+        figures: vec![chart(Style::Bars, Axis::Labels { n: 6, labels: texts(6) }, 6), heatmap(3, 4)],
+        columns: 2,
+        title: Some("both".into()),
     };
     vec![
         ("heatmap", heatmap(12, 9)),
@@ -69,6 +86,7 @@ fn figures() -> Vec<(&'static str, Figure)> {
         ("hist", Figure::Chart(Chart::histogram(&values, None, None).expect("a histogram"))),
         ("scatter", Figure::Scatter(scatter)),
         ("tokens", Figure::Tokens(tokens)),
+        ("panels", Figure::Panels(panels)),
     ]
 }
 
@@ -151,4 +169,79 @@ fn a_page_of_a_mixture_shows_its_components_without_network() {
     let output = Command::new("node").arg(script).args([tools.as_ref(), page.as_os_str()]).output();
     let output = output.expect("node is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_page_of_many_heatmaps_lets_one_pick_without_network() {
+    let Some(tools) = std::env::var_os("PATCHSCRIPT_TEST_BROWSER") else {
+        return skip::skip("PATCHSCRIPT_TEST_BROWSER is not set; tests/browser/install.sh prints its value");
+    };
+    let value = |i: usize| match (i / 24, i / 12 % 2, i / 4 % 3, i % 4) {
+        (_, _, _, 3) => f32::NAN,
+        (layer, head, row, col) => (100 * layer + 10 * head + row) as f32 + col as f32 / 10.0,
+    };
+    let stack = Stack {
+        picks: vec![("layer".into(), 2), ("head".into(), 2)],
+        rows: 3,
+        cols: 4,
+        values: (0..48).map(value).collect(),
+        row_labels: vec![],
+        col_labels: (0..4).map(|i| format!("<b>{i}")).collect(),
+        titles: Titles { title: Some("all <heads>".into()), x: Some("key".into()), y: Some("query".into()) },
+        colors: Colors { label: Some("attention".into()), ..Colors::default() },
+    };
+    let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("stack.html");
+    fs::write(&page, stack.page().expect("a page")).expect("written");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/stack.mjs");
+    let output = Command::new("node").arg(script).args([tools.as_ref(), page.as_os_str()]).output();
+    let output = output.expect("node is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The colours of a picture and how many of its pixels have each.
+fn colors(picture: &Path) -> std::collections::HashMap<[u8; 3], usize> {
+    let file = std::io::BufReader::new(fs::File::open(picture).expect("a picture"));
+    let mut reader = png::Decoder::new(file).read_info().expect("a header");
+    let mut bytes = vec![0; reader.output_buffer_size()];
+    let info = reader.next_frame(&mut bytes).expect("pixels");
+    let mut colors = std::collections::HashMap::new();
+    for pixel in bytes[..info.buffer_size()].chunks(info.color_type.samples()) {
+        *colors.entry([pixel[0], pixel[1], pixel[2]]).or_default() += 1;
+    }
+    colors
+}
+
+#[test]
+fn the_report_of_a_run_shows_it_without_network() {
+    let Some(tools) = std::env::var_os("PATCHSCRIPT_TEST_BROWSER") else {
+        return skip::skip("PATCHSCRIPT_TEST_BROWSER is not set; tests/browser/install.sh prints its value");
+    };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a folder");
+    let script = "let m = load();\n\
+                  let g = m.sweep(\"Oslo lies in\", 0..3, 0..2, |l, h| z(l).head(h).zero(), entropy());\n\
+                  heatmap([[0, 1], [1, 0]], #{cmap: [\"#ff0000\", \"#0000ff\"]}).save(\"map.png\");\n\
+                  print(\"0.25 <b>&amp;\");\n";
+    fs::write(folder.join("a.rhai"), script).expect("the script");
+    let patchscript = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_patchscript")).current_dir(&folder).args(args).output();
+        let output = output.expect("the binary starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    patchscript(&["run", "a.rhai"]);
+    patchscript(&["show", "out/a/run.json", "--to", "a.html"]);
+    let (page, picture) = (folder.join("a.html"), folder.join("a.png"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/report.mjs");
+    let output = Command::new("node")
+        .arg(script)
+        .args([tools.as_ref(), page.as_os_str(), picture.as_os_str()])
+        .output();
+    let output = output.expect("node is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The figure's cells are on the page, two of either colour.
+    let colors = colors(&picture);
+    let count = |color| colors.get(&color).copied().unwrap_or(0);
+    let (red, blue) = (count([255, 0, 0]), count([0, 0, 255]));
+    assert!(red > 1000 && blue > 1000 && red.abs_diff(blue) < red / 2, "{red} {blue}");
 }
