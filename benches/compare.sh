@@ -28,6 +28,9 @@ for _ in $(seq "${ROUNDS:-3}"); do
     rival nnsight "${RIVAL_LAYERS:-3}"
     "$ours" --model "$gguf" sweep
     rival tl "${RIVAL_LAYERS:-3}"
+    rival tl_batched "${RIVAL_LAYERS:-3}"
 done | tee "$figures" >&2
-"$python" benches/rivals/table.py "$figures" "$([ "$THREADS" = 1 ] && echo cpu_seconds || echo seconds)"
+for table in table sweep_table; do
+    "$python" "benches/rivals/$table.py" "$figures" "$([ "$THREADS" = 1 ] && echo cpu_seconds || echo seconds)"
+done
 echo "figures: $figures" >&2

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 
 /// Who may import whom. What a room does not list is above it, or none of its business.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("cli", &["script", "run", "model", "count", "help"]),
+    ("cli", &["script", "run", "model", "cache", "count", "help"]),
     (
         "script",
         &[
-            "run", "model", "analysis", "plot", "data", "memory", "count", "help", "nearest", "number",
-            "plain", "utf8",
+            "run", "model", "analysis", "cache", "plot", "data", "memory", "count", "help", "nearest",
+            "number", "plain", "utf8",
         ],
     ),
-    ("run", &["model", "memory", "count", "help", "nearest"]),
+    ("run", &["model", "cache", "memory", "count", "help", "nearest"]),
     ("analysis", &["model", "data", "help"]),
-    ("model", &["data", "help", "plain"]),
+    ("model", &["cache", "data", "help", "plain"]),
+    ("cache", &["data", "plain"]),
     ("plot", &["count", "help", "nearest", "number"]),
     ("data", &["count", "help", "nearest", "plain", "utf8"]),
     ("memory", &["help"]),
@@ -40,6 +41,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rustyline", &["cli"]),
     ("ndarray", &["data"]),
     ("png", &["plot"]),
+    ("pdf_writer", &["plot"]),
 ];
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use common::*;
 use patchscript::model::{Axes, Point};
 use patchscript::run::generate::{GenerateOptions, generate};
@@ -127,7 +127,11 @@ fn a_batch_changes_no_result() {
         let together = trace(&model, &prompts, &sites, &Control::default()).unwrap();
         for ((tokens, patches), packed) in prompts.iter().zip(&together) {
             let alone = run(&model, tokens, patches.clone(), &sites);
-            assert!(max_diff(&logits(packed), &logits(&alone)) < 1e-5, "{arch}");
+            // Who multiplies on a card adds in an order that depends on the number of rows.
+            let largest = |x: &Tensor| flat(x).into_iter().fold(1f32, |m, x| m.max(x.abs()));
+            let unit = if model.transformer.device.is_cpu() { 1.0 } else { largest(&logits(&alone)) };
+            let diff = max_diff(&logits(packed), &logits(&alone)) / unit;
+            assert!(diff < 1e-5, "{arch} logits: {diff}");
             for site in &sites {
                 let alone = read(&alone, site);
                 let largest =

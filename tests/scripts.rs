@@ -538,6 +538,7 @@ fn an_interrupt_ends_a_sweep_after_its_layer() {
             "--set",
             "data=data/power_long.tsv",
             "--offline",
+            "--no-cache",
             "--model",
         ])
         .arg(model)
@@ -556,7 +557,8 @@ fn an_interrupt_ends_a_sweep_after_its_layer() {
     let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.expect("kill starts").success());
     let ran = child.wait_with_output().expect("the end");
-    assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
+    // Twice the time that is promised: other tests run beside this one.
+    assert!(sent.elapsed() < Duration::from_millis(400), "{:?}", sent.elapsed());
     assert_eq!(String::from_utf8_lossy(&ran.stderr), "error: interrupted\n");
     assert_eq!(ran.status.code(), Some(130));
     assert_eq!(results_left(out.path()), 0, "half a result was written");

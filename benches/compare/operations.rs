@@ -9,7 +9,7 @@ use patchscript::model::attention::{Qkv, attend};
 use patchscript::model::family::MlpKind;
 use patchscript::model::rope::RotaryTable;
 use patchscript::model::weight::Weight;
-use patchscript::model::{Batch, Config, Kv, Model, NoHook, ops};
+use patchscript::model::{Batch, Config, Kv, Model, NoHook, Precision, ops};
 use serde_json::json;
 
 /// Prompts and positions: the batch of the comparison.
@@ -50,7 +50,7 @@ pub fn print(model: &Model, matmul_rate: f64) {
         let x = random(&[rows, inner], 2);
         let weight = Weight::Dense(random(&[inner, outer], 3), None);
         line(name, count, (2 * rows * inner * outer) as f64, 0.0, &mut || {
-            let [y] = ops::products(&x, [&weight]).unwrap();
+            let [y] = ops::products(&x, [&weight], Precision::Highest).unwrap();
             y
         });
     }

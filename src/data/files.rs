@@ -17,7 +17,7 @@ use crate::plain::{self, NotPlain};
 use crate::utf8::{self, NotUtf8};
 
 mod reads;
-mod replace;
+pub(crate) mod replace;
 
 pub use reads::{Read, Reads};
 use replace::{clear, create_parent, replace};

@@ -30,6 +30,10 @@ static SOFT: AtomicUsize = AtomicUsize::new(usize::MAX);
 static HARD: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// Was [`SOFT`] passed since the last look of the script?
 static PASSED: AtomicBool = AtomicBool::new(false);
+/// What was held when the last measurement started, with the models that were loaded since.
+static START: AtomicUsize = AtomicUsize::new(0);
+/// The most that was held since then.
+static MOST: AtomicUsize = AtomicUsize::new(0);
 /// The allocation that was one too many; 0 if there was none.
 static EXHAUSTED: AtomicUsize = AtomicUsize::new(0);
 
@@ -86,6 +90,7 @@ pub fn watch(limit: usize) -> Watched {
         *SPARE.lock().unwrap_or_else(PoisonError::into_inner) = vec![1; 1 << 20];
         BASE.store(count::in_use(), Relaxed);
     }
+    measure();
     RUNNING.store(true, Relaxed);
     set();
     Watched(())
@@ -120,6 +125,19 @@ fn set() {
 pub fn used() -> usize {
     let others = BASE.load(Relaxed).saturating_add(WEIGHTS.load(Relaxed));
     count::in_use().saturating_sub(others)
+}
+
+/// Starts to look for the most that is held.
+pub fn measure() {
+    let held = count::in_use();
+    START.store(held, Relaxed);
+    MOST.store(held, Relaxed);
+}
+
+/// The most bytes that were held since then, beyond what was there before and models that were loaded. Up to a few
+/// mebibytes may be missing.
+pub fn most() -> usize {
+    MOST.load(Relaxed).saturating_sub(START.load(Relaxed))
 }
 
 /// Bytes that the script may still take.
@@ -164,7 +182,12 @@ pub fn load<T>(load: impl FnOnce() -> T) -> T {
     struct Loading(usize);
     impl Drop for Loading {
         fn drop(&mut self) {
-            WEIGHTS.fetch_add(count::in_use().saturating_sub(self.0), Relaxed);
+            let held = count::in_use();
+            let weights = held.saturating_sub(self.0);
+            WEIGHTS.fetch_add(weights, Relaxed);
+            START.fetch_add(weights, Relaxed);
+            // What reading the files took beside them is over.
+            MOST.store(held, Relaxed);
             LOADING.fetch_sub(1, Relaxed);
             set();
         }
@@ -178,6 +201,7 @@ pub fn load<T>(load: impl FnOnce() -> T) -> T {
 /// The allocator's look at the limit before it hands out the last of `bytes`.
 pub(super) fn look(bytes: usize) {
     let total = count::in_use();
+    MOST.fetch_max(total, Relaxed);
     if total > SOFT.load(Relaxed) {
         PASSED.store(true, Relaxed);
     }

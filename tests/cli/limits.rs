@@ -256,9 +256,11 @@ fn an_interrupt_is_answered_in_native_calls() {
         "let t = zeros([900, 900]) + 0.5; loop { heatmap(t).save(\"a.png\"); }",
         "let t = zeros([5000, 5000]); loop { save_npz(\"a.npz\", #{t: t}); }",
         "let t = zeros([2000, 2000]); loop { write_json(\"a.json\", t); }",
+        "let p = \" John\"; for i in 0..9 { p += p; } \
+         load().sweep(p, 0..8, 0..500, |l, t| resid_post(l).at(t).zero(), logit(5));",
     ] {
         let here = folder(&[]);
-        let mut repl = command(here.path(), &["--max-memory", "3GiB"])
+        let mut repl = command(here.path(), &["--max-memory", "3GiB", "--no-cache"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -4,12 +4,27 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 /// What the file beside a file is called until it is whole.
 const PREFIX: &str = ".patchscript-";
 const SUFFIX: &str = ".part";
 
 /// Fill a file beside `target` by `body`, make sure it is on disk, then rename it to `target`.
 pub fn replace(target: &Path, body: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let file = filled(target, body)?;
+    file.as_file().sync_all()?;
+    file.persist(target)?;
+    Ok(())
+}
+
+/// The same without waiting for the disk: what appears is whole as long as the machine runs.
+pub fn unsynced(target: &Path, body: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    filled(target, body)?.persist(target)?;
+    Ok(())
+}
+
+fn filled(target: &Path, body: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<NamedTempFile> {
     let folder = create_parent(target)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
@@ -23,9 +38,7 @@ pub fn replace(target: &Path, body: impl FnOnce(&mut dyn Write) -> io::Result<()
     body(&mut writer)?;
     writer.flush()?;
     drop(writer);
-    file.as_file().sync_all()?;
-    file.persist(target)?;
-    Ok(())
+    Ok(file)
 }
 
 /// The folder that `target` lies in, created if need be.
