@@ -22,7 +22,7 @@ fn quickest(runs: usize, args: &[&str]) -> Duration {
         let out = tempfile::tempdir().expect("a temporary folder");
         let start = Instant::now();
         let output = Command::new(env!("CARGO_BIN_EXE_patchscript"))
-            .args(["run", "--out"])
+            .args(["run", "--no-cache", "--out"])
             .arg(out.path())
             .args(args)
             .stdin(Stdio::null())
@@ -128,6 +128,7 @@ fn watched(code: &str, args: &[&str]) -> (Duration, usize, usize) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_patchscript"))
         .arg("run")
         .arg(&script)
+        .arg("--no-cache")
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
