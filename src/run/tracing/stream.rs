@@ -66,9 +66,9 @@ pub fn stream(
         });
         rows.collect::<Result<Vec<_>>>()
     };
-    // One prompt's numbers at a time.
+    // One prompt's numbers at a time; what was recorded goes as a whole, or what is kept would settle in the gaps.
     let take = |_, rows: Vec<(usize, Option<Tensor>)>| {
-        rows.into_iter().try_for_each(|(i, x)| sink(i, &numbers(x.as_ref(), at)?))
+        rows.iter().try_for_each(|(i, x)| sink(*i, &numbers(x.as_ref(), at)?))
     };
     divided(divide::copies(model, false), packs.len(), Ok, work, take)
 }
