@@ -29,6 +29,12 @@ fn an_atlas_of_many_texts_holds_no_more_than_one_of_few() {
         memory: Some(64 << 20),
         ..HostOptions::default()
     };
+    // Each run has threads of its own: with one heap for all, what those of the run before have left is used again.
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number of the allocator; no other thread of this process works yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
     let mut session = Session::new(Host::new(options));
     session.submit("let m = load();").unwrap();
     let mut held = |n: usize| {
